@@ -1,0 +1,43 @@
+# How kindred's own targets are made: one warning set, one place for sanitizers, one test helper.
+
+add_library(kd_flags INTERFACE)
+target_include_directories(kd_flags INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_definitions(kd_flags INTERFACE _GNU_SOURCE)
+set(kd_warnings -Wall -Wextra -Werror -Wshadow -Wformat=2 -Wundef -Wvla -Werror=vla)
+set(kd_c_warnings -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
+    -Wwrite-strings)
+target_compile_options(kd_flags INTERFACE ${kd_warnings}
+    "$<$<COMPILE_LANGUAGE:C>:${kd_c_warnings}>" -fno-omit-frame-pointer)
+
+# KINDRED_SANITIZE: "", "address" (with undefined behaviour and leaks) or "thread".
+if(KINDRED_SANITIZE STREQUAL "address")
+    add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined)
+    add_link_options(-fsanitize=address,undefined)
+elseif(KINDRED_SANITIZE STREQUAL "thread")
+    add_compile_options(-fsanitize=thread)
+    add_link_options(-fsanitize=thread)
+endif()
+
+# kd_library(base SOURCES a.c b.c LIBS PUBLIC x PRIVATE y): lib/base becomes the target kd_base.
+function(kd_library room)
+    cmake_parse_arguments(arg "" "" "SOURCES;LIBS" ${ARGN})
+    add_library(kd_${room} STATIC ${arg_SOURCES})
+    target_link_libraries(kd_${room} PUBLIC ${arg_LIBS} PRIVATE kd_flags)
+    target_include_directories(kd_${room} PUBLIC ${PROJECT_SOURCE_DIR})
+    target_compile_definitions(kd_${room} PRIVATE KD_ROOM="${room}")
+endfunction()
+
+# kd_unit_test(base queue LIBS kd_base): tests/base/queue_test.c becomes the ctest base.queue.
+# LABELS and TIMEOUT (seconds, 60 unless given) are optional.
+function(kd_unit_test room name)
+    cmake_parse_arguments(arg "" "TIMEOUT" "LIBS;LABELS" ${ARGN})
+    if(NOT arg_TIMEOUT)
+        set(arg_TIMEOUT 60)
+    endif()
+    add_executable(test_${room}_${name} ${name}_test.c)
+    target_link_libraries(test_${room}_${name} PRIVATE kd_flags ${arg_LIBS} PkgConfig::CMOCKA)
+    target_compile_definitions(test_${room}_${name} PRIVATE
+        KD_SOURCE_DIR="${PROJECT_SOURCE_DIR}" KD_BINARY_DIR="${PROJECT_BINARY_DIR}")
+    add_test(NAME ${room}.${name} COMMAND test_${room}_${name})
+    set_tests_properties(${room}.${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+endfunction()

@@ -1,0 +1,44 @@
+/* lib/base/file.h: files that are there whole or not at all, locks, folders, paths. */
+#ifndef KD_BASE_FILE_H
+#define KD_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/status.h"
+
+/* Appends the whole file to *out. KD_RESOURCE_EXHAUSTED above max bytes, before reading. */
+KD_MUST_CHECK kd_status kd_file_read(const char *path, size_t max, kd_buf *out, kd_error *err);
+
+/* Writes beside path, fsyncs, renames, fsyncs the folder: readers see the old file or the new. */
+KD_MUST_CHECK kd_status kd_file_write(
+    const char *path, const void *bytes, size_t len, kd_error *err);
+
+KD_MUST_CHECK kd_status kd_fsync_path(const char *path, kd_error *err); /* file or folder */
+KD_MUST_CHECK kd_status kd_make_dirs(const char *path, kd_error *err);  /* mkdir -p, mode 0755 */
+KD_MUST_CHECK kd_status kd_remove_tree(const char *path, kd_error *err); /* rm -r; absent is fine */
+KD_MUST_CHECK kd_status kd_copy_file(const char *from, const char *to, kd_error *err);
+bool kd_is_dir(const char *path);
+bool kd_is_file(const char *path);
+
+/* A lock that the kernel drops with the process (POSIX record lock), so that a stale file is never
+ * believed. KD_FAILED_PRECONDITION names the holder's pid when another process has it. */
+typedef struct kd_lock kd_lock;
+KD_MUST_CHECK kd_status kd_lock_acquire(kd_lock **out, const char *path, kd_error *err);
+void kd_lock_release(kd_lock *lock);
+pid_t kd_lock_holder(const char *path); /* 0: nobody */
+
+/* Resolves path (links and ..) into *out (free), which must lie under one of the n_roots folders;
+ * with no roots every path is refused. KD_PERMISSION_DENIED names the roots, KD_NOT_FOUND the path
+ * that is not there. */
+KD_MUST_CHECK kd_status kd_path_under(const char *path, const char *const *roots, size_t n_roots,
+    char **out, kd_error *err);
+
+/* A name that may become a file name: 1..64 of a-z A-Z 0-9 . _ -, beginning with a letter or
+ * digit. what names the thing in the error sentence ("collection"). */
+KD_MUST_CHECK kd_status kd_check_name(const char *what, const char *name, kd_error *err);
+
+#endif

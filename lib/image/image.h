@@ -1,0 +1,93 @@
+/* lib/image/image.h: photographs in, model input out, picture rows for people.
+ *
+ * Preprocessing is one code path for training, serving and evaluation: decode, resize (antialiased
+ * bilinear, as Pillow's), normalise. It is described by kd_preprocess, whose hash is part of a
+ * model. Safe from any thread: nothing is shared. */
+#ifndef KD_IMAGE_IMAGE_H
+#define KD_IMAGE_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/hash.h"
+#include "lib/base/status.h"
+
+#define KD_IMAGE_MAX_BYTES (32u << 20)  /* of an encoded image */
+#define KD_IMAGE_MAX_SIDE 16384u        /* pixels */
+#define KD_IMAGE_MAX_PIXELS (64u << 20) /* width × height */
+
+/* 8-bit RGB, interleaved, rows without padding. */
+typedef struct kd_image {
+    uint8_t *pixels; /* owned: width × height × 3 */
+    uint32_t width, height;
+} kd_image;
+#define KD_IMAGE_INIT {NULL, 0, 0}
+void kd_image_free(kd_image *image);
+KD_MUST_CHECK kd_status kd_image_new(
+    kd_image *out, uint32_t width, uint32_t height, kd_error *err); /* black */
+
+/* Decodes a JPEG; limits are checked from the header, before any pixel is decoded.
+ * KD_INVALID_ARGUMENT: not an image kindred reads, or broken (a truncated one is broken);
+ * KD_RESOURCE_EXHAUSTED: over a limit, which the sentence names. */
+KD_MUST_CHECK kd_status kd_image_decode(
+    kd_image *out, const void *bytes, size_t len, kd_error *err);
+
+KD_MUST_CHECK kd_status kd_image_encode_jpeg(
+    const kd_image *image, int quality /* 1..100 */, kd_buf *out, kd_error *err);
+KD_MUST_CHECK kd_status kd_image_encode_png(const kd_image *image, kd_buf *out, kd_error *err);
+
+/* Antialiased bilinear (triangle filter widened by the scale, as Pillow's Image.resize with
+ * BILINEAR), aspect not kept. */
+KD_MUST_CHECK kd_status kd_image_resize(
+    kd_image *out, const kd_image *from, uint32_t width, uint32_t height, kd_error *err);
+
+/* Cuts the rectangle out and resizes it: the random resized crop of training. */
+KD_MUST_CHECK kd_status kd_image_resize_crop(kd_image *out, const kd_image *from, uint32_t x,
+    uint32_t y, uint32_t w, uint32_t h, uint32_t width, uint32_t height, kd_error *err);
+
+/* ---- Model input ---- */
+typedef struct kd_preprocess {
+    uint32_t image_size; /* square, pixels */
+    float mean[3], std[3];
+} kd_preprocess;
+/* ImageNet's mean and deviation, 224 × 224. */
+#define KD_PREPROCESS_INIT                                                                         \
+    {224, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}
+
+/* A line of text that names each step with its numbers, and the SHA-256 of that line. */
+#define KD_PREPROCESS_TEXT 256
+void kd_preprocess_text(const kd_preprocess *preprocess, char text[KD_PREPROCESS_TEXT]);
+KD_MUST_CHECK kd_status kd_preprocess_hash(
+    const kd_preprocess *preprocess, char hash[KD_SHA256_TEXT], kd_error *err);
+
+/* Encoded bytes to S × S × 3 floats at input (RGB interleaved, normalised). */
+KD_MUST_CHECK kd_status kd_preprocess_run(const kd_preprocess *preprocess, const void *bytes,
+    size_t len, float *input, kd_error *err);
+/* The last step alone: an S × S image to floats. */
+void kd_preprocess_normalise(
+    const kd_preprocess *preprocess, const kd_image *image, float *input);
+
+/* ---- Augmentation, seeded: the same seed gives the same picture ---- */
+typedef struct kd_augment {
+    float flip;           /* probability of a horizontal flip */
+    float light;          /* probability of a change of brightness and contrast */
+    float light_range;    /* … each within ± this share */
+    float crop_min_scale; /* random resized crop: least share of the area; 1 takes it all */
+} kd_augment;
+#define KD_AUGMENT_INIT {0.5f, 0.2f, 0.2f, 1.0f}
+/* from → out of size × size: crop, resize, flip, light. */
+KD_MUST_CHECK kd_status kd_augment_run(const kd_augment *augment, uint64_t seed,
+    const kd_image *from, uint32_t size, kd_image *out, kd_error *err);
+
+/* ---- Picture rows ---- */
+/* A row for people: a query and its neighbours at cell × cell, side by side, neighbours framed green
+ * (right) or red. cells[0] is the query. right[i] belongs to cells[i], i ≥ 1. */
+KD_MUST_CHECK kd_status kd_image_row(kd_image *out, const kd_image *cells, const bool *right,
+    size_t n, uint32_t cell, kd_error *err);
+/* Decode, shrink so that the longer side is at most side, encode as JPEG: a thumbnail. */
+KD_MUST_CHECK kd_status kd_image_thumbnail(
+    const void *bytes, size_t len, uint32_t side, kd_buf *out, kd_error *err);
+
+#endif

@@ -1,0 +1,92 @@
+/* lib/vector/vector.h: nearest neighbours among unit-length float32 vectors, by cosine.
+ *
+ * kd_index is an engine behind one interface (FAISS exact here); no other file than lib/vector's
+ * includes a FAISS header. kd_topk is the one exact kernel for many queries. Both score candidates
+ * by the same routine (kd_dot) and order hits by score, then by lower id, so that search and
+ * evaluation agree to the last bit.
+ *
+ * Threads: searches may run side by side. Every other call needs the index to itself: the caller
+ * holds the lock, this module has none. */
+#ifndef KD_VECTOR_VECTOR_H
+#define KD_VECTOR_VECTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/status.h"
+#include "lib/base/thread.h"
+
+#define KD_VECTOR_MAX_DIM 4096u
+#define KD_VECTOR_MAX_K 1000u
+
+typedef struct kd_hit {
+    uint64_t id;
+    float score; /* cosine similarity, -1..1, higher is nearer */
+} kd_hit;
+
+/* Before anything else of this module: KD_FAILED_PRECONDITION when the CPU lacks an instruction
+ * set that FAISS was built for (the sentence names it); sets BLAS and OpenMP to one thread. */
+KD_MUST_CHECK kd_status kd_vector_init(kd_error *err);
+
+/* Inner product in a fixed order of addition: equal inputs give equal bits on every call. */
+float kd_dot(const float *a, const float *b, size_t dim);
+
+/* KD_INVALID_ARGUMENT when a value is not finite or the length is not 1 within 1e-3; what names it. */
+KD_MUST_CHECK kd_status kd_vector_check(
+    const char *what, const float *vector, size_t dim, kd_error *err);
+
+/* ---- Index ---- */
+typedef struct kd_index kd_index;
+
+KD_MUST_CHECK kd_status kd_index_new(kd_index **out, size_t dim, kd_error *err);
+void kd_index_free(kd_index *index);
+size_t kd_index_count(const kd_index *index);
+size_t kd_index_bytes(const kd_index *index); /* memory in use, about */
+
+/* Adds n vectors (n × dim, copied); an id that is there is replaced. tags[i] is a small number kept
+ * beside each vector for filtering (the super-class). All or nothing. */
+KD_MUST_CHECK kd_status kd_index_upsert(kd_index *index, size_t n, const uint64_t *ids,
+    const uint32_t *tags, const float *vectors, kd_error *err);
+/* Ids that are not there are passed over; *removed counts the others. */
+KD_MUST_CHECK kd_status kd_index_remove(
+    kd_index *index, size_t n, const uint64_t *ids, size_t *removed, kd_error *err);
+/* The stored vector into vector (dim floats); false when the id is not there. */
+bool kd_index_get(const kd_index *index, uint64_t id, float *vector);
+
+typedef struct kd_search {
+    size_t k;             /* 1..KD_VECTOR_MAX_K */
+    const uint32_t *tags; /* only vectors with one of these tags; n_tags 0: all */
+    size_t n_tags;
+    const uint64_t *exclude; /* ids that are left out */
+    size_t n_exclude;
+} kd_search;
+
+/* The k nearest of one query (dim floats, length 1), best first, in hits (room for k);
+ * *n_hits < k only when the index holds fewer that pass. */
+KD_MUST_CHECK kd_status kd_index_search(const kd_index *index, const float *query,
+    const kd_search *search, kd_hit *hits, size_t *n_hits, kd_error *err);
+
+/* ---- The exact kernel for many queries ---- */
+/* For each of n_queries (row-major, dim floats) the k best of n_gallery. ids: gallery ids for ties and
+ * results; skip[i] (may be NULL) is a gallery id left out for query i (its own, in the SOP protocol).
+ * hits: n_queries × k, filled; counts[i] of row i are real. Blocked sgemm over the pool with a
+ * running top-k; memory beside the inputs is a few MiB per thread. progress (may be NULL) is called
+ * from the calling thread with the queries done; it returns false to stop: KD_CANCELLED. */
+typedef struct kd_topk {
+    const float *queries;
+    size_t n_queries;
+    const float *gallery;
+    const uint64_t *ids;
+    size_t n_gallery;
+    size_t dim;
+    size_t k;
+    const uint64_t *skip; /* UINT64_MAX: none */
+    kd_pool *pool;        /* NULL: the calling thread alone */
+    bool (*progress)(void *arg, size_t done);
+    void *progress_arg;
+} kd_topk;
+KD_MUST_CHECK kd_status kd_topk_run(
+    const kd_topk *topk, kd_hit *hits, uint32_t *counts, kd_error *err);
+
+#endif
