@@ -11,6 +11,8 @@
 
 #include "lib/base/status.h"
 
+KD_C_BEGIN
+
 typedef struct kd_buf {
     uint8_t *data; /* owned; NUL behind the last byte once anything was appended */
     size_t len;    /* bytes in use */
@@ -43,4 +45,5 @@ bool kd_parse_double(const char *text, double min, double max, double *out);
 /* True when the bytes are valid UTF-8 without NUL. */
 bool kd_utf8_valid(const void *bytes, size_t len);
 
+KD_C_END
 #endif

@@ -7,6 +7,10 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "lib/base/status.h"
+
+KD_C_BEGIN
+
 int64_t kd_mono_ns(void);
 int64_t kd_mono_ms(void);
 int64_t kd_wall_ms(void); /* milliseconds since 1970, UTC */
@@ -20,4 +24,5 @@ struct timespec kd_mono_after(int64_t ms);
 
 void kd_sleep_ms(int64_t ms);
 
+KD_C_END
 #endif

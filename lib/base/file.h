@@ -10,6 +10,8 @@
 #include "lib/base/buf.h"
 #include "lib/base/status.h"
 
+KD_C_BEGIN
+
 /* Appends the whole file to *out. KD_RESOURCE_EXHAUSTED above max bytes, before reading. */
 KD_MUST_CHECK kd_status kd_file_read(const char *path, size_t max, kd_buf *out, kd_error *err);
 
@@ -17,8 +19,8 @@ KD_MUST_CHECK kd_status kd_file_read(const char *path, size_t max, kd_buf *out, 
 KD_MUST_CHECK kd_status kd_file_write(
     const char *path, const void *bytes, size_t len, kd_error *err);
 
-KD_MUST_CHECK kd_status kd_fsync_path(const char *path, kd_error *err); /* file or folder */
-KD_MUST_CHECK kd_status kd_make_dirs(const char *path, kd_error *err);  /* mkdir -p, mode 0755 */
+KD_MUST_CHECK kd_status kd_fsync_path(const char *path, kd_error *err);  /* file or folder */
+KD_MUST_CHECK kd_status kd_make_dirs(const char *path, kd_error *err);   /* mkdir -p, mode 0755 */
 KD_MUST_CHECK kd_status kd_remove_tree(const char *path, kd_error *err); /* rm -r; absent is fine */
 KD_MUST_CHECK kd_status kd_copy_file(const char *from, const char *to, kd_error *err);
 bool kd_is_dir(const char *path);
@@ -34,11 +36,12 @@ pid_t kd_lock_holder(const char *path); /* 0: nobody */
 /* Resolves path (links and ..) into *out (free), which must lie under one of the n_roots folders;
  * with no roots every path is refused. KD_PERMISSION_DENIED names the roots, KD_NOT_FOUND the path
  * that is not there. */
-KD_MUST_CHECK kd_status kd_path_under(const char *path, const char *const *roots, size_t n_roots,
-    char **out, kd_error *err);
+KD_MUST_CHECK kd_status kd_path_under(
+    const char *path, const char *const *roots, size_t n_roots, char **out, kd_error *err);
 
 /* A name that may become a file name: 1..64 of a-z A-Z 0-9 . _ -, beginning with a letter or
  * digit. what names the thing in the error sentence ("collection"). */
 KD_MUST_CHECK kd_status kd_check_name(const char *what, const char *name, kd_error *err);
 
+KD_C_END
 #endif

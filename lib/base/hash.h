@@ -7,6 +7,8 @@
 
 #include "lib/base/status.h"
 
+KD_C_BEGIN
+
 #define KD_SHA256_BYTES 32u
 #define KD_SHA256_TEXT 65u /* hexadecimal and NUL */
 
@@ -25,4 +27,5 @@ void kd_hex(const uint8_t *bytes, size_t len, char *text); /* text: 2 * len + 1 
 
 uint64_t kd_xxh3(const void *bytes, size_t len);
 
+KD_C_END
 #endif

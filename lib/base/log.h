@@ -12,6 +12,8 @@
 
 #include "lib/base/status.h"
 
+KD_C_BEGIN
+
 typedef enum kd_log_level {
     KD_LOG_DEBUG, /* for who mends kindred: each batch, each reconnect attempt */
     KD_LOG_INFO,  /* for who runs it: started, job done, model loaded */
@@ -46,4 +48,5 @@ void kd_log(kd_log_level level, const char *event, const kd_field *fields, size_
 /* `event` with the error's code and sentence. */
 void kd_log_error(kd_log_level level, const char *event, const kd_error *err);
 
+KD_C_END
 #endif

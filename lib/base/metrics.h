@@ -11,6 +11,8 @@
 #include "lib/base/buf.h"
 #include "lib/base/status.h"
 
+KD_C_BEGIN
+
 typedef struct kd_metrics kd_metrics;
 typedef struct kd_counter kd_counter;
 typedef struct kd_gauge kd_gauge;
@@ -38,4 +40,5 @@ void kd_histogram_observe(kd_histogram *histogram, double seconds);
 
 void kd_metrics_print(kd_metrics *metrics, kd_buf *out);
 
+KD_C_END
 #endif

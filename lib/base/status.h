@@ -10,7 +10,18 @@
 #include <stddef.h>
 
 #define KD_MUST_CHECK __attribute__((warn_unused_result))
-#define KD_PRINTF(format, args) __attribute__((format(printf, format, args)))
+#define KD_PRINTF(text, args) __attribute__((format(printf, text, args)))
+
+/* The C++ of lib/nn and lib/vector includes these headers too. */
+#ifdef __cplusplus
+#define KD_C_BEGIN extern "C" {
+#define KD_C_END }
+#else
+#define KD_C_BEGIN
+#define KD_C_END
+#endif
+
+KD_C_BEGIN
 
 typedef enum kd_status {
     KD_OK = 0,
@@ -56,4 +67,5 @@ kd_status kd_error_memory(kd_error *err, const char *what);
 /* "INVALID_ARGUMENT" and so on; "UNKNOWN" for a number that is none of ours. Static. */
 const char *kd_status_name(kd_status status);
 
+KD_C_END
 #endif

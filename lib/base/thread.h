@@ -9,6 +9,8 @@
 
 #include "lib/base/status.h"
 
+KD_C_BEGIN
+
 /* A condition variable on the monotonic clock: see kd_mono_after. Aborts on failure (it can only
  * fail for lack of memory at start). */
 void kd_cond_init(pthread_cond_t *cond);
@@ -37,7 +39,9 @@ void kd_pool_free(kd_pool *pool);
 /* False at once when the queue is full. */
 bool kd_pool_try_run(kd_pool *pool, kd_task task, void *arg);
 /* Calls fn(arg, i) for each i in 0..n-1 on the pool's threads and the caller's; returns when all
- * are done. For data-parallel loops; fn must not fail. Never call it from a task of the same pool. */
+ * are done. For data-parallel loops; fn must not fail. Never call it from a task of the same pool.
+ */
 void kd_pool_for(kd_pool *pool, size_t n, void (*fn)(void *arg, size_t i), void *arg);
 
+KD_C_END
 #endif
