@@ -1,0 +1,60 @@
+#include <stdio.h>
+#include <string.h>
+
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/slice.h>
+
+#include "lib/base/buf.h"
+#include "lib/rpc/internal.h"
+
+grpc_byte_buffer *kd_pack(const ProtobufCMessage *message)
+{
+    const size_t len = protobuf_c_message_get_packed_size(message);
+    grpc_slice slice = grpc_slice_malloc(len); /* the core aborts without memory */
+    protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
+    grpc_byte_buffer *const bytes = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice_unref(slice);
+    return bytes;
+}
+
+kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessageDescriptor *type,
+    ProtobufCMessage **out, kd_error *err)
+{
+    grpc_byte_buffer_reader reader;
+    *out = NULL;
+    if (!grpc_byte_buffer_reader_init(&reader, bytes))
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "the request can't be decompressed");
+    grpc_slice whole = grpc_byte_buffer_reader_readall(&reader);
+    grpc_byte_buffer_reader_destroy(&reader);
+    const uint8_t *const at = GRPC_SLICE_START_PTR(whole);
+    const size_t len = GRPC_SLICE_LENGTH(whole);
+    kd_status status = kd_wire_check(type, at, len, err);
+    if (status == KD_OK) {
+        *out = protobuf_c_message_unpack(type, NULL, len, at);
+        if (!*out)
+            status = kd_error_set(
+                err, KD_INVALID_ARGUMENT, "the request's bytes are not a %s", type->name);
+    }
+    grpc_slice_unref(whole);
+    return status;
+}
+
+void kd_message_free(void *message)
+{
+    if (message)
+        protobuf_c_message_free_unpacked(message, NULL);
+}
+
+kd_status kd_error_from_grpc(
+    kd_error *err, grpc_status_code code, grpc_slice details, const char *address)
+{
+    const int len = (int)GRPC_SLICE_LENGTH(details);
+    const char *const text = (const char *)GRPC_SLICE_START_PTR(details);
+    const kd_status status = (unsigned)code <= KD_UNAUTHENTICATED ? (kd_status)code : KD_UNKNOWN;
+    /* The core's own sentence about a lost or refused connection does not say whose. */
+    if (status == KD_UNAVAILABLE && !memmem(text, (size_t)len, address, strlen(address)))
+        return kd_error_set(err, status, "no answer from %s: %.*s", address, len, text);
+    if (status == KD_DEADLINE_EXCEEDED)
+        return kd_error_set(err, status, "%s did not answer in time", address);
+    return kd_error_set(err, status, "%.*s", len, text);
+}

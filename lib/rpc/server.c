@@ -1,0 +1,283 @@
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <grpc/grpc_security.h>
+#include <grpc/support/log.h>
+#include <grpc/support/time.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+#include "lib/rpc/internal.h"
+
+#define POSTED_CALLS 64 /* calls that the core may hand over before we ask for more */
+
+static void core_log(gpr_log_func_args *args)
+{
+    if (args->severity == GPR_LOG_SEVERITY_ERROR)
+        KD_LOG(KD_LOG_DEBUG, "grpc_core", KD_STR("message", args->message));
+}
+
+void kd_rpc_init(void)
+{
+    gpr_set_log_function(core_log);
+    grpc_init();
+}
+
+void kd_rpc_shutdown(void)
+{
+    grpc_shutdown();
+}
+
+/* ---- Making ---- */
+
+kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_error *err)
+{
+    *out = NULL;
+    kd_server *server = calloc(1, sizeof *server);
+    if (!server)
+        return kd_error_memory(err, "a server");
+    server->options = *options;
+    atomic_init(&server->draining, false);
+    atomic_init(&server->in_flight, 0);
+    pthread_mutex_init(&server->mutex, NULL);
+    kd_cond_init(&server->idle);
+
+    kd_status status =
+        kd_pool_new(&server->workers, "rpc-worker", options->workers, options->queue, err);
+    if (status == KD_OK && !(server->threads = calloc(options->threads, sizeof *server->threads)))
+        status = kd_error_memory(err, "a server");
+    if (status == KD_OK)
+        status = kd_health_new(&server->health, server, err);
+    if (status != KD_OK) {
+        kd_server_free(server);
+        return status;
+    }
+    grpc_arg args[] = {
+        {.type = GRPC_ARG_INTEGER,
+            .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
+            .value.integer = (int)KD_RPC_MAX_MESSAGE},
+        {.type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_ALLOW_REUSEPORT, .value.integer = 0},
+    };
+    const grpc_channel_args all = {sizeof args / sizeof args[0], args};
+    server->grpc = grpc_server_create(&all, NULL);
+    server->queue = grpc_completion_queue_create_for_next(NULL);
+    grpc_server_register_completion_queue(server->grpc, server->queue, NULL);
+    *out = server;
+    return KD_OK;
+}
+
+static kd_endpoint *find(kd_server *server, const char *path)
+{
+    for (size_t i = 0; i < server->n_endpoints; i++)
+        if (strcmp(server->endpoints[i].path, path) == 0)
+            return &server->endpoints[i];
+    return NULL;
+}
+
+/* The endpoint of a method, made if need be; NULL without memory. */
+static kd_endpoint *endpoint_for(kd_server *server, const ProtobufCServiceDescriptor *service,
+    const ProtobufCMethodDescriptor *method)
+{
+    char *path = kd_format("/%s/%s", service->name, method->name);
+    if (!path)
+        return NULL;
+    kd_endpoint *const there = find(server, path);
+    if (there) {
+        free(path);
+        return there;
+    }
+    kd_endpoint *const grown =
+        realloc(server->endpoints, (server->n_endpoints + 1) * sizeof *server->endpoints);
+    if (!grown) {
+        free(path);
+        return NULL;
+    }
+    server->endpoints = grown;
+    kd_endpoint *const endpoint = &grown[server->n_endpoints++];
+    memset(endpoint, 0, sizeof *endpoint);
+    endpoint->path = path;
+    endpoint->descriptor = method;
+    char labels[200];
+    (void)snprintf(labels, sizeof labels, "method=\"%s\"", path + 1);
+    endpoint->seconds = kd_metrics_histogram(
+        server->options.metrics, "kindred_rpc_seconds", labels, "Time from call to answer");
+    return endpoint;
+}
+
+kd_status kd_server_add(kd_server *server, const ProtobufCServiceDescriptor *service,
+    const kd_method *methods, size_t n_methods, void *state, kd_error *err)
+{
+    assert(!server->started);
+    for (size_t i = 0; i < n_methods; i++) {
+        const ProtobufCMethodDescriptor *const method =
+            protobuf_c_service_descriptor_get_method_by_name(service, methods[i].name);
+        assert(method);
+        kd_endpoint *const endpoint = endpoint_for(server, service, method);
+        if (!endpoint)
+            return kd_error_memory(err, "a method");
+        endpoint->handler = methods[i].handler;
+        endpoint->blocking = methods[i].blocking;
+        endpoint->state = state;
+    }
+    return KD_OK;
+}
+
+kd_status kd_server_add_proxy(kd_server *server, const ProtobufCServiceDescriptor *service,
+    kd_channel *channel, kd_error *err)
+{
+    assert(!server->started);
+    for (unsigned i = 0; i < service->n_methods; i++) {
+        kd_endpoint *const endpoint = endpoint_for(server, service, &service->methods[i]);
+        if (!endpoint)
+            return kd_error_memory(err, "a method");
+        if (!endpoint->handler)
+            endpoint->proxy = channel;
+    }
+    return KD_OK;
+}
+
+/* ---- Running ---- */
+
+static void *take_events(void *arg)
+{
+    kd_server *const server = arg;
+    for (;;) {
+        const grpc_event event =
+            grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        if (event.type == GRPC_QUEUE_SHUTDOWN)
+            return NULL;
+        kd_tag *const tag = event.tag;
+        KD_TSAN_ACQUIRE(tag);
+        tag->done(tag->owner, event.success != 0);
+    }
+}
+
+void kd_server_post(kd_server *server)
+{
+    kd_call *const call = kd_call_new(server);
+    if (!call)
+        return; /* one posted call less; the others go on */
+    KD_TSAN_RELEASE(&call->on_new);
+    if (grpc_server_request_call(server->grpc, &call->grpc, &call->details, &call->metadata,
+            server->queue, server->queue, &call->on_new) != GRPC_CALL_OK)
+        kd_call_unref(call);
+}
+
+/* Under the lock, so that whoever saw the last call end may free the server. */
+void kd_server_call_ended(kd_server *server)
+{
+    pthread_mutex_lock(&server->mutex);
+    if (atomic_fetch_sub(&server->in_flight, 1) == 1)
+        pthread_cond_broadcast(&server->idle);
+    pthread_mutex_unlock(&server->mutex);
+}
+
+static int compare_paths(const void *a, const void *b)
+{
+    return strcmp(((const kd_endpoint *)a)->path, ((const kd_endpoint *)b)->path);
+}
+
+kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port, kd_error *err)
+{
+    grpc_server_credentials *const plain = grpc_insecure_server_credentials_create();
+    const int bound = grpc_server_add_http2_port(server->grpc, address, plain);
+    grpc_server_credentials_release(plain);
+    if (bound == 0)
+        return kd_error_set(err, KD_UNAVAILABLE,
+            "cannot listen on %s: the address is in use or not this machine's", address);
+    *port = (uint16_t)bound;
+    qsort(server->endpoints, server->n_endpoints, sizeof *server->endpoints, compare_paths);
+    grpc_server_start(server->grpc);
+    server->started = true;
+    for (unsigned i = 0; i < POSTED_CALLS; i++)
+        kd_server_post(server);
+    for (; server->n_threads < server->options.threads; server->n_threads++) {
+        if (pthread_create(&server->threads[server->n_threads], NULL, take_events, server) != 0)
+            return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start a server thread");
+        (void)pthread_setname_np(server->threads[server->n_threads], "rpc");
+    }
+    return KD_OK;
+}
+
+bool kd_server_draining(const kd_server *server)
+{
+    return atomic_load(&server->draining);
+}
+
+static void on_shutdown(void *owner, bool ok)
+{
+    kd_server *const server = owner;
+    (void)ok;
+    pthread_mutex_lock(&server->mutex);
+    server->shut_down = true;
+    pthread_cond_broadcast(&server->idle);
+    pthread_mutex_unlock(&server->mutex);
+}
+
+/* Waits until no call is in flight, or the time is over. */
+static void wait_idle(kd_server *server, int64_t ms)
+{
+    const struct timespec until = kd_mono_after(ms);
+    pthread_mutex_lock(&server->mutex);
+    while (atomic_load(&server->in_flight) > 0)
+        if (pthread_cond_timedwait(&server->idle, &server->mutex, &until) != 0)
+            break;
+    pthread_mutex_unlock(&server->mutex);
+}
+
+void kd_server_drain(kd_server *server, int64_t grace_ms)
+{
+    if (!server->started)
+        return;
+    atomic_store(&server->draining, true);
+    kd_health_stop(server->health);
+    wait_idle(server, grace_ms);
+
+    server->on_shutdown = (kd_tag){on_shutdown, server};
+    grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->on_shutdown);
+    grpc_server_cancel_all_calls(server->grpc);
+    pthread_mutex_lock(&server->mutex);
+    while (!server->shut_down && server->n_threads > 0)
+        pthread_cond_wait(&server->idle, &server->mutex);
+    pthread_mutex_unlock(&server->mutex);
+
+    /* Handlers that were cancelled still answer; their calls must end before the queue does. */
+    while (atomic_load(&server->in_flight) > 0)
+        wait_idle(server, 1000);
+    grpc_completion_queue_shutdown(server->queue);
+    for (unsigned i = 0; i < server->n_threads; i++)
+        pthread_join(server->threads[i], NULL);
+    server->n_threads = 0;
+    server->started = false;
+}
+
+void kd_server_free(kd_server *server)
+{
+    if (!server)
+        return;
+    if (server->started) {
+        kd_server_drain(server, 0);
+    } else if (server->queue &&
+               !server->shut_down) { /* never started: the core wants the same steps */
+        grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->on_shutdown);
+        grpc_completion_queue_shutdown(server->queue);
+        while (grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL)
+                   .type != GRPC_QUEUE_SHUTDOWN)
+            ;
+    }
+    if (server->grpc)
+        grpc_server_destroy(server->grpc);
+    if (server->queue)
+        grpc_completion_queue_destroy(server->queue);
+    kd_pool_free(server->workers);
+    kd_health_free(server->health);
+    for (size_t i = 0; i < server->n_endpoints; i++)
+        free(server->endpoints[i].path);
+    free(server->endpoints);
+    free(server->threads);
+    pthread_cond_destroy(&server->idle);
+    pthread_mutex_destroy(&server->mutex);
+    free(server);
+}

@@ -1,0 +1,235 @@
+#include "lib/service/service.h"
+
+#include <popt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/file.h"
+#include "lib/base/log.h"
+
+#define DRAIN_MS 10000
+
+typedef struct options {
+    const char *listen, *http, *data, *log_level, *ready;
+    int log_json, threads, version;
+    const char *redis, *embedder, *indexer, *trainer;
+} options;
+
+enum { OPTION_DATASETS = 1 };
+
+/* Parses into *o and *process. Returns -1 to go on, else the exit status. */
+static int parse_options(
+    int argc, const char **argv, const kd_service_spec *spec, options *o, kd_process *process)
+{
+    struct poptOption redis[] = {
+        {"redis", 0, POPT_ARG_STRING, &o->redis, 0, "Redis", "HOST:PORT"}, POPT_TABLEEND};
+    struct poptOption peers[] = {
+        {"embedder", 0, POPT_ARG_STRING, &o->embedder, 0, "the embedder", "HOST:PORT"},
+        {"indexer", 0, POPT_ARG_STRING, &o->indexer, 0, "the indexer", "HOST:PORT"},
+        {"trainer", 0, POPT_ARG_STRING, &o->trainer, 0, "the trainer", "HOST:PORT"}, POPT_TABLEEND};
+    struct poptOption datasets[] = {
+        {"datasets", 0, POPT_ARG_STRING, NULL, OPTION_DATASETS,
+            "jobs may read datasets below this folder (repeatable)", "DIR"},
+        POPT_TABLEEND};
+    struct poptOption threads[] = {{"threads", 0, POPT_ARG_INT, &o->threads, 0,
+                                       "threads that compute; 0 takes every core", "N"},
+        POPT_TABLEEND};
+    struct poptOption none[] = {POPT_TABLEEND};
+    struct poptOption table[] = {
+        {"listen", 0, POPT_ARG_STRING | POPT_ARGFLAG_SHOW_DEFAULT, &o->listen, 0,
+            "gRPC address; port 0 takes a free one", "HOST:PORT"},
+        {"http", 0, POPT_ARG_STRING | POPT_ARGFLAG_SHOW_DEFAULT, &o->http, 0,
+            "HTTP address for /metrics", "IP:PORT"},
+        {"data", 0, POPT_ARG_STRING, &o->data, 0, "folder of models, collections and the rest",
+            "DIR"},
+        {"log-level", 0, POPT_ARG_STRING | POPT_ARGFLAG_SHOW_DEFAULT, &o->log_level, 0,
+            "debug, info, warn or error", "LEVEL"},
+        {"log-json", 0, POPT_ARG_NONE, &o->log_json, 0, "log JSON objects", NULL},
+        {"ready", 0, POPT_ARG_STRING, &o->ready, 0,
+            "write the addresses in use here once the service answers", "FILE"},
+        {"version", 0, POPT_ARG_NONE, &o->version, 0, "print the version", NULL},
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_REDIS ? redis : none, 0, NULL,
+            NULL},
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_PEERS ? peers : none, 0, NULL,
+            NULL},
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_DATASETS ? datasets : none, 0,
+            NULL, NULL},
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_THREADS ? threads : none, 0, NULL,
+            NULL},
+        POPT_AUTOHELP POPT_TABLEEND};
+    char name[64];
+    (void)snprintf(name, sizeof name, "kindred-%s", spec->name);
+    poptContext context = poptGetContext(name, argc, argv, table, 0);
+    char usage[200];
+    (void)snprintf(usage, sizeof usage, "--data DIR [OPTION...]\n\n%s\n", spec->help);
+    poptSetOtherOptionHelp(context, usage);
+    int exit_status = -1, got;
+    while ((got = poptGetNextOpt(context)) > 0) {
+        const char *const root = poptGetOptArg(context); /* kept for the process's life */
+        if (process->n_datasets == KD_SERVICE_MAX_ROOTS) {
+            (void)fprintf(stderr, "%s: more than %d --datasets\n", name, KD_SERVICE_MAX_ROOTS);
+            exit_status = 2;
+            break;
+        }
+        process->datasets[process->n_datasets++] = root;
+    }
+    if (exit_status == -1 && got < -1) {
+        (void)fprintf(stderr, "%s: %s: %s\n", name, poptBadOption(context, POPT_BADOPTION_NOALIAS),
+            poptStrerror(got));
+        exit_status = 2;
+    } else if (exit_status == -1 && poptPeekArg(context)) {
+        (void)fprintf(stderr, "%s: '%s' is not an option\n", name, poptPeekArg(context));
+        exit_status = 2;
+    } else if (exit_status == -1 && o->version) {
+        printf("%s %s\n", name, KD_VERSION);
+        exit_status = 0;
+    } else if (exit_status == -1 && (!o->data || o->threads < 0)) {
+        (void)fprintf(
+            stderr, o->data ? "%s: --threads is negative\n" : "%s: --data DIR is missing\n", name);
+        exit_status = 2;
+    }
+    poptFreeContext(context);
+    return exit_status;
+}
+
+kd_status kd_service_folder(const kd_process *process, const char *name, char **out, kd_error *err)
+{
+    *out = kd_format("%s/%s", process->data_dir, name);
+    if (!*out)
+        return kd_error_memory(err, "a path");
+    const kd_status status = kd_make_dirs(*out, err);
+    if (status != KD_OK) {
+        free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+/* One process of a kind owns a data folder. */
+static kd_status take_lock(
+    const kd_process *process, const char *name, kd_lock **lock, kd_error *err)
+{
+    char *folder = NULL;
+    kd_status status = kd_service_folder(process, "run", &folder, err);
+    if (status != KD_OK)
+        return status;
+    char *const path = kd_format("%s/%s.lock", folder, name);
+    status = path ? kd_lock_acquire(lock, path, err) : kd_error_memory(err, "a path");
+    free(path);
+    free(folder);
+    return status;
+}
+
+/* HOST:PORT with the port that was taken in place of 0. */
+static void real_address(const char *address, uint16_t port, char *text, size_t size)
+{
+    const char *const colon = strrchr(address, ':');
+    (void)snprintf(text, size, "%.*s:%u", colon ? (int)(colon - address) : 0, address, port);
+}
+
+static kd_status announce(const options *o, const char *grpc, const char *http, kd_error *err)
+{
+    if (!o->ready)
+        return KD_OK;
+    char text[256];
+    const int len = snprintf(text, sizeof text,
+        "{\"grpc\": \"%s\", \"http\": \"%s\", \"pid\": %ld}\n", grpc, http, (long)getpid());
+    return kd_file_write(o->ready, text, (size_t)len, err);
+}
+
+static kd_status serve(const kd_service_spec *spec, const options *o, kd_process *process,
+    const sigset_t *signals, kd_error *err)
+{
+    uint16_t port, http_port;
+    char grpc[128], http[128];
+    kd_server_options server = spec->server;
+    kd_status status = kd_metrics_new(&process->metrics, err);
+    server.metrics = process->metrics;
+    if (status == KD_OK)
+        status = kd_server_new(&process->server, &server, err);
+    if (status == KD_OK)
+        status = kd_http_new(&process->http, o->http, process->metrics, &http_port, err);
+    if (status == KD_OK)
+        status = spec->start(process, err);
+    if (status == KD_OK)
+        status = kd_server_start(process->server, o->listen, &port, err);
+    if (status == KD_OK) {
+        real_address(o->listen, port, grpc, sizeof grpc);
+        real_address(o->http, http_port, http, sizeof http);
+        status = announce(o, grpc, http, err);
+    }
+    if (status != KD_OK)
+        return status;
+    KD_LOG(KD_LOG_INFO, "serving", KD_STR("grpc", grpc), KD_STR("http", http),
+        KD_STR("version", KD_VERSION));
+    int signal_number = 0;
+    (void)sigwait(signals, &signal_number);
+    KD_LOG(KD_LOG_INFO, "draining", KD_STR("signal", strsignal(signal_number)));
+    return KD_OK;
+}
+
+int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
+{
+    options o = {.listen = spec->listen,
+        .http = spec->http_listen,
+        .log_level = "info",
+        .redis = "127.0.0.1:6379",
+        .embedder = "127.0.0.1:7701",
+        .indexer = "127.0.0.1:7702",
+        .trainer = "127.0.0.1:7703"};
+    kd_process process = {0};
+    kd_error err = KD_ERROR_INIT;
+    kd_log_level level;
+    kd_lock *lock = NULL;
+
+    const int exit_status = parse_options(argc, argv, spec, &o, &process);
+    if (exit_status >= 0)
+        return exit_status;
+    if (!kd_log_level_parse(o.log_level, &level)) {
+        (void)fprintf(stderr, "kindred-%s: '%s' is not a log level\n", spec->name, o.log_level);
+        return 2;
+    }
+    kd_log_setup(spec->name, level, o.log_json);
+    process.data_dir = o.data;
+    process.redis = o.redis;
+    process.embedder = o.embedder;
+    process.indexer = o.indexer;
+    process.trainer = o.trainer;
+    process.threads = (unsigned)o.threads;
+
+    /* hiredis and gRPC write to sockets whose peers may have gone. Signals that end the process are
+     * waited for by this thread alone; threads begin with them blocked. */
+    (void)signal(SIGPIPE, SIG_IGN);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+
+    kd_status status = take_lock(&process, spec->name, &lock, &err);
+    if (status == KD_OK) {
+        kd_rpc_init();
+        status = serve(spec, &o, &process, &signals, &err);
+        if (process.server && spec->drain)
+            spec->drain(&process);
+        if (process.server)
+            kd_server_drain(process.server, DRAIN_MS);
+        spec->stop(&process);
+        kd_server_free(process.server);
+        kd_http_free(process.http);
+        kd_metrics_free(process.metrics);
+        kd_rpc_shutdown();
+    }
+    if (status != KD_OK)
+        kd_log_error(KD_LOG_ERROR, "ended", &err);
+    else
+        KD_LOG(KD_LOG_INFO, "ended", KD_STR("reason", "asked to"));
+    if (o.ready)
+        (void)unlink(o.ready);
+    kd_lock_release(lock);
+    return status == KD_OK ? 0 : 1;
+}
