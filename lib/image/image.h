@@ -53,8 +53,7 @@ typedef struct kd_preprocess {
     float mean[3], std[3];
 } kd_preprocess;
 /* ImageNet's mean and deviation, 224 × 224. */
-#define KD_PREPROCESS_INIT                                                                         \
-    {224, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}
+#define KD_PREPROCESS_INIT {224, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}
 
 /* A line of text that names each step with its numbers, and the SHA-256 of that line. */
 #define KD_PREPROCESS_TEXT 256
@@ -63,11 +62,10 @@ KD_MUST_CHECK kd_status kd_preprocess_hash(
     const kd_preprocess *preprocess, char hash[KD_SHA256_TEXT], kd_error *err);
 
 /* Encoded bytes to S × S × 3 floats at input (RGB interleaved, normalised). */
-KD_MUST_CHECK kd_status kd_preprocess_run(const kd_preprocess *preprocess, const void *bytes,
-    size_t len, float *input, kd_error *err);
+KD_MUST_CHECK kd_status kd_preprocess_run(
+    const kd_preprocess *preprocess, const void *bytes, size_t len, float *input, kd_error *err);
 /* The last step alone: an S × S image to floats. */
-void kd_preprocess_normalise(
-    const kd_preprocess *preprocess, const kd_image *image, float *input);
+void kd_preprocess_normalise(const kd_preprocess *preprocess, const kd_image *image, float *input);
 
 /* ---- Augmentation, seeded: the same seed gives the same picture ---- */
 typedef struct kd_augment {
@@ -82,8 +80,9 @@ KD_MUST_CHECK kd_status kd_augment_run(const kd_augment *augment, uint64_t seed,
     const kd_image *from, uint32_t size, kd_image *out, kd_error *err);
 
 /* ---- Picture rows ---- */
-/* A row for people: a query and its neighbours at cell × cell, side by side, neighbours framed green
- * (right) or red. cells[0] is the query. right[i] belongs to cells[i], i ≥ 1. */
+/* A row for people: a query and its neighbours at cell × cell, side by side, neighbours framed
+ * green (right) or red. cells[0] is the query, framed grey. right[i] belongs to cells[i], i ≥ 1. A
+ * cell without pixels (its file is gone) is drawn blank. */
 KD_MUST_CHECK kd_status kd_image_row(kd_image *out, const kd_image *cells, const bool *right,
     size_t n, uint32_t cell, kd_error *err);
 /* Decode, shrink so that the longer side is at most side, encode as JPEG: a thumbnail. */

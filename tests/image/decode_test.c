@@ -1,0 +1,168 @@
+#include <stdlib.h>
+
+#include "tests/image/data/golden.h"
+#include "tests/image/picture.h"
+
+static void test_image_decode__gives_pillows_pixels(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    for (size_t i = 0; i < sizeof golden_jpegs / sizeof golden_jpegs[0]; i++) {
+        const struct golden_jpeg *const g = &golden_jpegs[i];
+        kd_buf bytes = read_data(g->name);
+        kd_image image;
+        CHECK_OK(kd_image_decode(&image, bytes.data, bytes.len, &err), err);
+        CHECK_INT(g->width, image.width);
+        CHECK_INT(g->height, image.height);
+        /* Another libjpeg may round otherwise. */
+        const size_t len = (size_t)image.width * image.height * 3;
+        for (size_t at = 0, k = 0; at < len; at += GOLDEN_JPEG_STEP, k++)
+            CHECK_NEAR(g->samples[k], image.pixels[at], 2.0);
+        kd_image_free(&image);
+        kd_buf_free(&bytes);
+    }
+}
+
+static void test_image_decode__reads_what_it_encodes(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    kd_image from = plain(33, 19, 200, 100, 50), out;
+    kd_buf bytes = KD_BUF_INIT;
+    CHECK_OK(kd_image_encode_jpeg(&from, 95, &bytes, &err), err);
+    CHECK_OK(kd_image_decode(&out, bytes.data, bytes.len, &err), err);
+    CHECK_INT(33, out.width);
+    CHECK_INT(19, out.height);
+    for (size_t i = 0; i < 33 * 19 * 3; i++)
+        CHECK_NEAR(from.pixels[i], out.pixels[i], 3.0);
+    kd_image_free(&out);
+    kd_image_free(&from);
+    kd_buf_free(&bytes);
+}
+
+static void test_image_decode__names_what_is_not_a_jpeg(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    kd_image out;
+    static const struct {
+        const char *bytes;
+        size_t len;
+        const char *sentence;
+    } cases[] = {
+        {"", 0, "empty"},
+        {"\xff", 1, "not a JPEG"},
+        {"hello, world", 12, "not a JPEG"},
+        {"RIFF....WEBPVP8 ", 16, "a WebP"},
+        {"....ftypheic", 12, "HEIC"},
+        {"GIF89a", 6, "a GIF"},
+        {"\xff\xd8\xff", 3, "broken"},
+        {"\xff\xd8\xff\xd9", 4, "broken"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        CHECK_FAILS(
+            KD_INVALID_ARGUMENT, kd_image_decode(&out, cases[i].bytes, cases[i].len, &err), err);
+        CHECK_HAS(cases[i].sentence, err.message);
+        CHECK(out.pixels == NULL);
+    }
+
+    kd_image image = picture(8, 8);
+    kd_buf png = KD_BUF_INIT;
+    CHECK_OK(kd_image_encode_png(&image, &png, &err), err);
+    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_image_decode(&out, png.data, png.len, &err), err);
+    CHECK_HAS("a PNG", err.message);
+    kd_buf_free(&png);
+    kd_image_free(&image);
+}
+
+static void test_image_decode__refuses_a_truncated_image(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    kd_buf bytes = jpeg_picture(120, 90);
+    kd_image out;
+    for (size_t tenth = 0; tenth < 10; tenth++) {
+        const size_t len = bytes.len * tenth / 10;
+        /* A block of its own, so that a read past the end shows. */
+        uint8_t *const cut = malloc(len + 1);
+        assert_non_null(cut);
+        memcpy(cut, bytes.data, len);
+        CHECK_FAILS(KD_INVALID_ARGUMENT, kd_image_decode(&out, cut, len, &err), err);
+        CHECK(out.pixels == NULL);
+        free(cut);
+    }
+    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_image_decode(&out, bytes.data, bytes.len - 2, &err), err);
+    CHECK_HAS("broken", err.message);
+    kd_buf_free(&bytes);
+}
+
+static void test_image_decode__survives_damage_anywhere(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    kd_buf bytes = jpeg_picture(64, 48);
+    size_t refused = 0;
+    for (size_t at = 0; at < bytes.len; at++) {
+        const uint8_t keep = bytes.data[at];
+        bytes.data[at] = (uint8_t)(keep ^ (0x55 + at % 7));
+        kd_image out;
+        const kd_status status = kd_image_decode(&out, bytes.data, bytes.len, &err);
+        CHECK(status == KD_OK || status == KD_INVALID_ARGUMENT || status == KD_RESOURCE_EXHAUSTED);
+        CHECK((status == KD_OK) == (out.pixels != NULL));
+        refused += status != KD_OK;
+        kd_image_free(&out);
+        bytes.data[at] = keep;
+    }
+    CHECK(refused > 0);
+    kd_buf_free(&bytes);
+}
+
+/* Writes a size into the header of a baseline JPEG. */
+static void set_header_size(kd_buf *bytes, uint32_t width, uint32_t height)
+{
+    uint8_t *const sof = memmem(bytes->data, bytes->len, "\xff\xc0", 2);
+    assert_non_null(sof);
+    sof[5] = (uint8_t)(height >> 8);
+    sof[6] = (uint8_t)height;
+    sof[7] = (uint8_t)(width >> 8);
+    sof[8] = (uint8_t)width;
+}
+
+static void test_image_decode__checks_limits_from_the_header(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    kd_buf bytes = jpeg_picture(32, 32);
+    kd_image out;
+
+    set_header_size(&bytes, 65000, 65000);
+    CHECK_FAILS(KD_RESOURCE_EXHAUSTED, kd_image_decode(&out, bytes.data, bytes.len, &err), err);
+    CHECK_HAS("65000 x 65000", err.message);
+    CHECK_HAS("side", err.message);
+    set_header_size(&bytes, 16000, 16000);
+    CHECK_FAILS(KD_RESOURCE_EXHAUSTED, kd_image_decode(&out, bytes.data, bytes.len, &err), err);
+    CHECK_HAS("area", err.message);
+    set_header_size(&bytes, 0, 32);
+    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_image_decode(&out, bytes.data, bytes.len, &err), err);
+    kd_buf_free(&bytes);
+
+    const size_t len = KD_IMAGE_MAX_BYTES + 1u;
+    uint8_t *const heavy = calloc(len, 1);
+    assert_non_null(heavy);
+    CHECK_FAILS(KD_RESOURCE_EXHAUSTED, kd_image_decode(&out, heavy, len, &err), err);
+    CHECK_HAS("33554433 bytes", err.message);
+    free(heavy);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_image_decode__gives_pillows_pixels),
+        cmocka_unit_test(test_image_decode__reads_what_it_encodes),
+        cmocka_unit_test(test_image_decode__names_what_is_not_a_jpeg),
+        cmocka_unit_test(test_image_decode__refuses_a_truncated_image),
+        cmocka_unit_test(test_image_decode__survives_damage_anywhere),
+        cmocka_unit_test(test_image_decode__checks_limits_from_the_header),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
