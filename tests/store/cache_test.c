@@ -1,0 +1,148 @@
+/* The embedding cache. */
+#include "lib/base/clock.h"
+#include "tests/store/room.h"
+
+enum { DIM = 512, N = 64 };
+
+typedef struct batch {
+    uint8_t keys[N][KD_SHA256_BYTES];
+    float vectors[N][DIM];
+    float got[N][DIM];
+    bool found[N];
+} batch;
+
+static batch *make_batch(void)
+{
+    batch *const b = calloc(1, sizeof *b);
+    CHECK(b != NULL);
+    for (int i = 0; i < N; i++) {
+        memset(b->keys[i], i, KD_SHA256_BYTES);
+        for (int j = 0; j < DIM; j++)
+            b->vectors[i][j] = (float)(i * DIM + j) / 7.0f;
+    }
+    return b;
+}
+
+static void test_store_cache__hits_come_back_bit_for_bit_and_misses_are_marked(void **state)
+{
+    room *const r = *state;
+    batch *const b = make_batch();
+    CHECK_OK(kd_cache_put(r->a, "m1", N / 2, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
+    memset(b->got, 0xab, sizeof b->got);
+    CHECK_OK(kd_cache_get(r->b, "m1", N, b->keys, DIM, b->got[0], b->found, &r->err), r->err);
+    for (int i = 0; i < N; i++) {
+        CHECK_INT(i < N / 2, b->found[i]);
+        if (b->found[i])
+            CHECK(memcmp(b->got[i], b->vectors[i], sizeof b->got[i]) == 0);
+        else
+            CHECK_INT(0xab, ((const uint8_t *)b->got[i])[0]); /* left alone */
+    }
+    free(b);
+}
+
+static void test_store_cache__another_model_misses(void **state)
+{
+    room *const r = *state;
+    batch *const b = make_batch();
+    CHECK_OK(kd_cache_put(r->a, "m1", 1, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
+    CHECK_OK(kd_cache_get(r->a, "m2", 1, b->keys, DIM, b->got[0], b->found, &r->err), r->err);
+    CHECK(!b->found[0]);
+    free(b);
+}
+
+static void test_store_cache__a_value_of_another_length_is_a_miss(void **state)
+{
+    room *const r = *state;
+    batch *const b = make_batch();
+    CHECK_OK(kd_cache_put(r->a, "m", 1, b->keys, DIM / 2, b->vectors[0], 60, &r->err), r->err);
+    CHECK_OK(kd_cache_get(r->a, "m", 1, b->keys, DIM, b->got[0], b->found, &r->err), r->err);
+    CHECK(!b->found[0]);
+    free(b);
+}
+
+static void test_store_cache__entries_expire(void **state)
+{
+    room *const r = *state;
+    batch *const b = make_batch();
+    CHECK_OK(kd_cache_put(r->a, "m", 2, b->keys, DIM, b->vectors[0], 1, &r->err), r->err);
+    CHECK_INT(2, room_number(r, "DBSIZE"));
+    b->found[0] = true;
+    for (const int64_t until = kd_mono_ms() + 10000; b->found[0] && kd_mono_ms() < until;)
+        CHECK_OK(kd_cache_get(r->a, "m", 1, b->keys, DIM, b->got[0], b->found, &r->err), r->err);
+    CHECK(!b->found[0]);
+    free(b);
+}
+
+static void test_store_cache__every_entry_carries_an_expiry(void **state)
+{
+    room *const r = *state;
+    batch *const b = make_batch();
+    CHECK_OK(kd_cache_put(r->a, "m", 1, b->keys, DIM, b->vectors[0], 100, &r->err), r->err);
+    redisReply *const keys = room_redis(r, "KEYS kindred:emb:m:*");
+    CHECK_INT(1, keys->elements);
+    char command[160];
+    (void)snprintf(command, sizeof command, "TTL %s", keys->element[0]->str);
+    freeReplyObject(keys);
+    const long long ttl = room_number(r, command);
+    CHECK(ttl > 0 && ttl <= 100);
+    /* Without a lifetime nothing is kept. */
+    CHECK_OK(kd_cache_put(r->a, "z", 1, b->keys, DIM, b->vectors[0], 0, &r->err), r->err);
+    CHECK_INT(1, room_number(r, "DBSIZE"));
+    free(b);
+}
+
+static void test_store_cache__a_full_redis_refuses_and_the_connection_goes_on(void **state)
+{
+    room *const r = *state;
+    batch *const b = make_batch();
+    freeReplyObject(room_redis(r, "CONFIG SET maxmemory 1"));
+    CHECK_FAILS(KD_RESOURCE_EXHAUSTED,
+        kd_cache_put(r->a, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
+    freeReplyObject(room_redis(r, "CONFIG SET maxmemory 0"));
+    CHECK_OK(kd_store_ping(r->a, &r->err), r->err);
+    CHECK_OK(kd_cache_put(r->a, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
+    CHECK_OK(kd_cache_get(r->a, "m", N, b->keys, DIM, b->got[0], b->found, &r->err), r->err);
+    CHECK(b->found[N - 1]);
+    free(b);
+}
+
+/* Many times what a socket buffers in either direction. */
+static void test_store_cache__a_large_batch_neither_stalls_nor_mixes_rows(void **state)
+{
+    room *const r = *state;
+    enum { MANY = 4000 };
+    uint8_t(*const keys)[KD_SHA256_BYTES] = calloc(MANY, sizeof *keys);
+    float *const vectors = calloc((size_t)MANY * DIM, sizeof *vectors);
+    float *const got = calloc((size_t)MANY * DIM, sizeof *got);
+    bool *const found = calloc(MANY, sizeof *found);
+    CHECK(keys && vectors && got && found);
+    for (int i = 0; i < MANY; i++) {
+        memcpy(keys[i], &i, sizeof i);
+        for (int j = 0; j < DIM; j++)
+            vectors[(size_t)i * DIM + (size_t)j] = (float)(i + j);
+    }
+    CHECK_OK(kd_cache_put(r->a, "m", MANY, keys, DIM, vectors, 60, &r->err), r->err);
+    CHECK_OK(kd_cache_get(r->a, "m", MANY, keys, DIM, got, found, &r->err), r->err);
+    for (int i = 0; i < MANY; i++)
+        CHECK(found[i]);
+    CHECK(memcmp(vectors, got, sizeof *got * MANY * DIM) == 0);
+    free(keys);
+    free(vectors);
+    free(got);
+    free(found);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_store_cache__hits_come_back_bit_for_bit_and_misses_are_marked),
+        TEST(test_store_cache__another_model_misses),
+        TEST(test_store_cache__a_value_of_another_length_is_a_miss),
+        TEST(test_store_cache__entries_expire),
+        TEST(test_store_cache__every_entry_carries_an_expiry),
+        TEST(test_store_cache__a_full_redis_refuses_and_the_connection_goes_on),
+        TEST(test_store_cache__a_large_batch_neither_stalls_nor_mixes_rows),
+    };
+    return cmocka_run_group_tests_name("store.cache", tests, room_start, room_stop);
+}
