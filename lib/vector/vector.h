@@ -32,7 +32,8 @@ KD_MUST_CHECK kd_status kd_vector_init(kd_error *err);
 /* Inner product in a fixed order of addition: equal inputs give equal bits on every call. */
 float kd_dot(const float *a, const float *b, size_t dim);
 
-/* KD_INVALID_ARGUMENT when a value is not finite or the length is not 1 within 1e-3; what names it. */
+/* KD_INVALID_ARGUMENT, naming what, unless all values are finite and the length is 1 within 1e-3.
+ */
 KD_MUST_CHECK kd_status kd_vector_check(
     const char *what, const float *vector, size_t dim, kd_error *err);
 
@@ -68,11 +69,12 @@ KD_MUST_CHECK kd_status kd_index_search(const kd_index *index, const float *quer
     const kd_search *search, kd_hit *hits, size_t *n_hits, kd_error *err);
 
 /* ---- The exact kernel for many queries ---- */
-/* For each of n_queries (row-major, dim floats) the k best of n_gallery. ids: gallery ids for ties and
- * results; skip[i] (may be NULL) is a gallery id left out for query i (its own, in the SOP protocol).
- * hits: n_queries × k, filled; counts[i] of row i are real. Blocked sgemm over the pool with a
- * running top-k; memory beside the inputs is a few MiB per thread. progress (may be NULL) is called
- * from the calling thread with the queries done; it returns false to stop: KD_CANCELLED. */
+/* For each of n_queries (row-major, dim floats, length 1) the k best of n_gallery. ids: gallery ids
+ * for ties and results; skip[i] (may be NULL) is a gallery id left out for query i (its own, in the
+ * SOP protocol). hits: n_queries × k, filled; counts[i] of row i are real. Blocked sgemm over the
+ * pool with a running top-k; memory beside the inputs is a few MiB per thread. progress (may be
+ * NULL) is called from the calling thread with the queries done; it returns false to stop:
+ * KD_CANCELLED. */
 typedef struct kd_topk {
     const float *queries;
     size_t n_queries;

@@ -1,0 +1,332 @@
+/* The exact index: FAISS's flat storage, and beside it each row's id and tag. Rows are kept dense:
+ * a replaced vector is written over the old one, a removed one's place is taken by the last row. So
+ * there are no tombstones to step over and nothing to compact. */
+#include <faiss/c_api/error_c.h>
+#include <faiss/c_api/Index_c.h>
+#include <faiss/c_api/IndexFlat_c.h>
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/vector/best.h"
+#include "lib/vector/binding.h"
+#include "lib/vector/slots.h"
+#include "lib/vector/vector.h"
+
+struct kd_index {
+    FaissIndexFlat *flat; /* owned */
+    float *rows;          /* flat's storage, count × dim; anew after each growth */
+    uint64_t *ids;        /* owned, of each row, as tags */
+    uint32_t *tags;
+    kd_slots slots; /* id -> row */
+    size_t dim, count, room;
+};
+
+kd_status kd_index_new(kd_index **out, size_t dim, kd_error *err)
+{
+    *out = NULL;
+    if (dim == 0 || dim > KD_VECTOR_MAX_DIM)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "an index cannot have %zu dimensions, allowed are 1 to %u", dim, KD_VECTOR_MAX_DIM);
+    kd_index *index = calloc(1, sizeof *index);
+    if (!index)
+        return kd_error_memory(err, "an index");
+    index->dim = dim;
+    if (faiss_IndexFlat_new_with(&index->flat, (int64_t)dim, METRIC_INNER_PRODUCT) != 0) {
+        free(index);
+        return kd_error_memory(err, "an index");
+    }
+    *out = index;
+    return KD_OK;
+}
+
+void kd_index_free(kd_index *index)
+{
+    if (!index)
+        return;
+    faiss_IndexFlat_free(index->flat);
+    kd_slots_free(&index->slots);
+    free(index->ids);
+    free(index->tags);
+    free(index);
+}
+
+size_t kd_index_count(const kd_index *index)
+{
+    return index->count;
+}
+
+size_t kd_index_bytes(const kd_index *index)
+{
+    const size_t row = index->dim * sizeof(float);
+    const size_t entry = sizeof(uint64_t) + sizeof(uint32_t);
+    return index->count * row + (index->room + index->slots.room) * entry + sizeof *index;
+}
+
+/* ---- Changes ---- */
+
+static void refresh_rows(kd_index *index)
+{
+    size_t n_floats = 0;
+    faiss_IndexFlat_xb(index->flat, &index->rows, &n_floats);
+    assert(n_floats == index->count * index->dim);
+}
+
+static kd_status check_batch(
+    const kd_index *index, size_t n, const uint64_t *ids, const float *vectors, kd_error *err)
+{
+    if (n > UINT32_MAX - 1 - index->count)
+        return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "an index holds at most %u vectors",
+            (unsigned)(UINT32_MAX - 1));
+    for (size_t i = 0; i < n; i++) {
+        char what[64];
+        (void)snprintf(what, sizeof what, "the vector of image %" PRIu64, ids[i]);
+        const kd_status status = kd_vector_check(what, vectors + i * index->dim, index->dim, err);
+        if (status != KD_OK)
+            return status;
+    }
+    return KD_OK;
+}
+
+static kd_status reserve_rows(kd_index *index, size_t more, kd_error *err)
+{
+    if (index->count + more > index->room) {
+        size_t room = index->room ? index->room : 64;
+        while (room < index->count + more)
+            room *= 2;
+        uint64_t *ids = realloc(index->ids, room * sizeof *ids);
+        if (!ids)
+            return kd_error_memory(err, "the index's rows");
+        index->ids = ids;
+        uint32_t *tags = realloc(index->tags, room * sizeof *tags);
+        if (!tags)
+            return kd_error_memory(err, "the index's rows");
+        index->tags = tags;
+        index->room = room;
+    }
+    return kd_slots_reserve(&index->slots, more, err);
+}
+
+kd_status kd_index_upsert(kd_index *index, size_t n, const uint64_t *ids, const uint32_t *tags,
+    const float *vectors, kd_error *err)
+{
+    assert(index && (n == 0 || (ids && tags && vectors)));
+    kd_status status = check_batch(index, n, ids, vectors, err);
+    if (status == KD_OK)
+        status = reserve_rows(index, n, err);
+    if (status != KD_OK)
+        return status;
+
+    size_t n_new = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (kd_slots_get(&index->slots, ids[i]) == KD_SLOT_NONE) {
+            index->ids[index->count + n_new] = ids[i];
+            kd_slots_put(&index->slots, ids[i], (uint32_t)(index->count + n_new++));
+        }
+    }
+    /* Growing is the last step that can fail. What it writes is only to make room: the vectors go
+     * to their rows below. */
+    if (n_new && faiss_Index_add(index->flat, (int64_t)n_new, vectors) != 0) {
+        for (size_t i = 0; i < n_new; i++)
+            (void)kd_slots_take(&index->slots, index->ids[index->count + i]);
+        return kd_error_memory(err, "more vectors in the index");
+    }
+    index->count += n_new;
+    refresh_rows(index);
+    for (size_t i = 0; i < n; i++) {
+        const size_t row = kd_slots_get(&index->slots, ids[i]);
+        memcpy(
+            index->rows + row * index->dim, vectors + i * index->dim, index->dim * sizeof *vectors);
+        index->tags[row] = tags[i];
+    }
+    return KD_OK;
+}
+
+kd_status kd_index_remove(
+    kd_index *index, size_t n, const uint64_t *ids, size_t *removed, kd_error *err)
+{
+    (void)err; /* an engine that rebuilds on removal can fail; this one does not */
+    size_t count = index->count;
+    for (size_t i = 0; i < n; i++) {
+        const size_t row = kd_slots_take(&index->slots, ids[i]);
+        if (row == KD_SLOT_NONE)
+            continue;
+        const size_t last = --count;
+        if (row == last)
+            continue;
+        memcpy(index->rows + row * index->dim, index->rows + last * index->dim,
+            index->dim * sizeof *index->rows);
+        index->ids[row] = index->ids[last];
+        index->tags[row] = index->tags[last];
+        kd_slots_put(&index->slots, index->ids[row], (uint32_t)row);
+    }
+    if (removed)
+        *removed = index->count - count;
+    if (count < index->count)
+        kd_faiss_truncate(index->flat, count);
+    index->count = count;
+    refresh_rows(index);
+    return KD_OK;
+}
+
+bool kd_index_get(const kd_index *index, uint64_t id, float *vector)
+{
+    const size_t row = kd_slots_get(&index->slots, id);
+    if (row == KD_SLOT_NONE)
+        return false;
+    memcpy(vector, index->rows + row * index->dim, index->dim * sizeof *vector);
+    return true;
+}
+
+/* ---- Search ---- */
+
+static int tag_order(const void *left, const void *right)
+{
+    const uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+    return (a > b) - (a < b);
+}
+
+static bool allowed(const uint8_t *mask, size_t row)
+{
+    return !mask || (mask[row / 8] >> (row % 8) & 1);
+}
+
+/* A bit for each row that passes the filter, owned by the caller; NULL when all pass. */
+static kd_status make_mask(
+    const kd_index *index, const kd_search *search, uint8_t **out, size_t *n_allowed, kd_error *err)
+{
+    *out = NULL;
+    *n_allowed = index->count;
+    if (search->n_tags == 0 && search->n_exclude == 0)
+        return KD_OK;
+    const size_t bytes = index->count / 8 + 1;
+    uint8_t *mask = calloc(bytes, 1);
+    uint32_t *tags = malloc((search->n_tags + 1) * sizeof *tags);
+    if (!mask || !tags) {
+        free(mask);
+        free(tags);
+        return kd_error_memory(err, "a search's filter");
+    }
+    if (search->n_tags) {
+        memcpy(tags, search->tags, search->n_tags * sizeof *tags);
+        qsort(tags, search->n_tags, sizeof *tags, tag_order);
+        *n_allowed = 0;
+        for (size_t row = 0; row < index->count; row++) {
+            if (bsearch(&index->tags[row], tags, search->n_tags, sizeof *tags, tag_order)) {
+                mask[row / 8] |= (uint8_t)(1u << (row % 8));
+                ++*n_allowed;
+            }
+        }
+    } else {
+        memset(mask, 0xff, bytes);
+    }
+    free(tags);
+    for (size_t i = 0; i < search->n_exclude; i++) {
+        const size_t row = kd_slots_get(&index->slots, search->exclude[i]);
+        if (row != KD_SLOT_NONE && allowed(mask, row)) {
+            mask[row / 8] &= (uint8_t)~(1u << (row % 8));
+            --*n_allowed;
+        }
+    }
+    *out = mask;
+    return KD_OK;
+}
+
+/* Offers FAISS's first `ask` rows to best. *complete tells that no other row can be among the k. */
+static kd_status ask_faiss(const kd_index *index, const float *query, const uint8_t *mask,
+    size_t ask, size_t n_allowed, kd_best *best, bool *complete, kd_error *err)
+{
+    kd_status status = KD_OK;
+    char why[256] = "";
+    bool fine;
+    float *scores = malloc(ask * sizeof *scores);
+    int64_t *rows = malloc(ask * sizeof *rows);
+    if (!scores || !rows) {
+        status = kd_error_memory(err, "a search");
+        goto out;
+    }
+    /* One thread a search: many searches run side by side. */
+    const int threads = kd_faiss_threads(1);
+    if (mask) {
+        fine = kd_faiss_search_masked(
+            index->flat, query, ask, mask, index->count / 8 + 1, scores, rows, why, sizeof why);
+    } else {
+        fine = faiss_Index_search(index->flat, 1, query, (int64_t)ask, scores, rows) == 0;
+        if (!fine)
+            (void)snprintf(why, sizeof why, "%s", faiss_get_last_error());
+    }
+    (void)kd_faiss_threads(threads);
+    if (!fine) {
+        status = kd_error_set(err, KD_INTERNAL, "the vector index failed: %s", why);
+        goto out;
+    }
+    size_t n = 0;
+    for (; n < ask && rows[n] >= 0; n++) /* FAISS pads a short answer with -1 */
+        kd_best_offer(best, scores[n], (uint32_t)rows[n], index->ids[rows[n]]);
+    kd_best_settle(best);
+    *complete = n == n_allowed || (n && scores[n - 1] < best->floor);
+out:
+    free(scores);
+    free(rows);
+    return status;
+}
+
+static void scan_all(const kd_index *index, const uint8_t *mask, kd_best *best)
+{
+    for (size_t row = 0; row < index->count; row++) {
+        if (!allowed(mask, row))
+            continue;
+        const float score = kd_dot(best->query, index->rows + row * index->dim, index->dim);
+        kd_best_offer(best, score, (uint32_t)row, index->ids[row]);
+    }
+}
+
+static kd_status search_rows(const kd_index *index, const float *query, const uint8_t *mask,
+    size_t n_allowed, size_t k, kd_hit *hits, size_t *n_hits, kd_error *err)
+{
+    kd_candidate *kept = malloc(kd_best_room(k) * sizeof *kept);
+    if (!kept)
+        return kd_error_memory(err, "a search");
+    kd_status status = KD_OK;
+    kd_best best;
+    bool complete = false;
+    /* More than k, as FAISS's scores differ from kd_dot's in the last bits and it breaks ties as it
+     * likes. Where many rows lie that close (copies of one picture, a collapsed model), asking for
+     * ever more costs more than scoring every row. */
+    for (size_t ask = k + 16 + k / 4; !complete && status == KD_OK; ask *= 8) {
+        kd_best_start(&best, query, index->rows, index->dim, k, kept);
+        if (ask > 8 * (k + 16 + k / 4)) {
+            scan_all(index, mask, &best);
+            break;
+        }
+        status = ask_faiss(index, query, mask, ask < n_allowed ? ask : n_allowed, n_allowed, &best,
+            &complete, err);
+    }
+    if (status == KD_OK)
+        *n_hits = kd_best_finish(&best, hits);
+    free(kept);
+    return status;
+}
+
+kd_status kd_index_search(const kd_index *index, const float *query, const kd_search *search,
+    kd_hit *hits, size_t *n_hits, kd_error *err)
+{
+    assert(index && query && search && hits && n_hits);
+    *n_hits = 0;
+    if (search->k == 0 || search->k > KD_VECTOR_MAX_K)
+        return kd_error_set(
+            err, KD_INVALID_ARGUMENT, "k is %zu, allowed are 1 to %u", search->k, KD_VECTOR_MAX_K);
+    kd_status status = kd_vector_check("the query", query, index->dim, err);
+    if (status != KD_OK)
+        return status;
+    uint8_t *mask;
+    size_t n_allowed;
+    status = make_mask(index, search, &mask, &n_allowed, err);
+    if (status == KD_OK && n_allowed > 0)
+        status = search_rows(index, query, mask, n_allowed, search->k, hits, n_hits, err);
+    free(mask);
+    return status;
+}
