@@ -1,0 +1,41 @@
+/* kindred-embedder: images in, embeddings out. */
+#include <unistd.h>
+
+#include "lib/base/log.h"
+#include "services/embedder/service.h"
+
+static kd_status start(kd_process *process, kd_error *err)
+{
+    char *models_dir = NULL;
+    pipeline *p = NULL;
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const unsigned threads = process->threads ? process->threads : cores > 0 ? (unsigned)cores : 1;
+    kd_nn_set_threads(threads);
+    kd_status status = kd_service_folder(process, "models", &models_dir, err);
+    if (status == KD_OK)
+        status = pipeline_new(&p, models_dir, process->redis, threads, process->metrics, err);
+    if (status == KD_OK) {
+        process->state = p;
+        status = service_add(process->server, p, err);
+        KD_LOG(KD_LOG_INFO, "runtime", KD_STR("nn", kd_nn_describe()));
+    }
+    return status;
+}
+
+static void stop(kd_process *process)
+{
+    pipeline_free(process->state);
+}
+
+int main(int argc, char **argv)
+{
+    const kd_service_spec spec = {.name = "embedder",
+        .help = "Runs ResNet18 on images: kindred.v1.EmbedderService.",
+        .listen = "127.0.0.1:7701",
+        .http_listen = "127.0.0.1:7781",
+        .takes = KD_TAKES_REDIS | KD_TAKES_THREADS,
+        .server = KD_SERVER_OPTIONS_INIT,
+        .start = start,
+        .stop = stop};
+    return kd_service_main(argc, (const char **)argv, &spec);
+}

@@ -1,0 +1,48 @@
+/* services/gateway/evaluate.h: the parts of an evaluate job.
+ *
+ * evaluate_job.c embeds gallery and queries by each model and measures; picture_rows.c draws what
+ * people look at. The exact kernel and the metrics are lib/vector's and lib/eval's. */
+#ifndef KD_GATEWAY_EVALUATE_H
+#define KD_GATEWAY_EVALUATE_H
+
+#include "lib/eval/eval.h"
+#include "services/gateway/gateway.h"
+
+/* A dataset's images with their embeddings by one model. Those that could not be read are left out:
+ * row i is item rows[i]. */
+typedef struct embedded {
+    const kd_dataset *dataset; /* borrowed */
+    const kd_item *items;      /* borrowed: the dataset's */
+    size_t n_items;
+    float *values; /* n × dim */
+    bool *ok;      /* n_items, while embedding */
+    size_t n;
+    size_t *rows;               /* n */
+    uint64_t *ids;              /* n: image ids */
+    uint32_t *classes, *supers; /* n */
+} embedded;
+
+/* Gallery and queries of one evaluation; the same object twice in SOP's protocol. */
+typedef struct protocol {
+    const char *name;                    /* "closed-set", "sop", "catalogue" */
+    kd_dataset *test, *train, *listing;  /* owned; train or listing is the gallery, or neither */
+    const kd_dataset *gallery, *queries; /* borrowed from above */
+} protocol;
+
+/* For each super-class among the queries (by id), the item of the query that is shown: the first
+ * that was embedded. The same for each model. */
+typedef struct shown {
+    size_t *items;
+    size_t n;
+} shown;
+
+KD_MUST_CHECK kd_status shown_choose(shown *out, const embedded *queries, kd_error *err);
+void shown_free(shown *s);
+
+/* The rows of one model: *rows is owned by the caller, with rows_free. */
+KD_MUST_CHECK kd_status rows_make(const gateway *g, const shown *s, const embedded *queries,
+    const embedded *gallery, const kd_hit *hits, const uint32_t *counts, kd_report_row **rows,
+    kd_error *err);
+void rows_free(kd_report_row *rows, size_t n);
+
+#endif

@@ -1,0 +1,120 @@
+/* kindred-gateway: the public door. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/file.h"
+#include "lib/vector/vector.h"
+#include "services/gateway/gateway.h"
+
+#define STORE_TIMEOUT_MS 2000
+#define PICTURE_THREADS 2
+#define PICTURE_QUEUE 64
+
+/* /reports/JOB/report.html and report.json for a browser. */
+static void serve_report(void *state, const char *path, kd_http_answer *answer)
+{
+    const gateway *const g = state;
+    char job[65] = "", file[32] = "";
+    char *full = NULL;
+    kd_error err;
+    answer->code = 404;
+    if (sscanf(path, "/reports/%64[a-zA-Z0-9-]/%31s", job, file) == 2 &&
+        (strcmp(file, "report.html") == 0 || strcmp(file, "report.json") == 0))
+        full = kd_format("%s/%s/%s", g->reports_dir, job, file);
+    if (full && kd_file_read(full, 1u << 30, &answer->body, &err) == KD_OK) {
+        answer->code = 200;
+        answer->content_type =
+            strcmp(file, "report.json") == 0 ? "application/json" : "text/html; charset=utf-8";
+    } else {
+        kd_buf_puts(&answer->body, "no such report\n");
+    }
+    free(full);
+}
+
+static kd_status open_stores(gateway *g, kd_error *err)
+{
+    kd_status status = kd_queue_new(&g->stores, GATEWAY_WORKERS, err);
+    for (unsigned i = 0; status == KD_OK && i < GATEWAY_WORKERS; i++) {
+        kd_store *store = NULL;
+        status = kd_store_open(&store, g->process->redis, STORE_TIMEOUT_MS, err);
+        if (status == KD_OK)
+            store_give(g, store);
+    }
+    return status;
+}
+
+static kd_status start(kd_process *process, kd_error *err)
+{
+    gateway *const g = calloc(1, sizeof *g);
+    if (!g)
+        return kd_error_memory(err, "the gateway");
+    g->process = process;
+    process->state = g;
+    kd_status status = kd_vector_init(err);
+    if (status == KD_OK)
+        status = kd_service_folder(process, "reports", &g->reports_dir, err);
+    if (status == KD_OK)
+        status = kd_channel_open(&g->embedder, process->embedder, err);
+    if (status == KD_OK)
+        status = kd_channel_open(&g->indexer, process->indexer, err);
+    if (status == KD_OK)
+        status = kd_channel_open(&g->trainer, process->trainer, err);
+    if (status == KD_OK)
+        status = open_stores(g, err);
+    if (status == KD_OK)
+        status = kd_pool_new(&g->pictures, "pictures", PICTURE_THREADS, PICTURE_QUEUE, err);
+    if (status == KD_OK)
+        status = watcher_new(&g->watcher, process->redis, err);
+    if (status == KD_OK)
+        status = worker_new(&g->worker, g, err);
+    if (status == KD_OK)
+        status = service_add(g, process->server, err);
+    if (status == KD_OK)
+        kd_http_route(process->http, "/reports/", serve_report, g);
+    return status;
+}
+
+static void drain(kd_process *process)
+{
+    gateway *const g = process->state;
+    if (!g)
+        return;
+    worker_stop(g->worker);
+    watcher_drain(g->watcher);
+}
+
+static void stop(kd_process *process)
+{
+    gateway *const g = process->state;
+    if (!g)
+        return;
+    worker_free(g->worker);
+    watcher_free(g->watcher);
+    kd_pool_free(g->pictures);
+    if (g->stores) {
+        kd_store *store;
+        while ((store = kd_queue_pop(g->stores, 0)) != NULL)
+            kd_store_close(store);
+        kd_queue_free(g->stores);
+    }
+    kd_channel_close(g->embedder);
+    kd_channel_close(g->indexer);
+    kd_channel_close(g->trainer);
+    free(g->reports_dir);
+    free(g);
+}
+
+int main(int argc, char **argv)
+{
+    const kd_service_spec spec = {.name = "gateway",
+        .help = "The public door: search, jobs, models, collections.",
+        .listen = "127.0.0.1:7700",
+        .http_listen = "127.0.0.1:7780",
+        .takes = KD_TAKES_REDIS | KD_TAKES_PEERS | KD_TAKES_DATASETS,
+        .server = {.threads = 2, .workers = GATEWAY_WORKERS, .queue = 256, .max_calls = 4096},
+        .start = start,
+        .drain = drain,
+        .stop = stop};
+    return kd_service_main(argc, (const char **)argv, &spec);
+}

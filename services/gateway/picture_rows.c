@@ -1,0 +1,146 @@
+/* Picture rows: a query of each super-class and its five nearest. */
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "services/gateway/evaluate.h"
+
+#define PICTURE_SIDE 160u
+#define ROW_HITS 5u
+
+static int compare_supers(const void *a, const void *b, void *arg)
+{
+    const embedded *const e = arg;
+    const size_t i = *(const size_t *)a, j = *(const size_t *)b;
+    if (e->supers[i] != e->supers[j])
+        return e->supers[i] < e->supers[j] ? -1 : 1;
+    return i < j ? -1 : i > j;
+}
+
+kd_status shown_choose(shown *out, const embedded *queries, kd_error *err)
+{
+    size_t *const order = malloc((queries->n ? queries->n : 1) * sizeof *order);
+    *out = (shown){NULL, 0};
+    if (!order)
+        return kd_error_memory(err, "the picture rows");
+    for (size_t i = 0; i < queries->n; i++)
+        order[i] = i;
+    qsort_r(order, queries->n, sizeof *order, compare_supers, (void *)queries);
+    size_t n = 0; /* order[0..n-1] holds the first of each; n never passes i */
+    for (size_t i = 0; i < queries->n; i++)
+        if (n == 0 || queries->supers[order[i]] != queries->supers[order[n - 1]])
+            order[n++] = order[i];
+    for (size_t i = 0; i < n; i++)
+        order[i] = queries->rows[order[i]];
+    *out = (shown){order, n};
+    return KD_OK;
+}
+
+void shown_free(shown *s)
+{
+    free(s->items);
+    *s = (shown){NULL, 0};
+}
+
+/* A data: URI of the picture, a new string; NULL when it can't be read or there is no memory. */
+static char *picture_uri(const gateway *g, const embedded *e, size_t item)
+{
+    static const char head[] = "data:image/jpeg;base64,";
+    kd_buf jpeg = KD_BUF_INIT;
+    char *const path = kd_dataset_full_path(e->dataset, &e->items[item]);
+    if (path)
+        make_thumbnail(g, path, PICTURE_SIDE, &jpeg);
+    free(path);
+    char *const text = jpeg.len > 0 ? malloc(sizeof head + 4 * (jpeg.len / 3 + 1)) : NULL;
+    if (text) {
+        memcpy(text, head, sizeof head);
+        (void)EVP_EncodeBlock((unsigned char *)text + sizeof head - 1, jpeg.data, (int)jpeg.len);
+    }
+    kd_buf_free(&jpeg);
+    return text;
+}
+
+static void fill(const gateway *g, kd_report_hit *hit, const embedded *e, size_t item)
+{
+    const kd_item *const it = &e->items[item];
+    hit->path = kd_dataset_path(e->dataset, it);
+    hit->class_name = kd_dataset_class_name(e->dataset, it->class_id);
+    hit->super_class_name = kd_dataset_super_class_name(e->dataset, it->super_class_id);
+    hit->picture = picture_uri(g, e, item);
+}
+
+static size_t find_row(const embedded *e, size_t item)
+{
+    size_t low = 0, high = e->n; /* rows are in the order of items */
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (e->rows[middle] < item)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < e->n && e->rows[low] == item ? low : SIZE_MAX;
+}
+
+typedef struct by_id {
+    uint64_t id;
+    size_t row;
+} by_id;
+
+static int compare_ids(const void *a, const void *b)
+{
+    const by_id *const x = a, *const y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static void make_row(const gateway *g, kd_report_row *row, const embedded *queries, size_t q,
+    const embedded *gallery, const by_id *index, const kd_hit *hits, uint32_t count)
+{
+    fill(g, &row->query, queries, queries->rows[q]);
+    for (uint32_t i = 0; i < count && row->n_hits < ROW_HITS; i++) {
+        const by_id key = {.id = hits[i].id};
+        const by_id *const at = bsearch(&key, index, gallery->n, sizeof *index, compare_ids);
+        if (!at)
+            continue;
+        kd_report_hit *const hit = &row->hits[row->n_hits++];
+        fill(g, hit, gallery, gallery->rows[at->row]);
+        hit->score = hits[i].score;
+        hit->right = gallery->classes[at->row] == queries->classes[q];
+        hit->right_super = gallery->supers[at->row] == queries->supers[q];
+    }
+}
+
+kd_status rows_make(const gateway *g, const shown *s, const embedded *queries,
+    const embedded *gallery, const kd_hit *hits, const uint32_t *counts, kd_report_row **rows,
+    kd_error *err)
+{
+    *rows = calloc(s->n ? s->n : 1, sizeof **rows);
+    by_id *const index = malloc((gallery->n ? gallery->n : 1) * sizeof *index);
+    if (!*rows || !index) {
+        free(index);
+        free(*rows);
+        *rows = NULL;
+        return kd_error_memory(err, "the picture rows");
+    }
+    for (size_t i = 0; i < gallery->n; i++)
+        index[i] = (by_id){gallery->ids[i], i};
+    qsort(index, gallery->n, sizeof *index, compare_ids);
+    for (size_t i = 0; i < s->n; i++) {
+        const size_t q = find_row(queries, s->items[i]);
+        if (q != SIZE_MAX)
+            make_row(g, &(*rows)[i], queries, q, gallery, index, hits + q * KD_EVAL_K, counts[q]);
+    }
+    free(index);
+    return KD_OK;
+}
+
+void rows_free(kd_report_row *rows, size_t n)
+{
+    for (size_t i = 0; rows && i < n; i++) {
+        free((char *)rows[i].query.picture);
+        for (size_t j = 0; j < rows[i].n_hits; j++)
+            free((char *)rows[i].hits[j].picture);
+    }
+    free(rows);
+}

@@ -1,0 +1,209 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/file.h"
+#include "services/gateway/gateway.h"
+
+#define PIECE (1u << 20)
+#define ASK_TIMEOUT_MS 60000
+
+kd_store *store_take(gateway *g)
+{
+    return kd_queue_pop(g->stores, -1);
+}
+
+void store_give(gateway *g, kd_store *store)
+{
+    (void)kd_queue_try_push(g->stores, store); /* there is room for each */
+}
+
+kd_status check_path(const gateway *g, const char *path, char **real, kd_error *err)
+{
+    *real = NULL;
+    if (path[0] == '\0')
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "no path was given");
+    if (path[0] != '/')
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "'%s' is not an absolute path", path);
+    return kd_path_under(path, g->process->datasets, g->process->n_datasets, real, err);
+}
+
+kd_status ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescriptor *service,
+    const char *method, const ProtobufCMessage *request, void *response, kd_error *err)
+{
+    const kd_call_options options = {.timeout_ms = ASK_TIMEOUT_MS, .trace = kd_call_trace(call)};
+    return kd_channel_call(channel, service, method, request, &options, response, err);
+}
+
+/* ---- Status ---- */
+
+static void fill_status(Kindred__V1__ServiceStatus *status, const char *name, const char *address,
+    kd_status code, kd_error *err)
+{
+    kindred__v1__service_status__init(status);
+    status->name = (char *)name;
+    status->address = (char *)address;
+    status->serving = code == KD_OK;
+    status->detail = code == KD_OK ? (char *)"" : err->message;
+}
+
+static void get_status(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    gateway *const g = state;
+    Kindred__V1__GetStatusResponse response = KINDRED__V1__GET_STATUS_RESPONSE__INIT;
+    Kindred__V1__ServiceStatus services[5], *list[5];
+    kd_error errors[4];
+    kd_channel *const channels[] = {g->embedder, g->indexer, g->trainer};
+    static const char *const names[] = {"embedder", "indexer", "trainer"};
+    const int64_t timeout_ms = 1000;
+    (void)message;
+    fill_status(&services[0], "gateway", "", KD_OK, NULL);
+    for (size_t i = 0; i < 3; i++)
+        fill_status(&services[i + 1], names[i], kd_channel_address(channels[i]),
+            kd_health_check(channels[i], timeout_ms, &errors[i]), &errors[i]);
+    kd_store *const store = store_take(g);
+    const kd_status redis = kd_store_ping(store, &errors[3]);
+    fill_status(&services[4], "redis", g->process->redis, redis, &errors[3]);
+    if (redis == KD_OK) {
+        kd_error
+            ignored; /* gone since the ping: the queues show as empty, and the next call tells */
+        if (kd_jobs_depth(store, TRAINER_QUEUE, &response.train_queue, &ignored) != KD_OK ||
+            kd_jobs_depth(store, GATEWAY_QUEUE, &response.gateway_queue, &ignored) != KD_OK)
+            fill_status(&services[4], "redis", g->process->redis, KD_UNAVAILABLE, &ignored);
+    }
+    store_give(g, store);
+    for (size_t i = 0; i < 5; i++)
+        list[i] = &services[i];
+    response.version = (char *)KD_VERSION;
+    response.n_services = 5;
+    response.services = list;
+    kd_call_reply(call, &response.base);
+}
+
+/* ---- Reports ---- */
+
+static kd_status send_file(kd_call *call, const kd_buf *file)
+{
+    Kindred__V1__GetReportResponse piece = KINDRED__V1__GET_REPORT_RESPONSE__INIT;
+    kd_status status = KD_OK;
+    piece.total_bytes = file->len;
+    for (size_t at = 0; status == KD_OK && at < file->len; at += PIECE) {
+        piece.data.data = file->data + at;
+        piece.data.len = file->len - at < PIECE ? file->len - at : PIECE;
+        status = kd_call_write(call, &piece.base, true);
+    }
+    return status;
+}
+
+static void get_report(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    gateway *const g = state;
+    const Kindred__V1__GetReportRequest *const request =
+        (const Kindred__V1__GetReportRequest *)message;
+    kd_error err = KD_ERROR_INIT;
+    kd_buf file = KD_BUF_INIT;
+    kd_status status = kd_check_name("job", request->job_id, &err);
+    if (status == KD_OK && strcmp(request->file, "report.html") != 0 &&
+        strcmp(request->file, "report.json") != 0)
+        status = kd_error_set(&err, KD_INVALID_ARGUMENT,
+            "'%s' is not a file of a report: there are report.html and report.json", request->file);
+    if (status == KD_OK) {
+        char *const path = kd_format("%s/%s/%s", g->reports_dir, request->job_id, request->file);
+        status = path ? kd_file_read(path, 1u << 30, &file, &err) : kd_error_memory(&err, "a path");
+        if (status == KD_NOT_FOUND)
+            status = kd_error_set(&err, KD_NOT_FOUND, "job '%s' has no report", request->job_id);
+        free(path);
+    }
+    if (status == KD_OK && (status = send_file(call, &file)) != KD_OK)
+        (void)kd_error_set(&err, status, "the client has gone");
+    kd_call_finish(call, status == KD_OK ? NULL : &err);
+    kd_buf_free(&file);
+}
+
+/* ---- Models that are in use stay ---- */
+
+static kd_status check_unused(gateway *g, kd_call *call, const char *model_id, kd_error *err)
+{
+    Kindred__V1__ListCollectionsRequest request = KINDRED__V1__LIST_COLLECTIONS_REQUEST__INIT;
+    Kindred__V1__ListCollectionsResponse *page = NULL;
+    kd_status status;
+    char *token = NULL;
+    request.page_size = 1000;
+    do {
+        request.page_token = token ? token : (char *)"";
+        kd_message_free(page);
+        page = NULL;
+        status = ask(call, g->indexer, INDEXER, "ListCollections", &request.base, &page, err);
+        free(token);
+        token = NULL;
+        for (size_t i = 0; status == KD_OK && i < page->n_collections; i++)
+            if (strcmp(page->collections[i]->model_id, model_id) == 0)
+                status = kd_error_set(err, KD_FAILED_PRECONDITION,
+                    "collection '%s' holds vectors of model %s: delete it first",
+                    page->collections[i]->name, model_id);
+        if (status == KD_OK && page->next_page_token[0] != '\0' &&
+            !(token = strdup(page->next_page_token)))
+            status = kd_error_memory(err, "a page token");
+    } while (status == KD_OK && token);
+    free(token);
+    kd_message_free(page);
+    return status;
+}
+
+static void delete_model(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    gateway *const g = state;
+    const Kindred__V1__DeleteModelRequest *const request =
+        (const Kindred__V1__DeleteModelRequest *)message;
+    Kindred__V1__GetModelRequest get = KINDRED__V1__GET_MODEL_REQUEST__INIT;
+    Kindred__V1__GetModelResponse *got = NULL;
+    Kindred__V1__DeleteModelResponse *response = NULL;
+    kd_error err = KD_ERROR_INIT;
+    get.model = request->model;
+    kd_status status = ask(call, g->trainer, TRAINER, "GetModel", &get.base, &got, &err);
+    if (status == KD_OK)
+        status = check_unused(g, call, got->model->id, &err);
+    if (status == KD_OK)
+        status = ask(call, g->trainer, TRAINER, "DeleteModel", message, &response, &err);
+    if (status == KD_OK) {
+        /* Frees its memory as well; it is no fault when it wasn't loaded or the embedder is away.
+         */
+        Kindred__V1__UnloadModelRequest unload = KINDRED__V1__UNLOAD_MODEL_REQUEST__INIT;
+        Kindred__V1__UnloadModelResponse *unloaded = NULL;
+        kd_error ignored;
+        unload.model = got->model->id;
+        (void)!ask(call, g->embedder, EMBEDDER, "UnloadModel", &unload.base, &unloaded, &ignored);
+        kd_message_free(unloaded);
+        kd_call_reply(call, &response->base);
+    } else {
+        kd_call_fail(call, &err);
+    }
+    kd_message_free(response);
+    kd_message_free(got);
+}
+
+kd_status service_add(gateway *g, kd_server *server, kd_error *err)
+{
+    static const kd_method own[] = {
+        {"SearchProducts", search_products, false},
+        {"AddImage", add_image, true},
+        {"SubmitJob", submit_job, true},
+        {"GetJob", get_job, true},
+        {"ListJobs", list_jobs, true},
+        {"WatchJob", watch_job, false},
+        {"CancelJob", cancel_job, true},
+        {"RetryJob", retry_job, true},
+        {"GetReport", get_report, true},
+        {"GetStatus", get_status, true},
+    };
+    static const kd_method guarded[] = {{"DeleteModel", delete_model, true}};
+    kd_status status = kd_server_add(server, GATEWAY, own, sizeof own / sizeof own[0], g, err);
+    if (status == KD_OK)
+        status = kd_server_add(server, TRAINER, guarded, 1, g, err);
+    if (status == KD_OK)
+        status = kd_server_add_proxy(server, TRAINER, g->trainer, err);
+    if (status == KD_OK)
+        status = kd_server_add_proxy(server, INDEXER, g->indexer, err);
+    if (status == KD_OK)
+        status = kd_server_add_proxy(server, EMBEDDER, g->embedder, err);
+    return status;
+}

@@ -1,0 +1,207 @@
+/* What can be said at once about a job: that it could never run. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/file.h"
+#include "services/gateway/gateway.h"
+
+#define MAX_MODELS 16u
+
+/* A dataset that opens; *real is its folder. */
+static kd_status check_dataset(
+    const gateway *g, const char *path, kd_split split, char **real, kd_error *err)
+{
+    kd_dataset *dataset = NULL;
+    kd_status status = check_path(g, path, real, err);
+    if (status == KD_OK)
+        status = kd_dataset_open(&dataset, *real, split, err);
+    kd_dataset_free(dataset);
+    return status;
+}
+
+/* The model is there; *id (free) is its id. */
+static kd_status check_model(gateway *g, kd_call *call, const char *model, char **id, kd_error *err)
+{
+    Kindred__V1__GetModelRequest request = KINDRED__V1__GET_MODEL_REQUEST__INIT;
+    Kindred__V1__GetModelResponse *response = NULL;
+    *id = NULL;
+    if (model[0] == '\0')
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "no model was given");
+    request.model = (char *)model;
+    kd_status status = ask(call, g->trainer, TRAINER, "GetModel", &request.base, &response, err);
+    if (status == KD_OK && !(*id = strdup(response->model->id)))
+        status = kd_error_memory(err, "a model's id");
+    kd_message_free(response);
+    return status;
+}
+
+static kd_status check_split(const char *word, kd_split *split, kd_error *err)
+{
+    if (!kd_split_parse(word, split))
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "'%.40s' is not a split: there are train, test and all", word);
+    return KD_OK;
+}
+
+static kd_status pack(Kindred__V1__JobSpec *spec, kd_buf *out, kd_error *err)
+{
+    const size_t len = kindred__v1__job_spec__get_packed_size(spec);
+    uint8_t *const at = kd_buf_reserve(out, len);
+    if (!at)
+        return kd_error_memory(err, "a job");
+    out->len += kindred__v1__job_spec__pack(spec, at);
+    return KD_OK;
+}
+
+static kd_status check_train(
+    gateway *g, kd_call *call, const Kindred__V1__TrainSpec *asked, kd_buf *out, kd_error *err)
+{
+    Kindred__V1__TrainSpec train = *asked;
+    Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
+    char *dataset = NULL, *model = NULL;
+    kd_status status = KD_OK;
+    if (strcmp(train.loss, "triplet") != 0)
+        status = kd_error_set(
+            err, KD_INVALID_ARGUMENT, "'%.40s' is not a loss: there is triplet", train.loss);
+    if (status == KD_OK && train.labels[0] != '\0' && strcmp(train.labels, "class") != 0 &&
+        strcmp(train.labels, "super-class") != 0)
+        status = kd_error_set(err, KD_INVALID_ARGUMENT,
+            "'%.40s' is not a kind of label: there are class and super-class", train.labels);
+    if (status == KD_OK && train.name[0] != '\0')
+        status = kd_check_name("model", train.name, err);
+    if (status == KD_OK)
+        status = check_dataset(g, train.dataset, KD_SPLIT_TRAIN, &dataset, err);
+    if (status == KD_OK && train.model[0] != '\0')
+        status = check_model(g, call, train.model, &model, err);
+    if (status == KD_OK) {
+        train.dataset = dataset;
+        train.model = model ? model : (char *)"";
+        spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_TRAIN;
+        spec.train = &train;
+        status = pack(&spec, out, err);
+    }
+    free(dataset);
+    free(model);
+    return status;
+}
+
+/* A collection of that name holds vectors of this model, or there is none. */
+static kd_status check_collection(
+    gateway *g, kd_call *call, const char *name, const char *model_id, kd_error *err)
+{
+    Kindred__V1__GetCollectionRequest request = KINDRED__V1__GET_COLLECTION_REQUEST__INIT;
+    Kindred__V1__GetCollectionResponse *response = NULL;
+    kd_status status = kd_check_name("collection", name, err);
+    if (status != KD_OK)
+        return status;
+    request.name = (char *)name;
+    status = ask(call, g->indexer, INDEXER, "GetCollection", &request.base, &response, err);
+    if (status == KD_NOT_FOUND)
+        return KD_OK;
+    if (status == KD_OK && strcmp(response->collection->model_id, model_id) != 0)
+        status = kd_error_set(err, KD_FAILED_PRECONDITION,
+            "collection '%s' holds vectors of model %s, not of %s", name,
+            response->collection->model_id, model_id);
+    kd_message_free(response);
+    return status;
+}
+
+static kd_status check_index(
+    gateway *g, kd_call *call, const Kindred__V1__IndexSpec *asked, kd_buf *out, kd_error *err)
+{
+    Kindred__V1__IndexSpec index = *asked;
+    Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
+    char *dataset = NULL, *model = NULL;
+    kd_split split;
+    if (index.split[0] == '\0')
+        index.split = (char *)"train";
+    kd_status status = check_split(index.split, &split, err);
+    if (status == KD_OK)
+        status = check_dataset(g, index.dataset, split, &dataset, err);
+    if (status == KD_OK)
+        status = check_model(g, call, index.model, &model, err);
+    if (status == KD_OK)
+        status = check_collection(g, call, index.collection, model, err);
+    if (status == KD_OK) {
+        index.dataset = dataset;
+        index.model = model;
+        spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_INDEX;
+        spec.index = &index;
+        status = pack(&spec, out, err);
+    }
+    free(dataset);
+    free(model);
+    return status;
+}
+
+static kd_status check_protocol(const Kindred__V1__EvaluateSpec *evaluate, kd_error *err)
+{
+    const char *const p = evaluate->protocol;
+    if (p[0] != '\0' && strcmp(p, "closed-set") != 0 && strcmp(p, "sop") != 0 &&
+        strcmp(p, "catalogue") != 0)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "'%.40s' is not a protocol: there are closed-set, sop and catalogue", p);
+    if (strcmp(p, "catalogue") == 0 && evaluate->gallery[0] == '\0')
+        return kd_error_set(
+            err, KD_INVALID_ARGUMENT, "the catalogue protocol wants a gallery listing");
+    if (evaluate->gallery[0] != '\0' && p[0] != '\0' && strcmp(p, "catalogue") != 0)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "protocol %s takes no gallery listing", p);
+    if (evaluate->n_models == 0 || evaluate->n_models > MAX_MODELS)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "%zu models were given, allowed are 1 to %u",
+            evaluate->n_models, MAX_MODELS);
+    return KD_OK;
+}
+
+static kd_status check_evaluate(
+    gateway *g, kd_call *call, const Kindred__V1__EvaluateSpec *asked, kd_buf *out, kd_error *err)
+{
+    Kindred__V1__EvaluateSpec evaluate = *asked;
+    Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
+    char *dataset = NULL, *gallery = NULL, *models[MAX_MODELS] = {NULL};
+    kd_status status = check_protocol(asked, err);
+    if (status == KD_OK)
+        status = check_dataset(g, evaluate.dataset, KD_SPLIT_TEST, &dataset, err);
+    if (status == KD_OK && evaluate.gallery[0] != '\0') {
+        kd_dataset *listing = NULL;
+        status = check_path(g, evaluate.gallery, &gallery, err);
+        if (status == KD_OK)
+            status = kd_dataset_open_listing(&listing, gallery, err);
+        kd_dataset_free(listing);
+    }
+    for (size_t i = 0; status == KD_OK && i < evaluate.n_models; i++)
+        status = check_model(g, call, evaluate.models[i], &models[i], err);
+    if (status == KD_OK) {
+        evaluate.dataset = dataset;
+        evaluate.gallery = gallery ? gallery : (char *)"";
+        evaluate.models = models;
+        spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_EVALUATE;
+        spec.evaluate = &evaluate;
+        status = pack(&spec, out, err);
+    }
+    for (size_t i = 0; i < MAX_MODELS; i++)
+        free(models[i]);
+    free(gallery);
+    free(dataset);
+    return status;
+}
+
+kd_status submit_check(gateway *g, kd_call *call, const Kindred__V1__JobSpec *spec, kd_buf *out,
+    const char **queue, const char **kind, kd_error *err)
+{
+    *queue = GATEWAY_QUEUE;
+    switch (spec ? spec->spec_case : KINDRED__V1__JOB_SPEC__SPEC__NOT_SET) {
+    case KINDRED__V1__JOB_SPEC__SPEC_TRAIN:
+        *queue = TRAINER_QUEUE;
+        *kind = "train";
+        return check_train(g, call, spec->train, out, err);
+    case KINDRED__V1__JOB_SPEC__SPEC_INDEX:
+        *kind = "index";
+        return check_index(g, call, spec->index, out, err);
+    case KINDRED__V1__JOB_SPEC__SPEC_EVALUATE:
+        *kind = "evaluate";
+        return check_evaluate(g, call, spec->evaluate, out, err);
+    default:
+        return kd_error_set(
+            err, KD_INVALID_ARGUMENT, "the job says nothing to do: train, index or evaluate");
+    }
+}
