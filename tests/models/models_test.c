@@ -143,7 +143,11 @@ static void test_models__publish_then_find_gives_everything_back(void **state)
         CHECK_STR("shoes-1.2", got.name);
         CHECK_STR("resnet18", got.architecture);
         CHECK_INT(128, got.dim);
-        CHECK(memcmp(&model.preprocess, &got.preprocess, sizeof got.preprocess) == 0);
+        CHECK_INT(96, got.preprocess.image_size);
+        for (size_t c = 0; c < 3; c++) { /* each bit as it was */
+            CHECK(got.preprocess.mean[c] == model.preprocess.mean[c]);
+            CHECK(got.preprocess.std[c] == model.preprocess.std[c]);
+        }
         CHECK_STR(model.preprocess_hash, got.preprocess_hash);
         CHECK_STR("0123456789abcdef", got.parent);
         CHECK_STR("0006a5b4c3d2e1f000000000", got.source);
@@ -431,6 +435,22 @@ static void test_models__weights_on_another_file_system_stay_where_they_are(void
     CHECK_FAILS(KD_NOT_FOUND, kd_models_find(r->dir, model.id, &got, &r->err), r->err);
 }
 
+static void test_models__a_failure_at_the_last_step_gives_the_weights_back(void **state)
+{
+    room *const r = *state;
+    char id[KD_MODEL_ID_TEXT];
+    publish(r, "w", "n", id);
+    CHECK_OK(kd_models_remove(r->dir, id, &r->err), r->err);
+    write_in(r, ".", id, "in the model's place");
+    bool existed;
+    kd_model model = describe("n");
+    write_weights(r, "w");
+    CHECK(kd_models_publish(r->dir, r->weights, &model, &existed, &r->err) != KD_OK);
+    CHECK_HAS(id, r->err.message);
+    CHECK(kd_is_file(r->weights));
+    CHECK_INT(0, count(r));
+}
+
 enum { PUBLISHERS = 8 };
 
 typedef struct publisher {
@@ -508,6 +528,7 @@ int main(void)
         TEST(test_models__what_a_crash_left_is_ignored_and_cleared),
         TEST(test_models__strangers_in_the_folder_are_ignored),
         TEST(test_models__weights_on_another_file_system_stay_where_they_are),
+        TEST(test_models__a_failure_at_the_last_step_gives_the_weights_back),
         TEST(test_models__concurrent_publishers_share_a_content_and_fight_for_a_name),
     };
     return cmocka_run_group_tests_name("models", tests, NULL, NULL);

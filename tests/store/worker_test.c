@@ -1,6 +1,7 @@
 /* Jobs as their worker sees them: at least once, fenced, given up in the end. */
 #include <pthread.h>
 
+#include "lib/base/buf.h"
 #include "lib/base/clock.h"
 #include "tests/store/room.h"
 
@@ -295,7 +296,9 @@ static void *work(void *arg)
         w->status = kd_jobs_take(w->store, "train", w->name, 0, &job, &taken, &w->err);
         if (w->status != KD_OK || !taken)
             return NULL;
-        const int number = atoi((const char *)job.spec.data);
+        uint64_t number = 0;
+        if (!kd_parse_u64((const char *)job.spec.data, 0, JOBS - 1, &number))
+            abort();
         w->done[number]++;
         w->total++;
         w->status = kd_jobs_finish(w->store, &job, KD_JOB_DONE, NULL, 0, NULL, &w->err);
@@ -344,6 +347,20 @@ static void test_store_worker__an_entry_without_a_record_is_passed_over(void **s
     kd_job_clear(&job);
 }
 
+/* Only the entry that the record names counts, so that no job runs twice. */
+static void test_store_worker__a_second_entry_of_a_job_is_passed_over(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT], command[128];
+    submit(r, "x", id);
+    (void)snprintf(command, sizeof command, "XADD kindred:queue:train * job %s", id);
+    freeReplyObject(room_redis(r, command));
+    kd_job job = take(r, r->a, "w");
+    check_nothing_to_take(r, r->b, "v");
+    CHECK_INT(1, room_number(r, "XLEN kindred:queue:train"));
+    kd_job_clear(&job);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
@@ -361,6 +378,7 @@ int main(void)
         TEST(test_store_worker__a_waiting_worker_gets_a_new_job_at_once),
         TEST(test_store_worker__two_threads_do_each_job_once),
         TEST(test_store_worker__an_entry_without_a_record_is_passed_over),
+        TEST(test_store_worker__a_second_entry_of_a_job_is_passed_over),
     };
     return cmocka_run_group_tests_name("store.worker", tests, room_start, room_stop);
 }
