@@ -1,119 +1,9 @@
-/* Published models on disk. */
-#include <dirent.h>
+/* Publishing, finding, listing and removing models. */
 #include <pthread.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "lib/base/buf.h"
 #include "lib/base/clock.h"
-#include "lib/base/file.h"
-#include "lib/base/hash.h"
-#include "lib/models/models.h"
-#include "tests/support/check.h"
-
-typedef struct room {
-    char base[64];    /* holds the weights to publish … */
-    char dir[80];     /* … and the models */
-    char weights[96]; /* a weights file's path */
-    kd_error err;
-} room;
-
-static int setup(void **state)
-{
-    room *const r = calloc(1, sizeof *r);
-    *state = r;
-    if (!r)
-        return -1;
-    (void)snprintf(r->base, sizeof r->base, "/tmp/kd-models-XXXXXX");
-    if (!mkdtemp(r->base))
-        return -1;
-    (void)snprintf(r->dir, sizeof r->dir, "%s/models", r->base);
-    (void)snprintf(r->weights, sizeof r->weights, "%s/new.safetensors", r->base);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    room *const r = *state;
-    const kd_status status = kd_remove_tree(r->base, NULL);
-    free(r);
-    return status == KD_OK ? 0 : -1;
-}
-
-static kd_model describe(const char *name)
-{
-    kd_model model = {.dim = 512, .preprocess = KD_PREPROCESS_INIT};
-    (void)kd_copy(model.name, sizeof model.name, name);
-    (void)kd_copy(model.architecture, sizeof model.architecture, "resnet18");
-    (void)kd_copy(model.source, sizeof model.source, "import");
-    return model;
-}
-
-static void write_weights(room *r, const char *content)
-{
-    CHECK_OK(kd_file_write(r->weights, content, strlen(content), &r->err), r->err);
-}
-
-/* Publishes content under a name; id receives the model's id. */
-static void publish(room *r, const char *content, const char *name, char id[KD_MODEL_ID_TEXT])
-{
-    bool existed = true;
-    kd_model model = describe(name);
-    write_weights(r, content);
-    CHECK_OK(kd_models_publish(r->dir, r->weights, &model, &existed, &r->err), r->err);
-    CHECK(!existed);
-    (void)kd_copy(id, KD_MODEL_ID_TEXT, model.id);
-    kd_model_clear(&model);
-}
-
-static void check_refused(
-    room *r, kd_status expected, const char *content, const char *name, const char *sentence)
-{
-    bool existed = true;
-    kd_model model = describe(name);
-    write_weights(r, content);
-    CHECK_FAILS(expected, kd_models_publish(r->dir, r->weights, &model, &existed, &r->err), r->err);
-    CHECK_HAS(sentence, r->err.message);
-    CHECK(!existed);
-    CHECK(kd_is_file(r->weights)); /* still the caller's */
-    kd_model_clear(&model);
-}
-
-static size_t count(room *r)
-{
-    kd_model *models;
-    size_t n = 99;
-    CHECK_OK(kd_models_list(r->dir, &models, &n, &r->err), r->err);
-    kd_models_free(models, n);
-    return n;
-}
-
-static void write_in(room *r, const char *id, const char *file, const char *content)
-{
-    char path[160];
-    (void)snprintf(path, sizeof path, "%s/%s/%s", r->dir, id, file);
-    CHECK_OK(kd_file_write(path, content, strlen(content), &r->err), r->err);
-}
-
-/* Replaces the first `from` in a model's model.json. */
-static void edit_record(room *r, const char *id, const char *from, const char *to)
-{
-    char path[160];
-    kd_buf text = KD_BUF_INIT, edited = KD_BUF_INIT;
-    (void)snprintf(path, sizeof path, "%s/%s/model.json", r->dir, id);
-    CHECK_OK(kd_file_read(path, 1 << 20, &text, &r->err), r->err);
-    const char *const at = strstr((const char *)text.data, from);
-    if (!at)
-        fail_msg("'%s' is not in %s", from, (const char *)text.data);
-    kd_buf_append(&edited, text.data, (size_t)(at - (const char *)text.data));
-    kd_buf_puts(&edited, to);
-    kd_buf_puts(&edited, at + strlen(from));
-    CHECK(kd_buf_ok(&edited));
-    CHECK_OK(kd_file_write(path, edited.data, edited.len, &r->err), r->err);
-    kd_buf_free(&text);
-    kd_buf_free(&edited);
-}
+#include "tests/models/room.h"
 
 static void test_models__publish_then_find_gives_everything_back(void **state)
 {
@@ -308,110 +198,6 @@ static void test_models__remove_leaves_nothing_and_frees_the_name(void **state)
     CHECK_INT(2, count(r));
 }
 
-static void test_models__damage_is_named_and_does_not_hide_the_others(void **state)
-{
-    room *const r = *state;
-    char good[KD_MODEL_ID_TEXT], bad[KD_MODEL_ID_TEXT], path[160];
-    kd_model got;
-    publish(r, "good", "good", good);
-    publish(r, "bad", "bad", bad);
-    (void)snprintf(path, sizeof path, "%s/%s/model.json", r->dir, bad);
-    write_in(r, bad, "model.json", "{\"schema_version\": 1, \"id\"");
-    CHECK_FAILS(KD_DATA_LOSS, kd_models_find(r->dir, bad, &got, &r->err), r->err);
-    CHECK_HAS(path, r->err.message);
-    CHECK_FAILS(KD_DATA_LOSS, kd_models_find(r->dir, "bad", &got, &r->err), r->err);
-    CHECK_HAS(path, r->err.message);
-    CHECK_OK(kd_models_find(r->dir, "good", &got, &r->err), r->err);
-    kd_model_clear(&got);
-    CHECK_INT(1, count(r));
-    check_refused(r, KD_DATA_LOSS, "bad", "bad", path); /* the content's place is taken */
-
-    CHECK_INT(0, unlink(path));
-    CHECK_FAILS(KD_DATA_LOSS, kd_models_find(r->dir, bad, &got, &r->err), r->err);
-    CHECK_HAS("model.json is missing", r->err.message);
-    CHECK_OK(kd_models_remove(r->dir, bad, &r->err), r->err);
-    publish(r, "bad", "bad", bad);
-    CHECK_INT(2, count(r));
-}
-
-static void test_models__each_wrong_field_is_named(void **state)
-{
-    room *const r = *state;
-    static const struct {
-        const char *from, *to, *named;
-    } edits[] = {
-        {"\"dim\": 512", "\"dim\": 0", "'dim'"},
-        {"\"dim\": 512", "\"dim\": \"512\"", "'dim'"},
-        {"\"architecture\"", "\"arch\"", "'architecture'"},
-        {"\"image_size\": 224", "\"image_size\": 225", "'preprocessing'"},
-        {"\"mean\": [", "\"mean\": [0.5, ", "'preprocessing'"},
-        {"\"created\": \"2", "\"created\": \"x", "'created'"},
-        {"\"training\": {}", "\"training\": 7", "'training'"},
-        {"\"name\": \"n\"", "\"name\": \"../n\"", "'name'"},
-        {"\"id\": \"", "\"id\": \"0", "'id'"},
-        {"\"schema_version\": 1", "\"schema_version\": 0", "'schema_version'"},
-        {"\"source\": \"import\"", "\"source\": null", "'source'"},
-    };
-    char id[KD_MODEL_ID_TEXT];
-    kd_model got;
-    for (size_t i = 0; i < sizeof edits / sizeof edits[0]; i++) {
-        publish(r, "w", "n", id);
-        edit_record(r, id, edits[i].from, edits[i].to);
-        CHECK_FAILS(KD_DATA_LOSS, kd_models_find(r->dir, id, &got, &r->err), r->err);
-        CHECK_HAS(edits[i].named, r->err.message);
-        CHECK_HAS("model.json", r->err.message);
-        CHECK_OK(kd_models_remove(r->dir, id, &r->err), r->err);
-    }
-    publish(r, "w", "n", id);
-    edit_record(r, id, "\"schema_version\": 1", "\"schema_version\": 2");
-    CHECK_FAILS(KD_FAILED_PRECONDITION, kd_models_find(r->dir, id, &got, &r->err), r->err);
-}
-
-static void test_models__missing_weights_are_damage(void **state)
-{
-    room *const r = *state;
-    char id[KD_MODEL_ID_TEXT];
-    kd_model got;
-    publish(r, "w", "n", id);
-    char *const path = kd_models_weights_path(r->dir, id);
-    CHECK_INT(0, unlink(path));
-    CHECK_FAILS(KD_DATA_LOSS, kd_models_find(r->dir, id, &got, &r->err), r->err);
-    CHECK_HAS(path, r->err.message);
-    free(path);
-}
-
-static void test_models__what_a_crash_left_is_ignored_and_cleared(void **state)
-{
-    room *const r = *state;
-    char id[KD_MODEL_ID_TEXT], path[128];
-    CHECK_OK(kd_make_dirs(r->dir, &r->err), r->err);
-    (void)snprintf(path, sizeof path, "%s/.staging/publish/half", r->dir);
-    CHECK_OK(kd_make_dirs(path, &r->err), r->err);
-    write_in(r, ".staging/publish", "model.json", "{");
-    write_in(r, ".staging/publish", "model.safetensors", "half");
-    CHECK_INT(0, count(r));
-    publish(r, "w", "n", id);
-    CHECK_INT(1, count(r));
-    CHECK(!kd_is_dir(path));
-    char *const weights = kd_models_weights_path(r->dir, id);
-    kd_buf bytes = KD_BUF_INIT;
-    CHECK_OK(kd_file_read(weights, 100, &bytes, &r->err), r->err);
-    CHECK_STR("w", (const char *)bytes.data);
-    kd_buf_free(&bytes);
-    free(weights);
-}
-
-static void test_models__strangers_in_the_folder_are_ignored(void **state)
-{
-    room *const r = *state;
-    char id[KD_MODEL_ID_TEXT], path[128];
-    publish(r, "w", "n", id);
-    (void)snprintf(path, sizeof path, "%s/lost+found", r->dir);
-    CHECK_OK(kd_make_dirs(path, &r->err), r->err);
-    write_in(r, ".", "0123456789abcdef", "a file, not a folder");
-    CHECK_INT(1, count(r));
-}
-
 static void test_models__weights_on_another_file_system_stay_where_they_are(void **state)
 {
     room *const r = *state;
@@ -522,14 +308,9 @@ int main(void)
         TEST(test_models__what_is_not_there_is_not_found),
         TEST(test_models__list_is_newest_first),
         TEST(test_models__remove_leaves_nothing_and_frees_the_name),
-        TEST(test_models__damage_is_named_and_does_not_hide_the_others),
-        TEST(test_models__each_wrong_field_is_named),
-        TEST(test_models__missing_weights_are_damage),
-        TEST(test_models__what_a_crash_left_is_ignored_and_cleared),
-        TEST(test_models__strangers_in_the_folder_are_ignored),
         TEST(test_models__weights_on_another_file_system_stay_where_they_are),
         TEST(test_models__a_failure_at_the_last_step_gives_the_weights_back),
         TEST(test_models__concurrent_publishers_share_a_content_and_fight_for_a_name),
     };
-    return cmocka_run_group_tests_name("models", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("models.models", tests, NULL, NULL);
 }
