@@ -1,0 +1,42 @@
+/* tools/draw/random.h: seeded numbers. A generator is made for each thing that is drawn, from its
+ * place in the set, so that one more view or product moves none of the others. */
+#ifndef KD_TOOLS_DRAW_RANDOM_H
+#define KD_TOOLS_DRAW_RANDOM_H
+
+#include <stdint.h>
+
+typedef struct dice {
+    uint64_t state;
+} dice;
+
+/* splitmix64 (Steele, Lea, Flood 2014). */
+static inline uint64_t dice_bits(dice *d)
+{
+    uint64_t z = d->state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static inline dice dice_for(uint64_t seed, uint64_t kind, uint64_t product, uint64_t view)
+{
+    dice d = {seed};
+    d.state = dice_bits(&d) ^ kind;
+    d.state = dice_bits(&d) ^ product;
+    d.state = dice_bits(&d) ^ view;
+    return d;
+}
+
+/* Even over low..high. */
+static inline double dice_real(dice *d, double low, double high)
+{
+    return low + (high - low) * ((double)(dice_bits(d) >> 11) * 0x1p-53);
+}
+
+/* 0..n-1 */
+static inline unsigned dice_below(dice *d, unsigned n)
+{
+    return (unsigned)(dice_bits(d) % n);
+}
+
+#endif
