@@ -26,6 +26,7 @@ extern "C" {
 #define KD_NN_ARCHITECTURE "resnet18"
 #define KD_NN_MIN_IMAGE_SIZE 32u
 #define KD_NN_MAX_IMAGE_SIZE 512u
+#define KD_NN_MAX_BATCH 1024u
 
 /* Threads LibTorch may use inside one operation; call once, before anything else. 0: all cores. */
 void kd_nn_set_threads(unsigned threads);
@@ -59,12 +60,13 @@ typedef struct kd_forward kd_forward;
 /* Freezes a copy of the network for images of image_size × image_size. Checks itself against the
  * plain network on one random image and fails with KD_INTERNAL when the two differ by more than
  * 1e-3 relative (a broken LibTorch build). Batch sizes 1, 2, 4 … max_batch are warmed. */
-KD_MUST_CHECK kd_status kd_forward_new(kd_forward **out, const kd_net *net, uint32_t image_size,
-    uint32_t max_batch, kd_error *err);
+KD_MUST_CHECK kd_status kd_forward_new(
+    kd_forward **out, const kd_net *net, uint32_t image_size, uint32_t max_batch, kd_error *err);
 
 /* pixels      n × S × S × 3 floats, normalised, RGB interleaved, borrowed
  * embeddings  n × KD_NN_DIM floats, filled, each of length 1
- * KD_INVALID_ARGUMENT for n outside 1..max_batch; KD_INTERNAL for a result that is not finite. */
+ * KD_INVALID_ARGUMENT for n outside 1..max_batch or a pixel that is not finite; KD_INTERNAL for an
+ * embedding that is not finite or all zeros. */
 KD_MUST_CHECK kd_status kd_forward_run(
     kd_forward *forward, const float *pixels, size_t n, float *embeddings, kd_error *err);
 
@@ -74,7 +76,8 @@ void kd_forward_free(kd_forward *forward);
 typedef struct kd_training kd_training;
 
 typedef enum kd_loss {
-    KD_LOSS_TRIPLET, /* batch-hard triplets, Hermans et al. 2017, "In Defense of the Triplet Loss" */
+    KD_LOSS_TRIPLET, /* batch-hard triplets, Hermans et al. 2017, "In Defense of the Triplet Loss"
+                      */
 } kd_loss;
 
 typedef struct kd_training_options {
@@ -106,9 +109,10 @@ KD_MUST_CHECK kd_status kd_training_step(kd_training *training, const float *pix
 
 void kd_training_set_rate(kd_training *training, float learning_rate);
 
-/* Optimiser state and weights to one .safetensors file and back: a restored training goes on
- * exactly (same threads) as the saved one would. meta is a short text kept with it (borrowed on
- * save; *meta owned by the caller on load, free). */
+/* Optimiser state, rate and weights to one .safetensors file and back: a restored training of the
+ * same options goes on exactly (same threads) as the saved one would. A load that fails changes
+ * nothing. meta is a short UTF-8 text kept with it (borrowed on save, NULL for none; *meta owned by
+ * the caller on load, free). */
 KD_MUST_CHECK kd_status kd_training_save(
     const kd_training *training, const char *path, const char *meta, kd_error *err);
 KD_MUST_CHECK kd_status kd_training_load(

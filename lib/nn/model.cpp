@@ -1,0 +1,176 @@
+#include "lib/nn/nn_internal.hpp"
+
+#include <algorithm>
+#include <cinttypes>
+
+namespace kd::nn
+{
+
+namespace
+{
+
+torch::nn::Conv2d convolution(int64_t in, int64_t out, int64_t kernel, int64_t stride)
+{
+    return torch::nn::Conv2d(
+        torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).bias(false));
+}
+
+torch::nn::Sequential stage(int64_t in, int64_t channels, int64_t stride)
+{
+    return torch::nn::Sequential(Block(in, channels, stride), Block(channels, channels, 1));
+}
+
+bool is_bookkeeping(const std::string &name)
+{
+    return name.ends_with("num_batches_tracked");
+}
+
+torch::ScalarType scalar_type(Dtype dtype)
+{
+    switch (dtype) {
+    case Dtype::f32:
+        return torch::kFloat;
+    case Dtype::f16:
+        return torch::kHalf;
+    default:
+        return torch::kBFloat16;
+    }
+}
+
+torch::Tensor take_tensor(
+    const char *path, const TensorFile &file, const std::string &name, torch::IntArrayRef shape)
+{
+    const StoredTensor *const stored = file.find(name);
+    if (!stored)
+        fail(KD_INVALID_ARGUMENT, "%s has no tensor %s", path, name.c_str());
+    if (stored->shape != shape.vec())
+        fail(KD_INVALID_ARGUMENT, "%s: tensor %s has the shape %s, needed is %s", path,
+            name.c_str(), shape_text(stored->shape).c_str(), shape_text(shape.vec()).c_str());
+    if (stored->dtype != Dtype::f32 && stored->dtype != Dtype::f16 && stored->dtype != Dtype::bf16)
+        fail(KD_INVALID_ARGUMENT, "%s: tensor %s has the type %s, allowed are F32, F16 and BF16",
+            path, name.c_str(), dtype_name(stored->dtype));
+    torch::Tensor tensor = torch::empty(shape, scalar_type(stored->dtype));
+    copy_elements(*stored, tensor.data_ptr());
+    tensor = tensor.to(torch::kFloat);
+    if (!torch::isfinite(tensor).all().item<bool>())
+        fail(KD_INVALID_ARGUMENT, "%s: tensor %s holds a value that is not finite", path,
+            name.c_str());
+    return tensor;
+}
+
+} // namespace
+
+BlockImpl::BlockImpl(int64_t in, int64_t channels, int64_t stride)
+    : conv1(register_module("conv1", convolution(in, channels, 3, stride))),
+      conv2(register_module("conv2", convolution(channels, channels, 3, 1))),
+      bn1(register_module("bn1", torch::nn::BatchNorm2d(channels))),
+      bn2(register_module("bn2", torch::nn::BatchNorm2d(channels)))
+{
+    if (stride != 1 || in != channels)
+        downsample = register_module(
+            "downsample", torch::nn::Sequential(convolution(in, channels, 1, stride),
+                              torch::nn::BatchNorm2d(channels)));
+}
+
+torch::Tensor BlockImpl::forward(const torch::Tensor &input)
+{
+    const torch::Tensor inner = bn1(conv1(input)).relu_();
+    const torch::Tensor shortcut = downsample.is_empty() ? input : downsample->forward(input);
+    return (bn2(conv2(inner)) + shortcut).relu_();
+}
+
+ResNet18Impl::ResNet18Impl()
+    : conv1(register_module("conv1", convolution(3, 64, 7, 2))),
+      bn1(register_module("bn1", torch::nn::BatchNorm2d(64))),
+      layers{register_module("layer1", stage(64, 64, 1)),
+          register_module("layer2", stage(64, 128, 2)),
+          register_module("layer3", stage(128, 256, 2)),
+          register_module("layer4", stage(256, 512, 2))}
+{
+}
+
+torch::Tensor ResNet18Impl::forward(const torch::Tensor &images)
+{
+    torch::Tensor x = bn1(conv1(images)).relu_();
+    x = torch::max_pool2d(x, 3, 2, 1);
+    for (torch::nn::Sequential &layer : layers)
+        x = layer->forward(x);
+    return torch::adaptive_avg_pool2d(x, {1, 1}).flatten(1);
+}
+
+torch::Device best_device()
+{
+    return torch::cuda::is_available() ? torch::Device(torch::kCUDA) : torch::Device(torch::kCPU);
+}
+
+std::vector<NamedTensor> state_of(const ResNet18Impl &model)
+{
+    std::vector<NamedTensor> state;
+    for (const auto &item : model.named_parameters())
+        state.push_back({item.key(), item.value()});
+    for (const auto &item : model.named_buffers())
+        if (!is_bookkeeping(item.key()))
+            state.push_back({item.key(), item.value()});
+    std::sort(state.begin(), state.end(),
+        [](const NamedTensor &a, const NamedTensor &b) { return a.name < b.name; });
+    return state;
+}
+
+ResNet18 copy_of(const ResNet18 &model, torch::Device device)
+{
+    torch::NoGradGuard no_grad;
+    ResNet18 copy;
+    copy->to(device);
+    const std::vector<NamedTensor> from = state_of(*model);
+    const std::vector<NamedTensor> to = state_of(*copy);
+    for (size_t i = 0; i < from.size(); i++)
+        to[i].tensor.copy_(from[i].tensor);
+    copy->eval();
+    return copy;
+}
+
+std::vector<torch::Tensor> take_state(const char *path, const TensorFile &file,
+    const std::vector<NamedTensor> &state, const std::string &prefix)
+{
+    std::vector<torch::Tensor> tensors;
+    for (const NamedTensor &item : state)
+        tensors.push_back(take_tensor(path, file, prefix + item.name, item.tensor.sizes()));
+    return tensors;
+}
+
+std::vector<NamedTensor> to_host(const std::vector<NamedTensor> &tensors)
+{
+    std::vector<NamedTensor> host;
+    for (const NamedTensor &item : tensors)
+        host.push_back({item.name, item.tensor.detach().to(torch::kCPU).contiguous()});
+    return host;
+}
+
+std::vector<TensorToWrite> to_write(const std::vector<NamedTensor> &host)
+{
+    std::vector<TensorToWrite> list;
+    for (const NamedTensor &item : host) {
+        const torch::ScalarType type = item.tensor.scalar_type();
+        const Dtype dtype = type == torch::kLong     ? Dtype::i64
+                            : type == torch::kDouble ? Dtype::f64
+                                                     : Dtype::f32;
+        list.push_back({item.name, dtype, item.tensor.sizes().vec(), item.tensor.data_ptr()});
+    }
+    return list;
+}
+
+torch::Tensor view_pixels(const float *pixels, int64_t n, int64_t image_size)
+{
+    /* LibTorch has no tensor of constants; nothing here writes to it. */
+    return torch::from_blob(const_cast<float *>(pixels), {n, image_size, image_size, 3})
+        .permute({0, 3, 1, 2});
+}
+
+void check_image_size(uint32_t image_size)
+{
+    if (image_size < KD_NN_MIN_IMAGE_SIZE || image_size > KD_NN_MAX_IMAGE_SIZE)
+        fail(KD_INVALID_ARGUMENT, "the image size is %" PRIu32 ", allowed %u..%u", image_size,
+            KD_NN_MIN_IMAGE_SIZE, KD_NN_MAX_IMAGE_SIZE);
+}
+
+} // namespace kd::nn

@@ -1,0 +1,124 @@
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <memory>
+#include <random>
+
+#include "lib/base/file.h"
+#include "lib/nn/nn_internal.hpp"
+
+using namespace kd::nn;
+
+namespace
+{
+
+std::unique_ptr<kd_net> make_net()
+{
+    auto net = std::make_unique<kd_net>(kd_net{ResNet18(), best_device()});
+    net->model->to(net->device);
+    /* The layout in which oneDNN and cuDNN are fastest; set once, kept by every later copy_. */
+    for (torch::Tensor &parameter : net->model->parameters())
+        if (parameter.dim() == 4)
+            parameter.set_data(parameter.detach().contiguous(torch::MemoryFormat::ChannelsLast));
+    return net;
+}
+
+/* As torchvision: convolutions normal with variance 2 / fan-out, norms 1 and 0. Drawn by the
+ * standard library's generator, which is the same for every LibTorch and device. */
+void initialise(ResNet18Impl &model, uint64_t seed)
+{
+    torch::NoGradGuard no_grad;
+    std::mt19937_64 generator(seed);
+    for (const NamedTensor &item : state_of(model)) {
+        if (item.tensor.dim() != 4)
+            continue; /* LibTorch's own first values of norms are those */
+        const double fan_out =
+            static_cast<double>(item.tensor.size(0) * item.tensor.size(2) * item.tensor.size(3));
+        std::normal_distribution<float> draw(0.0f, static_cast<float>(std::sqrt(2.0 / fan_out)));
+        torch::Tensor host = torch::empty(item.tensor.sizes());
+        float *const values = host.data_ptr<float>();
+        for (int64_t i = 0; i < host.numel(); i++)
+            values[i] = draw(generator);
+        item.tensor.copy_(host);
+    }
+}
+
+/* A file of another network must not pass because it happens to hold all that ResNet18 needs
+ * (ResNet34 does). */
+void refuse_strangers(
+    const char *path, const TensorFile &file, const std::vector<NamedTensor> &state)
+{
+    for (const StoredTensor &stored : file.tensors) {
+        const bool known = std::any_of(state.begin(), state.end(),
+            [&stored](const NamedTensor &item) { return item.name == stored.name; });
+        if (!known && !stored.name.starts_with("fc.") &&
+            !stored.name.ends_with("num_batches_tracked"))
+            fail(KD_INVALID_ARGUMENT, "%s has the tensor %.120s, which %s has not", path,
+                stored.name.c_str(), KD_NN_ARCHITECTURE);
+    }
+}
+
+void load(kd_net *net, const char *path)
+{
+    torch::NoGradGuard no_grad;
+    TensorFile file;
+    read_tensor_file(path, &file);
+    const std::vector<NamedTensor> state = state_of(*net->model);
+    const std::vector<torch::Tensor> weights = take_state(path, file, state, "");
+    refuse_strangers(path, file, state);
+    for (size_t i = 0; i < state.size(); i++)
+        state[i].tensor.copy_(weights[i]);
+}
+
+void write_file(const char *path, const std::string &bytes)
+{
+    kd_error error = KD_ERROR_INIT;
+    check(kd_file_write(path, bytes.data(), bytes.size(), &error), error);
+}
+
+} // namespace
+
+kd_status kd_net_new(kd_net **out, uint64_t seed, kd_error *err)
+{
+    assert(out);
+    *out = nullptr;
+    return guarded(err, "making a network", [&] {
+        std::unique_ptr<kd_net> net = make_net();
+        initialise(*net->model, seed);
+        *out = net.release();
+    });
+}
+
+kd_status kd_net_load(kd_net **out, const char *path, kd_error *err)
+{
+    assert(out && path);
+    *out = nullptr;
+    return guarded(err, "loading a network", [&] {
+        std::unique_ptr<kd_net> net = make_net();
+        load(net.get(), path);
+        *out = net.release();
+    });
+}
+
+kd_status kd_net_save(const kd_net *net, const char *path, kd_error *err)
+{
+    assert(net && path);
+    return guarded(err, "saving a network", [&] {
+        const std::vector<NamedTensor> host = to_host(state_of(*net->model));
+        write_file(path, format_safetensors(to_write(host), {{"format", "pt"}}));
+    });
+}
+
+kd_status kd_net_save_pth(const kd_net *net, const char *path, kd_error *err)
+{
+    assert(net && path);
+    return guarded(err, "saving a network", [&] {
+        const std::vector<NamedTensor> host = to_host(state_of(*net->model));
+        write_file(path, format_pth(to_write(host)));
+    });
+}
+
+void kd_net_free(kd_net *net)
+{
+    delete net;
+}

@@ -1,0 +1,78 @@
+/* lib/nn/nn_internal.hpp: ResNet18 as a LibTorch module, and what forward and training share. Each
+ * unit that includes it takes LibTorch's 15 seconds to compile. */
+#ifndef KD_NN_INTERNAL_HPP
+#define KD_NN_INTERNAL_HPP
+
+#include <string>
+#include <vector>
+
+#include <torch/torch.h>
+
+#include "lib/nn/fault.hpp"
+#include "lib/nn/nn.h"
+#include "lib/nn/tensors.hpp"
+
+namespace kd::nn
+{
+
+/* Two 3×3 convolutions beside a shortcut, which is a 1×1 convolution where the shape changes. */
+struct BlockImpl : torch::nn::Module {
+    BlockImpl(int64_t in, int64_t channels, int64_t stride);
+    torch::Tensor forward(const torch::Tensor &input);
+
+    torch::nn::Conv2d conv1, conv2;
+    torch::nn::BatchNorm2d bn1, bn2;
+    torch::nn::Sequential downsample{nullptr};
+};
+TORCH_MODULE(Block);
+
+struct ResNet18Impl : torch::nn::Module {
+    ResNet18Impl();
+    torch::Tensor forward(const torch::Tensor &images); /* N×3×S×S gives N×512 */
+
+    torch::nn::Conv2d conv1;
+    torch::nn::BatchNorm2d bn1;
+    torch::nn::Sequential layers[4];
+};
+TORCH_MODULE(ResNet18);
+
+struct NamedTensor {
+    std::string name; /* torchvision's */
+    torch::Tensor tensor;
+};
+
+torch::Device best_device();
+
+/* Parameters and running statistics, in order of name; num_batches_tracked is left out. */
+std::vector<NamedTensor> state_of(const ResNet18Impl &model);
+
+/* A model of the same weights that shares no memory with the given one. */
+ResNet18 copy_of(const ResNet18 &model, torch::Device device);
+
+/* Copies the file's weights for state into new float32 tensors of the same order. prefix stands
+ * before each name in the file. Throws when one is missing or does not fit. */
+std::vector<torch::Tensor> take_state(const char *path, const TensorFile &file,
+    const std::vector<NamedTensor> &state, const std::string &prefix);
+
+/* Row-major copies on the CPU, (float32, float64 or int64), and
+ * what a writer needs to know of them. */
+std::vector<NamedTensor> to_host(const std::vector<NamedTensor> &tensors);
+std::vector<TensorToWrite> to_write(const std::vector<NamedTensor> &host);
+
+/* n × S × S × 3 floats as N×3×S×S, channels last, without a copy; pixels must outlive it. */
+torch::Tensor view_pixels(const float *pixels, int64_t n, int64_t image_size);
+
+/* Throws KD_INVALID_ARGUMENT for an image size outside nn.h's limits. */
+void check_image_size(uint32_t image_size);
+
+/* LibTorch keeps the number of threads per calling thread: call before work on any thread. */
+void adopt_threads();
+
+} // namespace kd::nn
+
+struct kd_net {
+    kd::nn::ResNet18 model;
+    torch::Device device;
+};
+
+#endif

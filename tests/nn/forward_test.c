@@ -1,0 +1,183 @@
+/* The frozen network: that it equals the plain one is its own check at start and golden_test's. */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "tests/nn/nn_support.h"
+#include "tests/support/check.h"
+
+#define SIZE 48u
+#define MAX 6u
+
+static kd_net *g_net;
+static kd_forward *g_forward;
+static float *g_pixels; /* MAX images */
+static kd_error g_err;
+
+static void test_nn_forward__embeddings_have_length_one(void **state)
+{
+    (void)state;
+    float embeddings[MAX * KD_NN_DIM];
+    CHECK_OK(kd_forward_run(g_forward, g_pixels, MAX, embeddings, &g_err), g_err);
+    for (size_t i = 0; i < MAX; i++) {
+        double squares = 0;
+        for (size_t d = 0; d < KD_NN_DIM; d++)
+            squares +=
+                (double)embeddings[i * KD_NN_DIM + d] * (double)embeddings[i * KD_NN_DIM + d];
+        CHECK_NEAR(1, squares, 1e-5);
+    }
+}
+
+/* 1, 2, 4 and 6 are warmed, 3 is padded, 5 is padded. */
+static void test_nn_forward__an_image_does_not_depend_on_its_batch(void **state)
+{
+    (void)state;
+    const size_t image = (size_t)SIZE * SIZE * 3;
+    float alone[MAX * KD_NN_DIM];
+    float together[MAX * KD_NN_DIM];
+    for (size_t i = 0; i < MAX; i++)
+        CHECK_OK(kd_forward_run(g_forward, g_pixels + i * image, 1, alone + i * KD_NN_DIM, &g_err),
+            g_err);
+    for (size_t n = 2; n <= MAX; n++) {
+        CHECK_OK(kd_forward_run(g_forward, g_pixels, n, together, &g_err), g_err);
+        for (size_t k = 0; k < n * KD_NN_DIM; k++)
+            CHECK_NEAR((double)alone[k], (double)together[k], 1e-5);
+    }
+    double difference = 0;
+    for (size_t d = 0; d < KD_NN_DIM; d++)
+        difference += fabs((double)alone[d] - (double)alone[KD_NN_DIM + d]);
+    CHECK(difference > 1e-2); /* different images differ */
+}
+
+static void test_nn_forward__pixels_are_only_read(void **state)
+{
+    (void)state;
+    float embeddings[MAX * KD_NN_DIM];
+    float *const same = nn_pixels(MAX, SIZE, 0);
+    CHECK_OK(kd_forward_run(g_forward, g_pixels, MAX, embeddings, &g_err), g_err);
+    assert_memory_equal(same, g_pixels, MAX * (size_t)SIZE * SIZE * 3 * sizeof(float));
+    free(same);
+}
+
+static void test_nn_forward__rejects_batches_out_of_range(void **state)
+{
+    (void)state;
+    float embeddings[KD_NN_DIM];
+    CHECK_FAILS(
+        KD_INVALID_ARGUMENT, kd_forward_run(g_forward, g_pixels, 0, embeddings, &g_err), g_err);
+    CHECK_FAILS(KD_INVALID_ARGUMENT,
+        kd_forward_run(g_forward, g_pixels, MAX + 1, embeddings, &g_err), g_err);
+    CHECK_STR("the batch has 7 images, allowed 1..6", g_err.message);
+}
+
+static void test_nn_forward__rejects_sizes_out_of_range(void **state)
+{
+    (void)state;
+    kd_forward *forward = NULL;
+    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_forward_new(&forward, g_net, 31, 1, &g_err), g_err);
+    CHECK_STR("the image size is 31, allowed 32..512", g_err.message);
+    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_forward_new(&forward, g_net, 513, 1, &g_err), g_err);
+    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_forward_new(&forward, g_net, 64, 0, &g_err), g_err);
+    assert_null(forward);
+}
+
+static void test_nn_forward__nan_pixels_are_refused(void **state)
+{
+    (void)state;
+    float embeddings[2 * KD_NN_DIM];
+    float *const pixels = nn_pixels(2, SIZE, 0);
+    pixels[SIZE * SIZE * 3 + 5] = NAN; /* in the second image */
+    CHECK_FAILS(
+        KD_INVALID_ARGUMENT, kd_forward_run(g_forward, pixels, 2, embeddings, &g_err), g_err);
+    CHECK_HAS("image 1 of the batch has a pixel that is not finite", g_err.message);
+    free(pixels);
+}
+
+static void test_nn_forward__weights_that_overflow_are_refused(void **state)
+{
+    (void)state;
+    nn_tensor tensors[NN_TENSORS];
+    kd_net *net = NULL;
+    kd_forward *forward = NULL;
+    nn_tensors_new(tensors);
+    nn_tensor_named(tensors, "layer1.0.bn1.running_var")->values[0] = -1;
+    nn_write_safetensors(nn_path("bad"), tensors, NN_TENSORS, NN_F32, "");
+    CHECK_OK(kd_net_load(&net, nn_path("bad"), &g_err), g_err);
+    CHECK_FAILS(KD_INTERNAL, kd_forward_new(&forward, net, SIZE, 1, &g_err), g_err);
+    CHECK_HAS("not finite", g_err.message);
+    kd_net_free(net);
+    nn_tensors_free(tensors);
+}
+
+/* A frozen copy does not follow the network. */
+static void test_nn_forward__outlives_its_network(void **state)
+{
+    (void)state;
+    kd_net *net = NULL;
+    kd_forward *forward = NULL;
+    float before[KD_NN_DIM];
+    float after[KD_NN_DIM];
+    CHECK_OK(kd_net_new(&net, 5, &g_err), g_err);
+    CHECK_OK(kd_forward_new(&forward, net, SIZE, 1, &g_err), g_err);
+    CHECK_OK(kd_forward_run(forward, g_pixels, 1, before, &g_err), g_err);
+    kd_net_free(net);
+    CHECK_OK(kd_forward_run(forward, g_pixels, 1, after, &g_err), g_err);
+    assert_memory_equal(before, after, sizeof before);
+    kd_forward_free(forward);
+}
+
+static void *run_on_thread(void *embedding)
+{
+    static kd_error err;
+    return kd_forward_run(g_forward, g_pixels, 1, embedding, &err) == KD_OK ? embedding : NULL;
+}
+
+static void test_nn_forward__runs_on_any_thread(void **state)
+{
+    (void)state;
+    float here[KD_NN_DIM];
+    float there[KD_NN_DIM];
+    pthread_t thread;
+    void *result = NULL;
+    CHECK_OK(kd_forward_run(g_forward, g_pixels, 1, here, &g_err), g_err);
+    assert_int_equal(pthread_create(&thread, NULL, run_on_thread, there), 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_ptr_equal(result, there);
+    for (size_t d = 0; d < KD_NN_DIM; d++)
+        CHECK_NEAR((double)here[d], (double)there[d], 1e-6);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    kd_nn_set_threads(2);
+    g_pixels = nn_pixels(MAX, SIZE, 0);
+    CHECK_OK(kd_net_new(&g_net, 3, &g_err), g_err);
+    CHECK_OK(kd_forward_new(&g_forward, g_net, SIZE, MAX, &g_err), g_err);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    kd_forward_free(g_forward);
+    kd_net_free(g_net);
+    free(g_pixels);
+    nn_clean();
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nn_forward__embeddings_have_length_one),
+        cmocka_unit_test(test_nn_forward__an_image_does_not_depend_on_its_batch),
+        cmocka_unit_test(test_nn_forward__pixels_are_only_read),
+        cmocka_unit_test(test_nn_forward__rejects_batches_out_of_range),
+        cmocka_unit_test(test_nn_forward__rejects_sizes_out_of_range),
+        cmocka_unit_test(test_nn_forward__nan_pixels_are_refused),
+        cmocka_unit_test(test_nn_forward__weights_that_overflow_are_refused),
+        cmocka_unit_test(test_nn_forward__outlives_its_network),
+        cmocka_unit_test(test_nn_forward__runs_on_any_thread),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
