@@ -1,0 +1,14 @@
+/* services/gateway/cli/collection.h: the sub-commands of `kindred collection`. collection.c shows
+ * and copies collections, collection_items.c changes what is in them. */
+#ifndef KD_CLI_COLLECTION_H
+#define KD_CLI_COLLECTION_H
+
+#include "kindred/v1/indexer.pb-c.h"
+
+#define CLI_INDEXER (&kindred__v1__indexer_service__descriptor)
+
+int collection_add(int argc, const char **argv);
+int collection_delete(int argc, const char **argv);
+int collection_items(int argc, const char **argv);
+
+#endif

@@ -1,0 +1,112 @@
+/* kindred evaluate: queues the measuring of models and fetches the report. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/file.h"
+#include "services/gateway/cli/files.h"
+#include "services/gateway/cli/jobs.h"
+
+#define MODELS_MAX 64u /* the server takes fewer, and says so */
+
+enum { OPTION_MODEL = 1 };
+
+typedef struct evaluation {
+    const char *command;
+    char *models[MODELS_MAX]; /* borrowed from argv */
+    size_t n_models;
+    const char *protocol, *gallery, *out;
+    int detach;
+} evaluation;
+
+static bool on_option(void *arg, int val, const char *value)
+{
+    evaluation *const r = arg;
+    (void)val;
+    if (r->n_models == MODELS_MAX) {
+        (void)cli_usage(r->command, "--model is given more than %u times", MODELS_MAX);
+        return false;
+    }
+    r->models[r->n_models++] = (char *)(uintptr_t)value;
+    return true;
+}
+
+/* Both files of the report into the folder. */
+static int fetch_report(const evaluation *r, const cli_common *common, const char *job_id)
+{
+    static const char *const files[] = {"report.json", "report.html"};
+    Kindred__V1__GetReportRequest request = KINDRED__V1__GET_REPORT_REQUEST__INIT;
+    kd_channel *channel = NULL;
+    kd_error err = KD_ERROR_INIT;
+    uint64_t bytes = 0;
+    request.job_id = (char *)(uintptr_t)job_id;
+    kd_status status = kd_make_dirs(r->out, &err);
+    if (status == KD_OK)
+        status = cli_connect(common, &channel, &err);
+    for (size_t i = 0; i < 2 && status == KD_OK; i++) {
+        char *const path = cli_must(kd_format("%s/%s", r->out, files[i]));
+        request.file = (char *)(uintptr_t)files[i];
+        status = cli_fetch(channel, CLI_GATEWAY, "GetReport", &request.base, path, &bytes, &err);
+        if (status == KD_OK && !common->json)
+            printf("wrote %s\n", path);
+        free(path);
+    }
+    cli_disconnect(channel);
+    return status == KD_OK ? EXIT_DONE : cli_error(common, r->command, &err);
+}
+
+static int submit(evaluation *r, const cli_common *common, const char *dataset)
+{
+    Kindred__V1__EvaluateSpec evaluate = KINDRED__V1__EVALUATE_SPEC__INIT;
+    Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
+    Kindred__V1__Job *job = NULL;
+    char *const path = cli_absolute(dataset);
+    char *const gallery = r->gallery ? cli_absolute(r->gallery) : NULL;
+    evaluate.dataset = path;
+    evaluate.models = r->models;
+    evaluate.n_models = r->n_models;
+    if (r->protocol)
+        evaluate.protocol = (char *)(uintptr_t)r->protocol;
+    if (gallery)
+        evaluate.gallery = gallery;
+    spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_EVALUATE;
+    spec.evaluate = &evaluate;
+    int exit_status = cli_run_job(common, r->command, &spec, r->detach != 0, &job);
+    if (job && r->out)
+        exit_status = fetch_report(r, common, job->id);
+    cli_free_job(job);
+    free(gallery);
+    free(path);
+    return exit_status;
+}
+
+int cmd_evaluate(int argc, const char **argv)
+{
+    evaluation r = {.command = argv[0]};
+    const char **args = NULL;
+    cli_common common;
+    const struct poptOption options[] = {
+        {"model", 0, POPT_ARG_STRING, NULL, OPTION_MODEL,
+            "a model to measure, by id or name (repeatable)", "ID"},
+        {"protocol", 0, POPT_ARG_STRING, &r.protocol, 0,
+            "closed-set (gallery train, queries test) or sop (each test image queries all others); "
+            "closed-set when every test class is in train, unless given",
+            "P"},
+        {"gallery", 0, POPT_ARG_STRING, &r.gallery, 0, "a listing file in place of the gallery",
+            "FILE"},
+        {"out", 0, POPT_ARG_STRING, &r.out, 0, "write report.json and report.html here", "DIR"},
+        {"detach", 0, POPT_ARG_NONE, &r.detach, 0, "print the job's id and leave", NULL},
+        POPT_TABLEEND};
+    int exit_status = cli_parse(argc, argv, "DIR --model ID... [OPTION...]",
+        "Measures how well models find the products of a dataset, side by side. Ctrl-C leaves; the "
+        "job goes on.\nExample: kindred evaluate photos/ --model plain --model better --out report",
+        options, on_option, &r, 1, 1, &common, &args);
+    if (exit_status == -1 && r.n_models == 0)
+        exit_status = cli_usage(argv[0], "--model ID is missing");
+    if (exit_status == -1 && r.detach && r.out)
+        exit_status = cli_usage(argv[0], "--out waits for the report: it doesn't go with --detach");
+    if (exit_status == -1)
+        exit_status = submit(&r, &common, args[0]);
+    free(args);
+    return exit_status;
+}

@@ -1,0 +1,30 @@
+/* services/gateway/cli/jobs.h: jobs, as the commands that start, watch and show them share them. */
+#ifndef KD_CLI_JOBS_H
+#define KD_CLI_JOBS_H
+
+#include "kindred/v1/gateway.pb-c.h"
+#include "services/gateway/cli/cli.h"
+
+#define CLI_GATEWAY (&kindred__v1__gateway_service__descriptor)
+
+/* ---- watch.c ---- */
+/* Queues the work, and unless detach watches it to its end, as cli_watch_job does. With detach the
+ * job's id is printed (the job with --json). */
+int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobSpec *spec,
+    bool detach, Kindred__V1__Job **done);
+/* Shows the progress until the job is over, then prints its result. Ctrl-C leaves, the job goes
+ * on. A gateway that is lost meanwhile is looked for again for a minute. Returns the exit status;
+ * *done is the job that ended well (kd_message_free it by cli_free_job), NULL otherwise and when
+ * left. */
+int cli_watch_job(
+    const cli_common *common, const char *command, const char *job_id, Kindred__V1__Job **done);
+void cli_free_job(Kindred__V1__Job *job);
+
+/* ---- result.c ---- */
+const char *cli_state_name(Kindred__V1__JobState state); /* "running" */
+/* "done" and so on; false for another word. */
+bool cli_state_parse(const char *word, Kindred__V1__JobState *out);
+/* What the job brought, for people. */
+void cli_print_result(const Kindred__V1__Job *job);
+
+#endif

@@ -1,0 +1,96 @@
+/* What jobs are and bring, in words. */
+#include <stdio.h>
+#include <string.h>
+
+#include "services/gateway/cli/jobs.h"
+
+static const char *const states[] = {"any", "queued", "running", "done", "failed", "cancelled"};
+
+const char *cli_state_name(Kindred__V1__JobState state)
+{
+    const size_t i = (size_t)state;
+    return i < sizeof states / sizeof states[0] ? states[i] : "unknown";
+}
+
+bool cli_state_parse(const char *word, Kindred__V1__JobState *out)
+{
+    for (size_t i = 1; i < sizeof states / sizeof states[0]; i++) {
+        if (strcmp(word, states[i]) == 0) {
+            *out = (Kindred__V1__JobState)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void print_skipped(const Kindred__V1__JobResult *result)
+{
+    char text[CLI_TEXT];
+    if (result->skipped == 0)
+        return;
+    (void)fflush(stdout);
+    (void)fprintf(
+        stderr, "%s could not be read:\n", cli_some(result->skipped, "image", "images", text));
+    for (size_t i = 0; i < result->n_skipped_names; i++)
+        (void)fprintf(stderr, "  %s\n", result->skipped_names[i]);
+    if (result->skipped > result->n_skipped_names)
+        (void)fprintf(stderr, "  and %llu more\n",
+            (unsigned long long)(result->skipped - result->n_skipped_names));
+}
+
+static void metrics_row(
+    cli_table *table, const char *model, const char *labels, const Kindred__V1__Metrics *metrics)
+{
+    char text[7][CLI_TEXT], queries[CLI_TEXT];
+    if (!metrics)
+        return;
+    const double values[7] = {metrics->recall_at_1, metrics->recall_at_5, metrics->map_at_5,
+        metrics->accuracy, metrics->precision, metrics->recall, metrics->f1};
+    for (size_t i = 0; i < 7; i++)
+        (void)snprintf(text[i], sizeof text[i], "%.4f", values[i]);
+    cli_table_row(table, (const char *const[]){model, labels, text[0], text[1], text[2], text[3],
+                             text[4], text[5], text[6], cli_count(metrics->queries, queries)});
+}
+
+static void print_metrics(const Kindred__V1__JobResult *result)
+{
+    static const char *const heads[] = {"MODEL", "LABELS", "R@1", "R@5", "MAP@5", "ACCURACY",
+        "PRECISION", "RECALL", "F1", "QUERIES"};
+    char text[CLI_TEXT];
+    printf("protocol %s, %s in the gallery\n", result->protocol,
+        cli_some(result->gallery, "image", "images", text));
+    cli_table *const table = cli_table_new(heads, sizeof heads / sizeof heads[0]);
+    for (size_t i = 0; i < result->n_metrics; i++) {
+        const Kindred__V1__ModelMetrics *const model = result->metrics[i];
+        metrics_row(table, model->model_name, "class", model->by_class);
+        metrics_row(table, model->model_name, "super-class", model->by_super_class);
+    }
+    cli_table_print(table);
+    /* The same queries for each model. */
+    const Kindred__V1__Metrics *const first =
+        result->n_metrics > 0 ? result->metrics[0]->by_class : NULL;
+    if (first && first->without_positives > 0)
+        printf("left out: %s whose class is not in the gallery\n",
+            cli_some(first->without_positives, "query", "queries", text));
+    if (*result->report)
+        printf("report: %s\n", result->report);
+}
+
+void cli_print_result(const Kindred__V1__Job *job)
+{
+    const Kindred__V1__JobResult *const result = job->result;
+    char text[CLI_TEXT];
+    if (!result) {
+        printf("job %s is done\n", job->id);
+        return;
+    }
+    if (strcmp(job->kind, "train") == 0) {
+        printf("model %s (%s)\n", result->model_id, result->model_name);
+    } else if (strcmp(job->kind, "index") == 0) {
+        printf("collection %s: %s indexed with model %s\n", result->collection,
+            cli_some(result->images, "image", "images", text), result->model_name);
+    } else {
+        print_metrics(result);
+    }
+    print_skipped(result);
+}

@@ -1,0 +1,210 @@
+/* kindred search: the nearest products to photographs, or to an indexed image. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/file.h"
+#include "lib/image/image.h"
+#include "services/gateway/cli/files.h"
+#include "services/gateway/cli/jobs.h"
+#include "services/gateway/cli/search_page.h"
+
+#define SUPER_CLASSES_MAX 256u
+
+enum { OPTION_SUPER_CLASS = 1 };
+
+typedef struct request {
+    const char *command, *collection, *k_text, *id_text, *html;
+    char *super_classes[SUPER_CLASSES_MAX]; /* borrowed from argv */
+    size_t n_super_classes;
+    uint32_t k;
+    uint64_t image_id;
+    const cli_common *common;
+    kd_channel *channel;
+    json_t *results; /* owned; with --json */
+    kd_buf page;     /* with --html */
+    size_t queries;  /* all that were asked for */
+} request;
+
+static bool on_option(void *arg, int val, const char *value)
+{
+    request *const r = arg;
+    (void)val;
+    if (r->n_super_classes == SUPER_CLASSES_MAX) {
+        (void)cli_usage(r->command, "--super-class is given more than %u times", SUPER_CLASSES_MAX);
+        return false;
+    }
+    r->super_classes[r->n_super_classes++] = (char *)(uintptr_t)value;
+    return true;
+}
+
+static void print_hits(
+    const request *r, const char *title, const Kindred__V1__SearchProductsResponse *answer)
+{
+    static const char *const heads[] = {"RANK", "SCORE", "CLASS", "SUPER-CLASS", "IMAGE", "URI"};
+    if (r->queries > 1)
+        printf("%s\n", title);
+    if (answer->n_hits == 0) {
+        puts("nothing found");
+        return;
+    }
+    cli_table *const table = cli_table_new(heads, sizeof heads / sizeof heads[0]);
+    for (size_t i = 0; i < answer->n_hits; i++) {
+        const Kindred__V1__Hit *const hit = answer->hits[i];
+        const Kindred__V1__Item *const item = hit->item;
+        char rank[CLI_TEXT], score[CLI_TEXT], image[CLI_TEXT];
+        (void)snprintf(score, sizeof score, "%.4f", (double)hit->score);
+        cli_table_row(
+            table, (const char *const[]){cli_count(i + 1, rank), score,
+                       item ? item->class_name : "", item ? item->super_class_name : "",
+                       cli_count(item ? item->image_id : 0, image), item ? item->uri : ""});
+    }
+    cli_table_print(table);
+    if (r->queries > 1)
+        putchar('\n');
+}
+
+/* {"query": …, "hits": […], "model_id", "embed_ms", "search_ms"}; pictures are left out. */
+static void add_result(request *r, json_t *query, const Kindred__V1__SearchProductsResponse *answer)
+{
+    json_t *const result = cli_must(kd_message_json(&answer->base));
+    size_t i;
+    json_t *hit;
+    json_array_foreach(json_object_get(result, "hits"), i, hit)(void)
+        json_object_del(hit, "thumbnail");
+    (void)json_object_set_new(result, "query", query);
+    (void)json_array_append_new(r->results, result);
+}
+
+/* Asks and shows. picture: the query's file; NULL for an indexed image. */
+static kd_status ask(request *r, Kindred__V1__SearchProductsRequest *search, const char *title,
+    const kd_buf *picture, kd_error *err)
+{
+    Kindred__V1__SearchProductsResponse *answer = NULL;
+    kd_buf thumbnail = KD_BUF_INIT;
+    search->collection = (char *)(uintptr_t)r->collection;
+    search->k = r->k;
+    search->super_classes = r->super_classes;
+    search->n_super_classes = r->n_super_classes;
+    search->thumbnail_size = r->html ? SEARCH_PICTURE : 0;
+    kd_status status = cli_call(
+        r->channel, CLI_GATEWAY, "SearchProducts", &search->base, CLI_CALL_MS, &answer, err);
+    if (status == KD_OK && r->html) {
+        /* A page without the query's picture is still a page. */
+        if (picture && kd_image_thumbnail(
+                           picture->data, picture->len, SEARCH_PICTURE, &thumbnail, NULL) != KD_OK)
+            kd_buf_free(&thumbnail);
+        search_page_row(&r->page, title, &thumbnail, answer);
+    }
+    if (status == KD_OK && r->results)
+        add_result(
+            r, picture ? cli_json_text(title) : json_integer((json_int_t)r->image_id), answer);
+    else if (status == KD_OK)
+        print_hits(r, title, answer);
+    kd_buf_free(&thumbnail);
+    kd_message_free(answer);
+    return status;
+}
+
+static kd_status ask_by_file(request *r, const char *path, kd_error *err)
+{
+    Kindred__V1__SearchProductsRequest search = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__INIT;
+    kd_buf image = KD_BUF_INIT;
+    kd_error fault = KD_ERROR_INIT;
+    kd_status status = cli_read_image(path, &image, &fault);
+    if (status == KD_OK) {
+        search.query_case = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_IMAGE;
+        search.image = (ProtobufCBinaryData){image.len, image.data};
+        status = ask(r, &search, path, &image, &fault);
+    }
+    /* With several photographs, the one that is at fault must be told. */
+    if (status != KD_OK && r->queries > 1 && !strstr(fault.message, path))
+        (void)kd_error_set(err, status, "%s: %s", path, fault.message);
+    else if (status != KD_OK)
+        *err = fault;
+    kd_buf_free(&image);
+    return status;
+}
+
+static kd_status ask_by_id(request *r, kd_error *err)
+{
+    Kindred__V1__SearchProductsRequest search = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__INIT;
+    char title[CLI_TEXT];
+    (void)snprintf(title, sizeof title, "image %llu", (unsigned long long)r->image_id);
+    search.query_case = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_IMAGE_ID;
+    search.image_id = r->image_id;
+    return ask(r, &search, title, NULL, err);
+}
+
+static kd_status write_page(request *r, kd_error *err)
+{
+    search_page_end(&r->page);
+    if (!kd_buf_ok(&r->page))
+        return kd_error_memory(err, r->html);
+    const kd_status status = kd_file_write(r->html, r->page.data, r->page.len, err);
+    if (status == KD_OK && !r->results)
+        printf("wrote %s\n", r->html);
+    return status;
+}
+
+static int search(request *r, const char *const *images)
+{
+    kd_error err = KD_ERROR_INIT;
+    kd_status status = cli_connect(r->common, &r->channel, &err);
+    if (r->common->json)
+        r->results = cli_must(json_array());
+    search_page_begin(&r->page, r->collection);
+    for (size_t i = 0; images[i] && status == KD_OK; i++)
+        status = ask_by_file(r, images[i], &err);
+    if (status == KD_OK && r->id_text)
+        status = ask_by_id(r, &err);
+    if (status == KD_OK && r->html)
+        status = write_page(r, &err);
+    cli_disconnect(r->channel);
+    kd_buf_free(&r->page);
+    if (status != KD_OK) {
+        json_decref(r->results);
+        return cli_error(r->common, r->command, &err);
+    }
+    if (r->results)
+        cli_print_json(json_pack("{s: o}", "results", r->results));
+    return EXIT_DONE;
+}
+
+int cmd_search(int argc, const char **argv)
+{
+    const char **args = NULL;
+    cli_common common;
+    uint64_t k = 5;
+    request r = {.command = argv[0], .common = &common, .page = KD_BUF_INIT};
+    const struct poptOption options[] = {{"collection", 0, POPT_ARG_STRING, &r.collection, 0,
+                                             "where to look, by name or alias", "NAME"},
+        {"k", 'k', POPT_ARG_STRING, &r.k_text, 0, "hits for each image, 1 to 1000 (5)", "N"},
+        {"super-class", 0, POPT_ARG_STRING, NULL, OPTION_SUPER_CLASS,
+            "only this super-class, by name or id (repeatable)", "NAME"},
+        {"image-id", 0, POPT_ARG_STRING, &r.id_text, 0, "ask by an image of the collection", "N"},
+        {"html", 0, POPT_ARG_STRING, &r.html, 0, "write a page of picture rows", "FILE"},
+        POPT_TABLEEND};
+    int exit_status = cli_parse(argc, argv, "IMAGE... --collection NAME [OPTION...]",
+        "Finds the products that look like the one in a photograph.\n"
+        "Example: kindred search photo.jpg --collection shop -k 5 --html hits.html",
+        options, on_option, &r, 0, -1, &common, &args);
+    while (exit_status == -1 && args[r.queries])
+        r.queries++;
+    r.queries += r.id_text != NULL;
+    if (exit_status == -1 && !r.collection)
+        exit_status = cli_usage(argv[0], "--collection NAME is missing");
+    else if (exit_status == -1 && r.queries == 0)
+        exit_status = cli_usage(argv[0], "an IMAGE or --image-id N is missing");
+    if (exit_status == -1 &&
+        ((r.k_text && !cli_number(argv[0], "-k", r.k_text, 0, UINT32_MAX, &k)) ||
+            (r.id_text &&
+                !cli_number(argv[0], "--image-id", r.id_text, 0, UINT64_MAX, &r.image_id))))
+        exit_status = EXIT_USAGE;
+    r.k = (uint32_t)k;
+    if (exit_status == -1)
+        exit_status = search(&r, args);
+    free(args);
+    return exit_status;
+}

@@ -1,0 +1,219 @@
+/* What people and programs read: tables, numbers, progress, errors; and files that are written
+ * whole. */
+#include <sys/stat.h>
+
+#include "lib/base/file.h"
+#include "services/gateway/cli/npy.h"
+#include "services/gateway/cli/progress.h"
+#include "tests/cli/run.h"
+
+static kd_error g_err;
+static char g_dir[] = "/tmp/kd-cli-XXXXXX";
+
+static int setup(void **state)
+{
+    (void)state;
+    return mkdtemp(g_dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return kd_remove_tree(g_dir, &g_err) == KD_OK ? 0 : -1;
+}
+
+/* ---- Tables ---- */
+
+static void test_cli_table__columns_fit_and_numbers_stand_right(void **state)
+{
+    (void)state;
+    cli_table *const table = cli_table_new((const char *const[]){"NAME", "N", "NOTE"}, 3);
+    cli_table_row(table, (const char *const[]){"Möhre", "7", "a\033[1mb"});
+    cli_table_row(table, (const char *const[]){"x", "1234", ""});
+    char *const text = cli_table_text(table, false);
+    CHECK_STR("NAME      N  NOTE\n"
+              "Möhre     7  a?[1mb\n"
+              "x      1234  \n",
+        text);
+    free(text);
+    cli_table_free(table);
+}
+
+static void test_cli_table__fields_stand_left_and_empty_ones_are_left_out(void **state)
+{
+    (void)state;
+    cli_table *const table = cli_table_new(NULL, 2);
+    cli_table_field(table, "id", "5");
+    cli_table_field(table, "parent", "");
+    cli_table_field(table, "images", "1234");
+    char *const text = cli_table_text(table, true);
+    CHECK_STR("id      5\n"
+              "images  1234\n",
+        text);
+    free(text);
+    cli_table_free(table);
+}
+
+static void test_cli_text__numbers_for_people(void **state)
+{
+    char text[CLI_TEXT];
+    (void)state;
+    CHECK_STR("0 B", cli_bytes(0, text));
+    CHECK_STR("999 B", cli_bytes(999, text));
+    CHECK_STR("44.7 MB", cli_bytes(44700000, text));
+    CHECK_STR("1.0 MB", cli_bytes(999999, text));
+    CHECK_STR("0.0 s", cli_duration(-5, text));
+    CHECK_STR("1.5 s", cli_duration(1500, text));
+    CHECK_STR("1 m 20 s", cli_duration(80000, text));
+    CHECK_STR("2 h 1 m", cli_duration(7265000, text));
+    CHECK_STR("1 image", cli_some(1, "image", "images", text));
+    CHECK_STR("0 images", cli_some(0, "image", "images", text));
+    CHECK_STR("", cli_when(0, text));
+}
+
+static void test_cli_progress__says_where_it_is_and_fits_the_terminal(void **state)
+{
+    const cli_progress p = {"embedding", 1200, 2936, 56.2, "loss\n0.31"};
+    char text[256];
+    (void)state;
+    cli_progress_text(&p, 0, text, sizeof text);
+    CHECK_STR("embedding 1200/2936 40% 56/s 30 s left loss 0.31", text);
+    cli_progress_text(&p, 200, text, sizeof text);
+    CHECK_HAS("[#########---------------] 1200/2936", text);
+    cli_progress_text(&p, 20, text, sizeof text);
+    CHECK_STR("embedding [#########", text);
+    cli_progress_text(&(cli_progress){"über", 5, 0, 0, NULL}, 3, text, sizeof text);
+    CHECK_STR("übe", text);
+    cli_progress_text(&(cli_progress){"late", 9, 4, 0, NULL}, 0, text, sizeof text);
+    CHECK_STR("late 4/4 100%", text);
+}
+
+/* ---- Errors ---- */
+
+static int fail_plain(int argc, const char **argv)
+{
+    kd_error err;
+    const cli_common common = {.json = argc > 2};
+    (void)kd_error_set(&err, (kd_status)atoi(argv[1]), "it is \"gone\" \xC3");
+    return cli_error(&common, "try", &err);
+}
+
+static void test_cli_error__exit_status_follows_the_code(void **state)
+{
+    ran r;
+    (void)state;
+    RUN(&r, fail_plain, "try", "5");
+    CHECK_INT(1, r.status);
+    CHECK_STR("kindred try: it is \"gone\" \xC3\n", r.err);
+    CHECK_STR("", r.out);
+    RUN(&r, fail_plain, "try", "3");
+    CHECK_INT(2, r.status);
+    RUN(&r, fail_plain, "try", "14", "json");
+    CHECK_INT(3, r.status);
+    CHECK_STR("", r.err);
+    CHECK_STR(
+        "{\"error\": {\"code\": \"UNAVAILABLE\", \"message\": \"it is \\\"gone\\\" ?\"}}\n", r.out);
+}
+
+/* ---- Files ---- */
+
+static size_t files_in(const char *dir)
+{
+    char command[128], text[32];
+    (void)snprintf(command, sizeof command, "ls -A %s | wc -l", dir);
+    FILE *const pipe = popen(command, "r");
+    assert_true(pipe && fgets(text, sizeof text, pipe));
+    (void)pclose(pipe);
+    return (size_t)atol(text);
+}
+
+static void test_cli_npy__is_what_numpy_writes(void **state)
+{
+    static const float rows[2][3] = {{1, -2.5f, 0}, {3e-8f, 4, 5}};
+    static const char head[] = "\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, "
+                               "'shape': (2, 3), }";
+    cli_npy npy;
+    kd_buf bytes = KD_BUF_INIT;
+    char path[64];
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/x.npy", g_dir);
+    CHECK_OK(cli_npy_begin(&npy, path, &g_err), g_err);
+    CHECK_OK(cli_npy_row(&npy, rows[0], 3, &g_err), g_err);
+    CHECK_FAILS(KD_INTERNAL, cli_npy_row(&npy, rows[1], 2, &g_err), g_err);
+    CHECK_STR("an embedding has 2 values, the first had 3", g_err.message);
+    CHECK_OK(cli_npy_row(&npy, rows[1], 3, &g_err), g_err);
+    CHECK(!kd_is_file(path));
+    CHECK_OK(cli_npy_commit(&npy, &g_err), g_err);
+    CHECK_OK(kd_file_read(path, 1000, &bytes, &g_err), g_err);
+    CHECK_INT(128 + sizeof rows, bytes.len);
+    assert_memory_equal(bytes.data, head, sizeof head - 1);
+    CHECK_INT('\n', bytes.data[127]);
+    assert_memory_equal(bytes.data + 128, rows, sizeof rows);
+    CHECK_INT(1, files_in(g_dir));
+    (void)unlink(path);
+    kd_buf_free(&bytes);
+}
+
+static void test_cli_file__dropped_leaves_what_was_there(void **state)
+{
+    cli_file file;
+    kd_buf bytes = KD_BUF_INIT;
+    char path[64];
+    struct stat info;
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/f", g_dir);
+    CHECK_OK(kd_file_write(path, "old", 3, &g_err), g_err);
+    CHECK_OK(cli_file_begin(&file, path, &g_err), g_err);
+    (void)fputs("new", file.stream);
+    cli_file_drop(&file);
+    CHECK_OK(kd_file_read(path, 10, &bytes, &g_err), g_err);
+    CHECK_STR("old", (char *)bytes.data);
+    CHECK_INT(1, files_in(g_dir));
+
+    CHECK_OK(cli_file_begin(&file, path, &g_err), g_err);
+    (void)fputs("new", file.stream);
+    CHECK_OK(cli_file_commit(&file, &g_err), g_err);
+    bytes.len = 0;
+    CHECK_OK(kd_file_read(path, 10, &bytes, &g_err), g_err);
+    CHECK_STR("new", (char *)bytes.data);
+    CHECK(stat(path, &info) == 0 && (info.st_mode & 0777) == 0644);
+    CHECK_INT(1, files_in(g_dir));
+    kd_buf_free(&bytes);
+    (void)unlink(path);
+
+    (void)snprintf(path, sizeof path, "%s/no/f", g_dir);
+    CHECK_FAILS(KD_NOT_FOUND, cli_file_begin(&file, path, &g_err), g_err);
+    CHECK_HAS(path, g_err.message);
+}
+
+static void test_cli_absolute__makes_local_paths_whole(void **state)
+{
+    char *path = cli_absolute("/no/such");
+    (void)state;
+    CHECK_STR("/no/such", path);
+    free(path);
+    CHECK(chdir(g_dir) == 0);
+    path = cli_absolute("photos");
+    CHECK(path[0] == '/');
+    CHECK_HAS("/photos", path);
+    free(path);
+    path = cli_absolute(".");
+    CHECK_HAS(g_dir, path);
+    free(path);
+    CHECK(chdir("/") == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cli_table__columns_fit_and_numbers_stand_right),
+        cmocka_unit_test(test_cli_table__fields_stand_left_and_empty_ones_are_left_out),
+        cmocka_unit_test(test_cli_text__numbers_for_people),
+        cmocka_unit_test(test_cli_progress__says_where_it_is_and_fits_the_terminal),
+        cmocka_unit_test(test_cli_error__exit_status_follows_the_code),
+        cmocka_unit_test(test_cli_npy__is_what_numpy_writes),
+        cmocka_unit_test(test_cli_file__dropped_leaves_what_was_there),
+        cmocka_unit_test(test_cli_absolute__makes_local_paths_whole),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
