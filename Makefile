@@ -1,0 +1,45 @@
+# kindred: the two commands are `make demo` and `make test`; `make help` lists the others.
+PRESET ?= release
+BUILD := build/$(PRESET)
+DATA ?=
+WEIGHTS ?=
+
+.PHONY: all help deps configure build test demo format lint asan tsan clean
+
+all: build
+
+help:
+	@echo "make            build into $(BUILD) (programs in $(BUILD)/bin)"
+	@echo "make demo       the main job, from packages to report [DATA=DIR] [WEIGHTS=FILE]"
+	@echo "make test       build and run every test"
+	@echo "make deps       install missing packages"
+	@echo "make format     format the sources; make lint checks format and runs clang-tidy"
+	@echo "make asan       tests under AddressSanitizer; make tsan, tests labelled threads"
+
+deps:
+	tools/deps.sh
+
+configure: deps
+	cmake --preset $(PRESET)
+
+build: configure
+	cmake --build --preset $(PRESET)
+
+test: build
+	ctest --preset $(PRESET)
+
+demo: build
+	tools/demo.sh "$(BUILD)/bin" "$(DATA)" "$(WEIGHTS)"
+
+format:
+	tools/format.sh
+
+lint:
+	tools/format.sh --check
+	tools/tidy.sh $(BUILD)
+
+asan tsan:
+	$(MAKE) PRESET=$@ test
+
+clean:
+	rm -rf build

@@ -1,0 +1,321 @@
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/eval/internal.h"
+
+void kd_html_text(kd_buf *out, const char *text)
+{
+    for (const char *p = text; p && *p; p++) {
+        const unsigned char c = (unsigned char)*p;
+        switch (c) {
+        case '&':
+            kd_buf_puts(out, "&amp;");
+            break;
+        case '<':
+            kd_buf_puts(out, "&lt;");
+            break;
+        case '>':
+            kd_buf_puts(out, "&gt;");
+            break;
+        case '"':
+            kd_buf_puts(out, "&quot;");
+            break;
+        case '\'':
+            kd_buf_puts(out, "&#39;");
+            break;
+        default:
+            if (c < ' ' && c != '\t' && c != '\n') /* HTML has no way to write these */
+                kd_buf_puts(out, "\xef\xbf\xbd");
+            else
+                kd_buf_append(out, p, 1);
+        }
+    }
+}
+
+/* ---- Head: what was measured ---- */
+
+static void write_head(const kd_report *report, kd_buf *out)
+{
+    /* The policy makes the browser hold what the page promises: nothing is fetched or run. */
+    kd_buf_puts(out, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+                     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+                     "img-src data:; style-src 'unsafe-inline'\">\n"
+                     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+                     "<title>");
+    kd_html_text(out, report->title);
+    kd_buf_puts(out, "</title>\n<style>\n");
+    kd_buf_puts(out, (const char *)kd_report_css);
+    kd_buf_puts(out, "</style>\n</head>\n<body>\n<header>\n<h1>");
+    kd_html_text(out, report->title);
+    kd_buf_puts(out, "</h1>\n");
+}
+
+/* 12345 as 12,345. */
+static void write_count(kd_buf *out, uint64_t value)
+{
+    char digits[24];
+    const int len = snprintf(digits, sizeof digits, "%llu", (unsigned long long)value);
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0)
+            kd_buf_puts(out, ",");
+        kd_buf_append(out, &digits[i], 1);
+    }
+}
+
+/* kind: "wide" for a row of its own, "" beside others. */
+static void write_fact(kd_buf *out, const char *kind, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    kd_buf_printf(out, "<div class=\"%s\"><dt>%s</dt><dd>", kind, name);
+    kd_html_text(out, value);
+    kd_buf_puts(out, "</dd></div>\n");
+}
+
+static void write_size(kd_buf *out, const char *name, uint64_t value)
+{
+    kd_buf_printf(out, "<div><dt>%s</dt><dd>", name);
+    write_count(out, value);
+    kd_buf_puts(out, "</dd></div>\n");
+}
+
+static const char *protocol_meaning(const char *protocol)
+{
+    static const char *const meanings[][2] = {
+        {"closed-set", "every class of the queries is in the gallery"},
+        {"sop", "each image queries all others, its own left out"},
+        {"catalogue", "the gallery is a catalogue with a listing of its own"},
+    };
+    for (size_t i = 0; protocol && i < sizeof meanings / sizeof meanings[0]; i++)
+        if (strcmp(protocol, meanings[i][0]) == 0)
+            return meanings[i][1];
+    return NULL;
+}
+
+static void write_facts(const kd_report *report, kd_buf *out)
+{
+    const char *const meaning = protocol_meaning(report->protocol);
+    kd_buf_puts(out, "<dl class=\"facts\">\n");
+    write_fact(out, "wide", "Dataset", report->dataset);
+    if (report->protocol) {
+        kd_buf_puts(out, "<div class=\"wide\"><dt>Protocol</dt><dd>");
+        kd_html_text(out, report->protocol);
+        if (meaning)
+            kd_buf_printf(out, "<small>: %s</small>", meaning);
+        kd_buf_puts(out, "</dd></div>\n");
+    }
+    if (report->dataset) {
+        write_size(out, "Gallery images", report->gallery);
+        write_size(out, "Query images", report->queries);
+        write_size(out, "Skipped images", report->skipped);
+        write_size(out, "Classes", report->classes);
+        write_size(out, "Super-classes", report->super_classes);
+    }
+    if (report->created_unix_ms > 0) {
+        char made[KD_TIME_TEXT];
+        kd_time_text(report->created_unix_ms, made);
+        made[strlen("2026-01-02T03:04")] = '\0'; /* minutes are enough for a reader */
+        made[strlen("2026-01-02")] = ' ';
+        write_fact(out, "", "Made (UTC)", made);
+    }
+    if (report->data_hash) {
+        kd_buf_puts(out, "<div class=\"wide\"><dt>Data hash</dt><dd><code>");
+        kd_html_text(out, report->data_hash);
+        kd_buf_puts(out, "</code></dd></div>\n");
+    }
+    kd_buf_puts(out, "</dl>\n</header>\n");
+}
+
+/* ---- Table ---- */
+
+static const struct {
+    const char *name;
+    size_t offset;
+} measures[] = {
+    {"Recall@1", offsetof(kd_metrics_set, recall_at_1)},
+    {"Recall@5", offsetof(kd_metrics_set, recall_at_5)},
+    {"Recall@10", offsetof(kd_metrics_set, recall_at_10)},
+    {"MAP@5", offsetof(kd_metrics_set, map_at_5)},
+    {"Accuracy", offsetof(kd_metrics_set, accuracy)},
+    {"Precision", offsetof(kd_metrics_set, precision)},
+    {"Recall", offsetof(kd_metrics_set, recall)},
+    {"F1", offsetof(kd_metrics_set, f1)},
+};
+
+static const kd_metrics_set *metrics_of(const kd_report_model *model, bool super)
+{
+    return super ? &model->of_super_class : &model->of_class;
+}
+
+static void format_measure(const kd_metrics_set *set, size_t offset, char text[32])
+{
+    double value;
+    memcpy(&value, (const char *)set + offset, sizeof value);
+    (void)snprintf(text, 32, "%.4f", value);
+}
+
+static void write_measures(const kd_report *report, bool super, kd_buf *out)
+{
+    char text[32], best[32];
+    for (size_t m = 0; m < sizeof measures / sizeof measures[0]; m++) {
+        best[0] = '\0';
+        for (size_t i = 0; i < report->n_models; i++) {
+            format_measure(metrics_of(&report->models[i], super), measures[m].offset, text);
+            if (strcmp(text, best) > 0) /* 0.0000 to 1.0000: text order is number order */
+                memcpy(best, text, sizeof best);
+        }
+        kd_buf_printf(out, "<tr><th scope=\"row\">%s</th>", measures[m].name);
+        for (size_t i = 0; i < report->n_models; i++) {
+            format_measure(metrics_of(&report->models[i], super), measures[m].offset, text);
+            const bool is_best = report->n_models > 1 && strcmp(text, best) == 0;
+            kd_buf_printf(out, is_best ? "<td><strong>%s</strong></td>" : "<td>%s</td>", text);
+        }
+        kd_buf_puts(out, "</tr>\n");
+    }
+    kd_buf_puts(out, "<tr class=\"minor\"><th scope=\"row\">Queries counted</th>");
+    for (size_t i = 0; i < report->n_models; i++) {
+        const kd_metrics_set *const set = metrics_of(&report->models[i], super);
+        kd_buf_puts(out, "<td>");
+        write_count(out, set->queries);
+        if (set->without_positives > 0) {
+            kd_buf_puts(out, "<small>, ");
+            write_count(out, set->without_positives);
+            kd_buf_puts(out, " without a positive</small>");
+        }
+        kd_buf_puts(out, "</td>");
+    }
+    kd_buf_puts(out, "</tr>\n");
+}
+
+static void write_models_head(const kd_report *report, kd_buf *out)
+{
+    kd_buf_puts(out, "<thead>\n<tr><th scope=\"col\">Measure</th>");
+    for (size_t i = 0; i < report->n_models; i++) {
+        const kd_report_model *const model = &report->models[i];
+        kd_buf_puts(out, "<th scope=\"col\">");
+        kd_html_text(out, model->name ? model->name : model->id);
+        if (model->id) {
+            kd_buf_puts(out, "<code title=\"");
+            kd_html_text(out, model->id);
+            kd_buf_puts(out, "\">");
+            kd_html_text(out, model->id);
+            kd_buf_puts(out, "</code>");
+        }
+        kd_buf_puts(out, "</th>");
+    }
+    kd_buf_puts(out, "</tr>\n</thead>\n");
+}
+
+static void write_group_head(const kd_report *report, const char *name, kd_buf *out)
+{
+    kd_buf_printf(out, "<tr class=\"group\"><th scope=\"rowgroup\" colspan=\"%zu\">%s</th></tr>\n",
+        report->n_models + 1, name);
+}
+
+static void write_model_facts(const kd_report *report, kd_buf *out)
+{
+    kd_buf_puts(out, "<tbody>\n");
+    write_group_head(report, "Models", out);
+    kd_buf_puts(out, "<tr class=\"minor\"><th scope=\"row\">Image size</th>");
+    for (size_t i = 0; i < report->n_models; i++)
+        kd_buf_printf(
+            out, "<td>%u × %u</td>", report->models[i].image_size, report->models[i].image_size);
+    kd_buf_puts(
+        out, "</tr>\n<tr class=\"minor\"><th scope=\"row\">Images embedded per second</th>");
+    for (size_t i = 0; i < report->n_models; i++) {
+        if (report->models[i].images_per_second > 0)
+            kd_buf_printf(out, "<td>%.1f</td>", report->models[i].images_per_second);
+        else
+            kd_buf_puts(out, "<td>–</td>");
+    }
+    kd_buf_puts(out, "</tr>\n</tbody>\n");
+}
+
+static void write_group(const kd_report *report, const char *name, bool super, kd_buf *out)
+{
+    kd_buf_puts(out, "<tbody>\n");
+    write_group_head(report, name, out);
+    write_measures(report, super, out);
+    kd_buf_puts(out, "</tbody>\n");
+}
+
+static const char definitions[] =
+    "<details>\n<summary>What the measures mean</summary>\n<dl class=\"meanings\">\n"
+    "<dt>Query, gallery, positive</dt><dd>Each query asks for its nearest gallery images by cosine "
+    "similarity; of equal scores the lower image id comes first. Its positives are the gallery "
+    "images of the same class (or super-class), itself left out. Queries without a positive are "
+    "counted beside and left out of every mean.</dd>\n"
+    "<dt>Recall@k</dt><dd>Share of queries with at least one positive among the first k.</dd>\n"
+    "<dt>MAP@5</dt><dd>Mean over the queries of AP@5: the sum of precision@i over those of the "
+    "first five ranks i that hold a positive, divided by the smaller of 5 and the number of "
+    "positives.</dd>\n"
+    "<dt>Accuracy</dt><dd>Share of queries whose class is the one that most of the first five have "
+    "(the vote); a tie goes to the class that comes first.</dd>\n"
+    "<dt>Precision, recall, F1</dt><dd>Of the vote, for each class that occurs as truth or as "
+    "vote, "
+    "then the plain mean over these classes (macro); 0 where undefined.</dd>\n"
+    "</dl>\n</details>\n";
+
+/* A page of search results has rows but no measures. */
+static bool has_measures(const kd_report *report)
+{
+    for (size_t i = 0; i < report->n_models; i++)
+        if (report->models[i].of_class.queries > 0 || report->models[i].of_super_class.queries > 0)
+            return true;
+    return false;
+}
+
+static void write_table(const kd_report *report, kd_buf *out)
+{
+    kd_buf_puts(out, "<section>\n<h2>Measures</h2>\n<div class=\"scroll\">\n<table>\n");
+    write_models_head(report, out);
+    write_group(report, "Classes", false, out);
+    write_group(report, "Super-classes", true, out);
+    write_model_facts(report, out);
+    kd_buf_puts(out, "</table>\n</div>\n");
+    kd_buf_puts(out, definitions);
+    kd_buf_puts(out, "</section>\n");
+}
+
+/* ---- Skipped images ---- */
+
+static void write_skipped(const kd_report *report, kd_buf *out)
+{
+    if (report->skipped == 0)
+        return;
+    kd_buf_puts(out, "<section>\n<h2>Skipped images</h2>\n<p>");
+    write_count(out, report->skipped);
+    kd_buf_puts(out, report->skipped == 1 ? " image" : " images");
+    kd_buf_puts(out, " could not be read and took no part.</p>\n<ul class=\"skipped\">\n");
+    for (size_t i = 0; i < report->n_skipped_names; i++) {
+        kd_buf_puts(out, "<li>");
+        kd_html_text(out, report->skipped_names[i]);
+        kd_buf_puts(out, "</li>\n");
+    }
+    kd_buf_puts(out, "</ul>\n");
+    if (report->skipped > report->n_skipped_names) {
+        kd_buf_puts(out, "<p>… and ");
+        write_count(out, report->skipped - report->n_skipped_names);
+        kd_buf_puts(out, " more.</p>\n");
+    }
+    kd_buf_puts(out, "</section>\n");
+}
+
+kd_status kd_report_html(const kd_report *report, kd_buf *out, kd_error *err)
+{
+    assert(report && out);
+    const kd_status status = kd_report_check(report, err);
+    if (status != KD_OK)
+        return status;
+    write_head(report, out);
+    write_facts(report, out);
+    kd_buf_puts(out, "<main>\n");
+    if (has_measures(report))
+        write_table(report, out);
+    kd_report_rows(report, out);
+    write_skipped(report, out);
+    kd_buf_puts(out, "</main>\n</body>\n</html>\n");
+    return kd_buf_ok(out) ? KD_OK : kd_error_memory(err, "the report");
+}

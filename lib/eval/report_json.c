@@ -1,0 +1,147 @@
+#include <assert.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/eval/internal.h"
+
+/* jansson's setters take the value over even when they fail, and fail when the object or the value
+ * is NULL; *failed remembers, so that one check at the end is enough. */
+typedef struct json_writer {
+    bool failed;
+} json_writer;
+
+static void set(json_writer *writer, json_t *object, const char *key, json_t *value)
+{
+    if (json_object_set_new(object, key, value) != 0)
+        writer->failed = true;
+}
+
+static void append(json_writer *writer, json_t *array, json_t *value)
+{
+    if (json_array_append_new(array, value) != 0)
+        writer->failed = true;
+}
+
+static json_t *text(const char *value)
+{
+    return value ? json_string(value) : json_null();
+}
+
+static json_t *count(uint64_t value)
+{
+    return json_integer((json_int_t)value);
+}
+
+/* 1 and 0, and unknown below. */
+static json_t *known(int value)
+{
+    return value < 0 ? json_null() : json_boolean(value);
+}
+
+static json_t *metrics_json(json_writer *writer, const kd_metrics_set *metrics)
+{
+    json_t *const object = json_object();
+    set(writer, object, "recall_at_1", json_real(metrics->recall_at_1));
+    set(writer, object, "recall_at_5", json_real(metrics->recall_at_5));
+    set(writer, object, "recall_at_10", json_real(metrics->recall_at_10));
+    set(writer, object, "map_at_5", json_real(metrics->map_at_5));
+    set(writer, object, "accuracy", json_real(metrics->accuracy));
+    set(writer, object, "precision", json_real(metrics->precision));
+    set(writer, object, "recall", json_real(metrics->recall));
+    set(writer, object, "f1", json_real(metrics->f1));
+    set(writer, object, "queries", count(metrics->queries));
+    set(writer, object, "without_positives", count(metrics->without_positives));
+    return object;
+}
+
+/* Pictures stay in the page: they would make the JSON a hundred times larger. */
+static json_t *image_json(json_writer *writer, const kd_report_hit *image)
+{
+    json_t *const object = json_object();
+    set(writer, object, "path", text(image->path));
+    set(writer, object, "class", text(image->class_name));
+    set(writer, object, "super_class", text(image->super_class_name));
+    return object;
+}
+
+static json_t *row_json(json_writer *writer, const kd_report_row *row)
+{
+    json_t *const object = json_object();
+    json_t *const hits = json_array();
+    for (size_t i = 0; i < row->n_hits; i++) {
+        json_t *const hit = image_json(writer, &row->hits[i]);
+        set(writer, hit, "score", json_real((double)row->hits[i].score));
+        set(writer, hit, "right", known(row->hits[i].right));
+        set(writer, hit, "right_super", known(row->hits[i].right_super));
+        append(writer, hits, hit);
+    }
+    set(writer, object, "query", image_json(writer, &row->query));
+    set(writer, object, "hits", hits);
+    return object;
+}
+
+static json_t *model_json(json_writer *writer, const kd_report_model *model)
+{
+    json_t *const object = json_object();
+    json_t *const rows = json_array();
+    for (size_t i = 0; i < model->n_rows; i++)
+        append(writer, rows, row_json(writer, &model->rows[i]));
+    set(writer, object, "id", text(model->id));
+    set(writer, object, "name", text(model->name));
+    set(writer, object, "image_size", count(model->image_size));
+    set(writer, object, "images_per_second", json_real(model->images_per_second));
+    set(writer, object, "class", metrics_json(writer, &model->of_class));
+    set(writer, object, "super_class", metrics_json(writer, &model->of_super_class));
+    set(writer, object, "rows", rows);
+    return object;
+}
+
+static json_t *report_json(json_writer *writer, const kd_report *report)
+{
+    char created[KD_TIME_TEXT];
+    json_t *const object = json_object();
+    json_t *const skipped = json_array();
+    json_t *const models = json_array();
+    kd_time_text(report->created_unix_ms, created);
+    for (size_t i = 0; i < report->n_skipped_names; i++)
+        append(writer, skipped, text(report->skipped_names[i]));
+    for (size_t i = 0; i < report->n_models; i++)
+        append(writer, models, model_json(writer, &report->models[i]));
+    set(writer, object, "schema_version", json_integer(1));
+    set(writer, object, "title", text(report->title));
+    set(writer, object, "created", text(created));
+    set(writer, object, "dataset", text(report->dataset));
+    set(writer, object, "data_hash", text(report->data_hash));
+    set(writer, object, "protocol", text(report->protocol));
+    set(writer, object, "gallery", count(report->gallery));
+    set(writer, object, "queries", count(report->queries));
+    set(writer, object, "skipped", count(report->skipped));
+    set(writer, object, "classes", count(report->classes));
+    set(writer, object, "super_classes", count(report->super_classes));
+    set(writer, object, "models", models);
+    set(writer, object, "skipped_images", skipped);
+    return object;
+}
+
+static int append_bytes(const char *bytes, size_t len, void *out)
+{
+    kd_buf_append(out, bytes, len);
+    return kd_buf_ok(out) ? 0 : -1;
+}
+
+kd_status kd_report_json(const kd_report *report, kd_buf *out, kd_error *err)
+{
+    assert(report && out);
+    kd_status status = kd_report_check(report, err);
+    if (status != KD_OK)
+        return status;
+    json_writer writer = {false};
+    json_t *const root = report_json(&writer, report);
+    const size_t flags = JSON_INDENT(2) | JSON_REAL_PRECISION(17);
+    if (writer.failed || json_dump_callback(root, append_bytes, out, flags) != 0)
+        status = kd_error_memory(err, "the report");
+    kd_buf_puts(out, "\n");
+    json_decref(root);
+    return status;
+}

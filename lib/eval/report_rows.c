@@ -1,0 +1,133 @@
+/* The pictures of the report: for each query what each model found. */
+#include <string.h>
+
+#include "lib/eval/internal.h"
+
+/* Only data: URIs, so that the page never fetches anything, whatever it is given. */
+static void write_picture(const kd_report_hit *image, kd_buf *out)
+{
+    static const char scheme[] = "data:image/";
+    if (!image->picture || strncmp(image->picture, scheme, strlen(scheme)) != 0) {
+        kd_buf_puts(out, "<span class=\"none\">no picture</span>");
+        return;
+    }
+    kd_buf_puts(out, "<img loading=\"lazy\" decoding=\"async\" alt=\"");
+    kd_html_text(out, image->class_name);
+    kd_buf_puts(out, "\" src=\"");
+    kd_html_text(out, image->picture);
+    kd_buf_puts(out, "\">");
+}
+
+/* kind: the frame's class; the caption goes on behind. */
+static void open_figure(const kd_report_hit *image, const char *kind, kd_buf *out)
+{
+    kd_buf_printf(out, "<li class=\"%s\"><figure title=\"", kind);
+    kd_html_text(out, image->path);
+    kd_buf_puts(out, "\">");
+    write_picture(image, out);
+    kd_buf_puts(out, "<figcaption>");
+}
+
+static void write_query(const kd_report_hit *query, kd_buf *out)
+{
+    open_figure(query, "query", out);
+    kd_buf_puts(out, "<b>Query</b> ");
+    kd_html_text(out, query->class_name);
+    kd_buf_puts(out, "</figcaption></figure></li>\n");
+}
+
+static void write_hit(const kd_report_hit *hit, kd_buf *out)
+{
+    open_figure(hit, hit->right < 0 ? "plain" : hit->right ? "right" : "wrong", out);
+    if (hit->right >= 0)
+        kd_buf_puts(out, hit->right ? "<b class=\"mark\" aria-label=\"right\">✓</b> "
+                                    : "<b class=\"mark\" aria-label=\"wrong\">✗</b> ");
+    kd_html_text(out, hit->class_name);
+    kd_buf_printf(out, " <span class=\"score\">%.3f</span>", (double)hit->score);
+    if (hit->right == 0 && hit->right_super > 0)
+        kd_buf_puts(out, "<span class=\"note\">same super-class</span>");
+    kd_buf_puts(out, "</figcaption></figure></li>\n");
+}
+
+static void write_strip(const kd_report_model *model, const kd_report_row *row, kd_buf *out)
+{
+    size_t right = 0;
+    bool judged = false;
+    for (size_t i = 0; i < row->n_hits; i++) {
+        judged = judged || row->hits[i].right >= 0;
+        right += row->hits[i].right > 0;
+    }
+    kd_buf_puts(out, "<p class=\"who\"><b>");
+    kd_html_text(out, model->name ? model->name : model->id);
+    kd_buf_puts(out, "</b>");
+    if (judged)
+        kd_buf_printf(out, " %zu of %zu right", right, row->n_hits);
+    kd_buf_puts(out, "</p>\n<ol class=\"strip\">\n");
+    write_query(&row->query, out);
+    for (size_t i = 0; i < row->n_hits; i++)
+        write_hit(&row->hits[i], out);
+    kd_buf_puts(out, "</ol>\n");
+}
+
+static size_t count_rows(const kd_report *report)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < report->n_models; i++)
+        if (report->models[i].n_rows > most)
+            most = report->models[i].n_rows;
+    return most;
+}
+
+/* The query of row r, which is the same for each model that has the row. r is below count_rows. */
+static const kd_report_hit *query_of(const kd_report *report, size_t r)
+{
+    size_t i = 0;
+    while (report->models[i].n_rows <= r)
+        i++;
+    return &report->models[i].rows[r].query;
+}
+
+static const char *heading(const kd_report_hit *query)
+{
+    return query->super_class_name ? query->super_class_name : query->path;
+}
+
+/* Search results have nothing that could be right or wrong. */
+static bool is_judged(const kd_report *report)
+{
+    for (size_t i = 0; i < report->n_models; i++)
+        for (size_t r = 0; r < report->models[i].n_rows; r++)
+            for (size_t h = 0; h < report->models[i].rows[r].n_hits; h++)
+                if (report->models[i].rows[r].hits[h].right >= 0)
+                    return true;
+    return false;
+}
+
+void kd_report_rows(const kd_report *report, kd_buf *out)
+{
+    const size_t n_rows = count_rows(report);
+    if (n_rows == 0)
+        return;
+    kd_buf_puts(out, "<section>\n<h2>Nearest images</h2>\n<p class=\"legend\">");
+    if (is_judged(report))
+        kd_buf_puts(out, "<span class=\"key right\">✓ same class</span> "
+                         "<span class=\"key wrong\">✗ another class</span> ");
+    kd_buf_puts(out, "The number is the cosine similarity, 1 for equal pictures.</p>\n"
+                     "<details class=\"jump\">\n<summary>Jump to</summary>\n<ul>\n");
+    for (size_t r = 0; r < n_rows; r++) {
+        kd_buf_printf(out, "<li><a href=\"#row-%zu\">", r + 1);
+        kd_html_text(out, heading(query_of(report, r)));
+        kd_buf_puts(out, "</a></li>\n");
+    }
+    kd_buf_puts(out, "</ul>\n</details>\n");
+    for (size_t r = 0; r < n_rows; r++) {
+        kd_buf_printf(out, "<article id=\"row-%zu\">\n<h3>", r + 1);
+        kd_html_text(out, heading(query_of(report, r)));
+        kd_buf_puts(out, "</h3>\n");
+        for (size_t i = 0; i < report->n_models; i++)
+            if (r < report->models[i].n_rows)
+                write_strip(&report->models[i], &report->models[i].rows[r], out);
+        kd_buf_puts(out, "</article>\n");
+    }
+    kd_buf_puts(out, "</section>\n");
+}

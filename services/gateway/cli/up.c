@@ -1,0 +1,348 @@
+/* `kindred up`: starts the local stack and stays with it, or leaves it in the background. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/file.h"
+#include "lib/base/log.h"
+#include "services/gateway/cli/child.h"
+#include "services/gateway/cli/cli.h"
+#include "services/gateway/cli/local.h"
+#include "services/gateway/cli/supervisor.h"
+
+#define DATASETS_MAX 32
+#define THREADS_MAX 1024
+#define ARGS_MAX (2 * DATASETS_MAX + 24)
+#define NOTICE_FD 3 /* where the process in the background finds its pipe */
+
+extern char **environ;
+
+enum { OPTION_DATASETS = 1, OPTION_THREADS, OPTION_NOTICE };
+
+typedef struct up {
+    cli_common common;
+    stack_options stack;
+    int detach, log_json;
+    int notice; /* fd that tells the process in front how it went; -1: this is it */
+    char data[PATH_MAX];
+    const char *datasets[DATASETS_MAX];
+    size_t n_datasets; /* as given; then absolute, owned */
+    size_t n_resolved;
+} up;
+
+/* ---- What was asked for ---- */
+
+static bool on_option(void *arg, int val, const char *value)
+{
+    up *const u = arg;
+    uint64_t number = 0;
+    if (val == OPTION_DATASETS) {
+        if (u->n_datasets == DATASETS_MAX) {
+            (void)cli_usage("up", "more than %d --datasets", DATASETS_MAX);
+            return false;
+        }
+        u->datasets[u->n_datasets++] = value;
+        return true;
+    }
+    const bool right = val == OPTION_THREADS
+                           ? cli_number("up", "--threads", value, 0, THREADS_MAX, &number)
+                           : cli_number("up", "--notice", value, 0, INT_MAX, &number);
+    if (right && val == OPTION_THREADS)
+        u->stack.threads = (int)number;
+    else if (right)
+        u->notice = (int)number;
+    return right;
+}
+
+static int parse(int argc, const char **argv, up *u)
+{
+    const struct poptOption options[] = {
+        {"datasets", 0, POPT_ARG_STRING, NULL, OPTION_DATASETS,
+            "jobs may read datasets below this folder (repeatable; / unless given)", "DIR"},
+        {"detach", 0, POPT_ARG_NONE, &u->detach, 0, "leave it in the background", NULL},
+        {"listen", 0, POPT_ARG_STRING, &u->stack.listen, 0,
+            "the gateway's address; 127.0.0.1 and a free port unless given", "HOST:PORT"},
+        {"http", 0, POPT_ARG_STRING, &u->stack.http, 0,
+            "address of the gateway's page; 127.0.0.1 and a free port unless given", "IP:PORT"},
+        {"redis", 0, POPT_ARG_STRING, &u->stack.redis, 0,
+            "use this Redis instead of starting a private one", "HOST:PORT"},
+        {"threads", 0, POPT_ARG_STRING, NULL, OPTION_THREADS,
+            "threads that compute; 0, as unless given, takes every core", "N"},
+        {"log-json", 0, POPT_ARG_NONE, &u->log_json, 0, "log JSON objects", NULL},
+        {"notice", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, NULL, OPTION_NOTICE, NULL, NULL},
+        POPT_TABLEEND};
+    const char **args = NULL;
+    *u = (up){.stack = {.listen = "127.0.0.1:0", .http = "127.0.0.1:0"}, .notice = -1};
+    const int exit_status = cli_parse(argc, argv, "[OPTION...]",
+        "Starts Redis, embedder, indexer, trainer and gateway on one data folder.", options,
+        on_option, u, 0, 0, &u->common, &args);
+    free(args);
+    u->stack.log_json = u->log_json;
+    return exit_status;
+}
+
+/* Splits HOST:PORT; *loopback tells whether only this machine reaches the host. */
+static kd_status check_address(
+    const char *option, const char *address, bool *loopback, kd_error *err)
+{
+    uint64_t port = 0;
+    const char *const colon = strrchr(address, ':');
+    if (!colon || colon == address || !kd_parse_u64(colon + 1, 0, 65535, &port) ||
+        strlen(address) >= LOCAL_ADDRESS - sizeof "http://")
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "%s is '%s', not HOST:PORT", option, address);
+    const size_t host = (size_t)(colon - address);
+    *loopback = strncmp(address, "127.", 4) == 0 || (host == 5 && !memcmp(address, "[::1]", 5)) ||
+                (host == 9 && !memcmp(address, "localhost", 9));
+    return KD_OK;
+}
+
+/* DATA and its folders, made if need be; absolute, as services and a later `down` see it. */
+static kd_status settle_data(up *u, kd_error *err)
+{
+    char *const given = cli_data_dir(&u->common);
+    char *const logs = cli_must(local_path(given, "log"));
+    kd_status status = kd_make_dirs(logs, err);
+    if (status == KD_OK && !realpath(given, u->data))
+        status = kd_error_errno(err, errno, "cannot find %s", given);
+    u->stack.data = u->data;
+    free(logs);
+    free(given);
+    return status;
+}
+
+/* Only what lies below these folders may be named in a job. */
+static kd_status settle_datasets(up *u, kd_error *err)
+{
+    if (u->n_datasets == 0)
+        u->datasets[u->n_datasets++] = "/";
+    for (size_t i = 0; i < u->n_datasets; i++) {
+        char *const path = realpath(u->datasets[i], NULL);
+        if (!path)
+            return kd_error_errno(err, errno, "cannot find the dataset folder %s", u->datasets[i]);
+        u->datasets[i] = path;
+        u->n_resolved = i + 1;
+        if (!kd_is_dir(path))
+            return kd_error_set(err, KD_INVALID_ARGUMENT, "--datasets %s is not a folder", path);
+    }
+    u->stack.datasets = u->datasets;
+    u->stack.n_datasets = u->n_datasets;
+    return KD_OK;
+}
+
+static kd_status settle(up *u, kd_error *err)
+{
+    bool local = false, http_local = false;
+    kd_status status = check_address("--listen", u->stack.listen, &local, err);
+    if (status == KD_OK)
+        status = check_address("--http", u->stack.http, &http_local, err);
+    if (status == KD_OK && !local && u->n_datasets == 0)
+        status = kd_error_set(err, KD_INVALID_ARGUMENT,
+            "with --listen %s other machines could read every file here through a job: give "
+            "--datasets DIR, the folders that they may read",
+            u->stack.listen);
+    if (status == KD_OK)
+        status = settle_datasets(u, err);
+    if (status == KD_OK)
+        status = settle_data(u, err);
+    if (status == KD_OK && u->stack.redis)
+        status = redis_answers(u->stack.redis, 0, err);
+    return status;
+}
+
+/* ---- How it went ---- */
+
+static void print_up(const up *u, const local_stack *stack)
+{
+    if (u->common.json) {
+        cli_print_json(json_pack("{s:s, s:s, s:s, s:s, s:i}", "gateway", stack->gateway, "http",
+            stack->http, "redis", stack->redis, "data", u->data, "pid", (int)stack->pid));
+    } else {
+        printf(
+            "kindred is up\n  gateway  %s\n  http     %s\n  data     %s\n  logs     %s/run/log\n",
+            stack->gateway, stack->http, u->data, u->data);
+        if (u->detach)
+            printf("  stop     kindred down --data %s\n", u->data);
+        else
+            printf("  stop     Ctrl-C, or kindred down --data %s\n", u->data);
+    }
+    (void)fflush(stdout);
+}
+
+/* One JSON object to the process in front; false when it has gone. */
+static bool send_notice(up *u, json_t *notice)
+{
+    char *const text = cli_must(json_dumps(cli_must(notice), 0));
+    const size_t len = strlen(text);
+    const bool sent = write(u->notice, text, len) == (ssize_t)len; /* below PIPE_BUF: whole */
+    (void)close(u->notice);
+    u->notice = -1;
+    free(text);
+    json_decref(notice);
+    return sent;
+}
+
+/* A stack in the background that nobody heard of would be a surprise: it ends again. */
+static bool on_up(void *arg, const local_stack *stack)
+{
+    up *const u = arg;
+    if (u->notice >= 0)
+        return send_notice(u, json_pack("{s:s, s:s, s:s, s:i}", "gateway", stack->gateway, "http",
+                                  stack->http, "redis", stack->redis, "pid", (int)stack->pid));
+    print_up(u, stack);
+    return true;
+}
+
+static kd_status run_here(up *u, kd_error *err)
+{
+    char threads[16];
+    /* Idle OpenMP threads that spin would take the cores from decoding. */
+    (void)setenv("OMP_WAIT_POLICY", "passive", 0);
+    (void)snprintf(threads, sizeof threads, "%d", u->stack.threads);
+    if (u->stack.threads > 0)
+        (void)setenv("OMP_NUM_THREADS", threads, 1);
+    if (u->notice >= 0)
+        (void)fcntl(u->notice, F_SETFD, FD_CLOEXEC);
+    kd_log_setup("stack", KD_LOG_INFO, u->stack.log_json);
+    const kd_status status = supervisor_run(&u->stack, on_up, u, err);
+    if (status != KD_OK && u->notice >= 0)
+        (void)send_notice(
+            u, json_pack("{s:i, s:s+%}", "status", status, "message", err->message, "", (size_t)0));
+    return status;
+}
+
+/* ---- In the background ---- */
+
+static void background_args(const up *u, const char *threads, const char *notice, const char **args)
+{
+    const stack_options *const o = &u->stack;
+    const char *const common[] = {"kindred", "up", "--data", o->data, "--listen", o->listen,
+        "--http", o->http, "--threads", threads, "--notice", notice};
+    size_t n = sizeof common / sizeof common[0];
+    memcpy(args, common, sizeof common);
+    if (o->redis) {
+        args[n++] = "--redis";
+        args[n++] = o->redis;
+    }
+    for (size_t i = 0; i < o->n_datasets; i++) {
+        args[n++] = "--datasets";
+        args[n++] = o->datasets[i];
+    }
+    if (o->log_json)
+        args[n++] = "--log-json";
+    args[n] = NULL;
+}
+
+/* Runs this program again in a session of its own, with the pipe and its log. 0 or an errno. */
+static int spawn_background(const char *const *args, const char *log, int pipe_end, pid_t *pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    int errnum = posix_spawn_file_actions_init(&actions);
+    if (errnum != 0)
+        return errnum;
+    errnum = posix_spawnattr_init(&attributes);
+    if (errnum != 0) {
+        (void)posix_spawn_file_actions_destroy(&actions);
+        return errnum;
+    }
+    errnum = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+    if (errnum == 0)
+        errnum = posix_spawn_file_actions_adddup2(&actions, pipe_end, NOTICE_FD);
+    if (errnum == 0)
+        errnum = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (errnum == 0)
+        errnum = posix_spawn_file_actions_addopen(
+            &actions, STDOUT_FILENO, log, O_WRONLY | O_APPEND | O_CREAT, 0644);
+    if (errnum == 0)
+        errnum = posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
+    if (errnum == 0) /* posix_spawn takes char *const[] for exec's sake and changes no string */
+        errnum = posix_spawn(
+            pid, "/proc/self/exe", &actions, &attributes, (char *const *)(uintptr_t)args, environ);
+    (void)posix_spawnattr_destroy(&attributes);
+    (void)posix_spawn_file_actions_destroy(&actions);
+    return errnum;
+}
+
+/* Waits for the notice and takes it apart. */
+static kd_status read_notice(int fd, const char *log, local_stack *stack, kd_error *err)
+{
+    char text[4096];
+    size_t len = 0;
+    for (ssize_t got; len < sizeof text;) {
+        got = read(fd, text + len, sizeof text - len);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        len += (size_t)got;
+    }
+    json_t *const notice = json_loadb(text, len, 0, NULL);
+    const char *const gateway = json_string_value(json_object_get(notice, "gateway"));
+    const char *const http = json_string_value(json_object_get(notice, "http"));
+    const char *const redis = json_string_value(json_object_get(notice, "redis"));
+    const char *const message = json_string_value(json_object_get(notice, "message"));
+    kd_status status = KD_OK;
+    if (message) {
+        status = (kd_status)json_integer_value(json_object_get(notice, "status"));
+        status = kd_error_set(err, status, "%s", message);
+    } else if (gateway && http && redis) {
+        (void)kd_copy(stack->gateway, sizeof stack->gateway, gateway);
+        (void)kd_copy(stack->http, sizeof stack->http, http);
+        (void)kd_copy(stack->redis, sizeof stack->redis, redis);
+        stack->pid = (pid_t)json_integer_value(json_object_get(notice, "pid"));
+    } else {
+        status = kd_error_set(
+            err, KD_INTERNAL, "the process in the background ended at once; its log is %s", log);
+    }
+    json_decref(notice);
+    return status;
+}
+
+static kd_status run_detached(const up *u, kd_error *err)
+{
+    const char *args[ARGS_MAX];
+    char threads[16], notice[16];
+    int ends[2];
+    pid_t pid = 0;
+    local_stack stack = {0};
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return kd_error_errno(err, errno, "cannot make a pipe");
+    (void)snprintf(threads, sizeof threads, "%d", u->stack.threads);
+    (void)snprintf(notice, sizeof notice, "%d", NOTICE_FD);
+    background_args(u, threads, notice, args);
+    char *const log = cli_must(local_path(u->data, "log/stack.log"));
+    const int errnum = spawn_background(args, log, ends[1], &pid);
+    (void)close(ends[1]);
+    kd_status status = errnum == 0 ? read_notice(ends[0], log, &stack, err)
+                                   : kd_error_errno(err, errnum, "cannot run in the background");
+    (void)close(ends[0]);
+    if (status == KD_OK)
+        print_up(u, &stack);
+    else if (errnum == 0)
+        (void)waitpid(pid, NULL, 0); /* so that nothing is left when this command has ended */
+    free(log);
+    return status;
+}
+
+int cmd_up(int argc, const char **argv)
+{
+    up u;
+    kd_error err = KD_ERROR_INIT;
+    int exit_status = parse(argc, argv, &u);
+    if (exit_status >= 0)
+        return exit_status;
+    kd_status status = settle(&u, &err);
+    if (status == KD_OK)
+        status = u.detach ? run_detached(&u, &err) : run_here(&u, &err);
+    exit_status = status == KD_OK ? EXIT_DONE : cli_error(&u.common, "up", &err);
+    for (size_t i = 0; i < u.n_resolved; i++)
+        free((char *)(uintptr_t)u.datasets[i]);
+    return exit_status;
+}

@@ -1,0 +1,161 @@
+/* services/indexer/collection.h: one named gallery: vectors of one model with the attributes of
+ * their images, durable on disk and searched in memory.
+ *
+ * A folder holds collection.db (SQLite), which is the truth. Opening reads every row, verifies its
+ * checksum and fills the index and the attributes in memory; searches never touch the disk.
+ *
+ * Threads: every function may be called from any thread. Searches run side by side. Changes follow
+ * each other; a change holds up searches only while it updates memory, not while it writes.
+ *
+ * Lifetime: counted. Who gets a collection from here or from the registry releases it. */
+#ifndef KD_INDEXER_COLLECTION_H
+#define KD_INDEXER_COLLECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/status.h"
+#include "lib/base/thread.h"
+#include "lib/vector/vector.h"
+
+#define COLLECTION_MAX_BATCH 4096u  /* images in one change */
+#define COLLECTION_MAX_URI 4096u    /* bytes */
+#define COLLECTION_MAX_LABEL 256u   /* bytes of a class or super-class name */
+#define COLLECTION_MAX_QUERIES 256u /* in one search */
+#define COLLECTION_MAX_FILTER 100u  /* super-classes in one search */
+#define COLLECTION_MAX_EXCLUDE 1000u
+#define COLLECTION_MAX_PAGE 1000u
+#define COLLECTION_MAX_ID INT64_MAX /* image ids are SQLite's row ids */
+#define COLLECTION_NAME_SIZE 65u    /* what kd_check_name allows, and NUL */
+
+typedef struct collection collection;
+
+/* An image's attributes. The strings are UTF-8, never NULL, and belong to whoever made the item. */
+typedef struct collection_item {
+    uint64_t image_id;
+    uint32_t class_id;
+    uint32_t super_class_id;
+    const char *class_name;
+    const char *super_class_name;
+    const char *uri;
+} collection_item;
+
+typedef struct collection_row {
+    collection_item item;
+    const float *values; /* n_values floats of length 1 */
+    size_t n_values;
+} collection_row;
+
+typedef struct collection_info {
+    char name[COLLECTION_NAME_SIZE];
+    char model_id[COLLECTION_NAME_SIZE];
+    size_t dim;
+    uint64_t count;
+    uint64_t classes, super_classes; /* distinct ids */
+    uint64_t memory_bytes;
+    uint64_t disk_bytes;
+    int64_t created_ms;
+} collection_info;
+
+/* ---- Life ---- */
+
+/* Makes an empty collection in the folder path, which must not exist yet, and opens it. After a
+ * crash in between the folder may be there and incomplete: give one that is renamed when done (see
+ * collection_move). Fails with KD_INVALID_ARGUMENT (name, model id, dim), KD_RESOURCE_EXHAUSTED
+ * (disk, memory), KD_PERMISSION_DENIED, KD_INTERNAL. */
+KD_MUST_CHECK kd_status collection_create(collection **out, const char *path, const char *name,
+    const char *model_id, size_t dim, kd_error *err);
+
+/* Opens what is there. KD_NOT_FOUND without collection.db; KD_DATA_LOSS names the collection and
+ * the row that is damaged; KD_FAILED_PRECONDITION for a file of a later version, or on a
+ * read-only disk. */
+KD_MUST_CHECK kd_status collection_open(
+    collection **out, const char *path, const char *name, kd_error *err);
+
+collection *collection_hold(collection *c); /* one more release to come; returns c */
+void collection_release(collection *c);     /* the last one closes; NULL is fine */
+
+/* Renames its folder, which nothing must be at, while it is open; lasts when it returns. When that
+ * fails the collection is where it was. */
+KD_MUST_CHECK kd_status collection_move(collection *c, const char *path, kd_error *err);
+
+/* Closes its file for good: changes, lists and snapshots get KD_NOT_FOUND from now on, while
+ * searches go on. For a collection that is deleted or replaced while others still hold it. */
+void collection_retire(collection *c);
+
+const char *collection_name(const collection *c);  /* borrowed, as the next */
+const char *collection_model(const collection *c); /* its model's id */
+size_t collection_dim(const collection *c);
+void collection_describe(collection *c, collection_info *info);
+
+/* KD_FAILED_PRECONDITION unless the collection holds vectors of that model. */
+KD_MUST_CHECK kd_status collection_check_model(
+    const collection *c, const char *model_id, kd_error *err);
+
+/* ---- Changes: when they return KD_OK, the change is on disk and the next search sees it ---- */
+
+/* Adds or replaces 1..COLLECTION_MAX_BATCH images, all or none; of an id that is given twice the
+ * last counts. *count (may be NULL) is the number of images now. Fails with KD_INVALID_ARGUMENT
+ * (names the image), KD_FAILED_PRECONDITION (model), KD_NOT_FOUND (retired), KD_RESOURCE_EXHAUSTED
+ * (disk, memory), KD_PERMISSION_DENIED, KD_DATA_LOSS, KD_INTERNAL. Should memory run out after the
+ * commit, the images are on disk, and found when the same upsert is repeated or the collection is
+ * opened again. */
+KD_MUST_CHECK kd_status collection_upsert(collection *c, const char *model_id,
+    const collection_row *rows, size_t n, uint64_t *count, kd_error *err);
+
+/* Removes 1..COLLECTION_MAX_BATCH images, all or none; ids that are not there are passed over.
+ * *removed counts the others. Fails as collection_upsert. */
+KD_MUST_CHECK kd_status collection_remove(
+    collection *c, const uint64_t *ids, size_t n, size_t *removed, kd_error *err);
+
+/* ---- Questions ---- */
+
+typedef struct collection_hit {
+    collection_item item; /* its strings belong to the collection_found */
+    float score;          /* 0 where nothing was searched */
+} collection_hit;
+
+/* Rows of hits: one row for each query; a single one for a page or an item. */
+typedef struct collection_found {
+    collection_hit *hits; /* row r begins at hits + r * width */
+    size_t *counts;       /* hits in each row */
+    size_t n_rows, width;
+    char *text; /* what the items' strings point into */
+} collection_found;
+void collection_found_free(collection_found *found); /* an emptied or {0} one is fine */
+
+typedef struct collection_search {
+    const char *model_id;             /* that made the queries */
+    const collection_row *queries;    /* values and n_values only */
+    size_t n_queries;                 /* 1..COLLECTION_MAX_QUERIES */
+    size_t k;                         /* 1..KD_VECTOR_MAX_K */
+    const char *const *super_classes; /* names, else ids as numbers; none: all */
+    size_t n_super_classes;
+    const uint64_t *exclude;
+    size_t n_exclude;
+    kd_pool *pool; /* queries run on it side by side; NULL: one after the other */
+} collection_search;
+
+/* The k nearest of each query, best first, ties by lower image id. On success the caller frees
+ * *found. Fails with KD_INVALID_ARGUMENT (names the query), KD_FAILED_PRECONDITION (model),
+ * KD_NOT_FOUND (a super-class that no image has), KD_RESOURCE_EXHAUSTED, KD_INTERNAL. */
+KD_MUST_CHECK kd_status collection_search_run(
+    collection *c, const collection_search *search, collection_found *found, kd_error *err);
+
+/* One image as *found's only hit; values (may be NULL) takes its vector, dim floats. KD_NOT_FOUND
+ * names the image. */
+KD_MUST_CHECK kd_status collection_get(
+    collection *c, uint64_t image_id, collection_found *found, float *values, kd_error *err);
+
+/* Images in the order of their ids, the first at or above from; limit 1..COLLECTION_MAX_PAGE. The
+ * next page begins at the last id + 1; a short page is the last one. */
+KD_MUST_CHECK kd_status collection_list(
+    collection *c, uint64_t from, size_t limit, collection_found *found, kd_error *err);
+
+/* Writes the collection as it is now to one file (replaced if there), whole or not at all, while it
+ * is used; *bytes (may be NULL) is its size. */
+KD_MUST_CHECK kd_status collection_snapshot(
+    collection *c, const char *file, uint64_t *bytes, kd_error *err);
+
+#endif

@@ -1,0 +1,31 @@
+/* services/indexer/collection_internal.h: what collection.c and collection_search.c share. */
+#ifndef KD_INDEXER_COLLECTION_INTERNAL_H
+#define KD_INDEXER_COLLECTION_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "services/indexer/collection.h"
+#include "services/indexer/collection_db.h"
+#include "services/indexer/collection_items.h"
+
+/* Two locks. changes: held through a whole change, disk included, and by whatever else uses db or
+ * path. memory: what searches read; a change takes it for writing only after its commit. Whoever
+ * holds both took changes first. */
+struct collection {
+    atomic_uint holders;
+    char name[COLLECTION_NAME_SIZE];
+    db_meta meta; /* model and dim never change; the counts are those of opening */
+    pthread_mutex_t changes;
+    char *path; /* owned, as db */
+    db *db;     /* NULL: could not be opened again after a move */
+    bool retired;
+    pthread_rwlock_t memory;
+    kd_index *index; /* owned, as items */
+    items *items;
+};
+
+/* With changes locked: KD_NOT_FOUND when retired, KD_UNAVAILABLE without a file. */
+KD_MUST_CHECK kd_status collection_check_usable(const collection *c, kd_error *err);
+
+#endif

@@ -1,0 +1,257 @@
+/* The half of collection.h that changes nothing. */
+#include "services/indexer/collection_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void collection_found_free(collection_found *found)
+{
+    free(found->hits);
+    free(found->counts);
+    free(found->text);
+    *found = (collection_found){0};
+}
+
+static bool found_new(collection_found *found, size_t n_rows, size_t width)
+{
+    *found = (collection_found){.n_rows = n_rows, .width = width};
+    found->hits = calloc(n_rows * width, sizeof *found->hits);
+    found->counts = calloc(n_rows, sizeof *found->counts);
+    if (found->hits && found->counts)
+        return true;
+    collection_found_free(found);
+    return false;
+}
+
+static kd_status no_memory(kd_error *err)
+{
+    return kd_error_memory(err, "the answer to a search");
+}
+
+static const char *append_text(char **at, const char *text)
+{
+    const char *const start = *at;
+    *at = stpcpy(*at, text) + 1;
+    return start;
+}
+
+/* Replaces the strings of all hits, borrowed from memory, by copies of the answer's own. */
+static kd_status own_text(collection_found *found, kd_error *err)
+{
+    size_t size = 1;
+    for (size_t r = 0; r < found->n_rows; r++) {
+        for (size_t i = 0; i < found->counts[r]; i++) {
+            const collection_item *const item = &found->hits[r * found->width + i].item;
+            size +=
+                strlen(item->class_name) + strlen(item->super_class_name) + strlen(item->uri) + 3;
+        }
+    }
+    char *at = found->text = malloc(size);
+    if (!at)
+        return no_memory(err);
+    for (size_t r = 0; r < found->n_rows; r++) {
+        for (size_t i = 0; i < found->counts[r]; i++) {
+            collection_item *const item = &found->hits[r * found->width + i].item;
+            item->class_name = append_text(&at, item->class_name);
+            item->super_class_name = append_text(&at, item->super_class_name);
+            item->uri = append_text(&at, item->uri);
+        }
+    }
+    return KD_OK;
+}
+
+/* One search_run, with memory locked for reading: what its queries share. */
+typedef struct searching {
+    const collection *c;
+    const collection_search *search;
+    kd_search engine;
+    kd_hit *hits; /* n_queries × k */
+    collection_found *found;
+    kd_error *errors; /* of each query */
+} searching;
+
+static void search_one(void *arg, size_t i)
+{
+    const searching *const s = arg;
+    const size_t k = s->engine.k;
+    kd_hit *const hits = s->hits + i * k;
+    size_t n = 0;
+    if (kd_index_search(s->c->index, s->search->queries[i].values, &s->engine, hits, &n,
+            &s->errors[i]) != KD_OK)
+        return;
+    size_t kept = 0;
+    for (size_t h = 0; h < n; h++) {
+        collection_hit *const hit = &s->found->hits[i * k + kept];
+        hit->score = hits[h].score;
+        if (items_get(s->c->items, hits[h].id, &hit->item))
+            kept++;
+    }
+    s->found->counts[i] = kept;
+}
+
+static kd_status check_search(const collection *c, const collection_search *s, kd_error *err)
+{
+    const kd_status status = collection_check_model(c, s->model_id, err);
+    if (status != KD_OK)
+        return status;
+    if (s->n_queries == 0 || s->n_queries > COLLECTION_MAX_QUERIES)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "a search has %zu queries, allowed are 1 to %u", s->n_queries, COLLECTION_MAX_QUERIES);
+    if (s->k == 0 || s->k > KD_VECTOR_MAX_K)
+        return kd_error_set(
+            err, KD_INVALID_ARGUMENT, "k is %zu, allowed are 1 to %u", s->k, KD_VECTOR_MAX_K);
+    if (s->n_super_classes > COLLECTION_MAX_FILTER)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "a search names %zu super-classes, allowed are %u", s->n_super_classes,
+            COLLECTION_MAX_FILTER);
+    if (s->n_exclude > COLLECTION_MAX_EXCLUDE)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "a search leaves out %zu images, allowed are %u", s->n_exclude, COLLECTION_MAX_EXCLUDE);
+    for (size_t i = 0; i < s->n_queries; i++) {
+        char what[32];
+        (void)snprintf(what, sizeof what, "query %zu", i + 1);
+        if (s->queries[i].n_values != c->meta.dim)
+            return kd_error_set(err, KD_INVALID_ARGUMENT,
+                "%s has %zu values, vectors of collection '%s' have %zu", what,
+                s->queries[i].n_values, c->name, c->meta.dim);
+        const kd_status checked = kd_vector_check(what, s->queries[i].values, c->meta.dim, err);
+        if (checked != KD_OK)
+            return checked;
+    }
+    return KD_OK;
+}
+
+/* The tags of all the super-classes that a search names, owned by the caller also on failure. */
+static kd_status resolve_filter(
+    const collection *c, const collection_search *s, uint32_t **tags, size_t *n_tags, kd_error *err)
+{
+    *tags = NULL;
+    *n_tags = 0;
+    for (size_t i = 0; i < s->n_super_classes; i++) {
+        const char *const word = s->super_classes[i];
+        const size_t n = items_resolve_super_class(c->items, word, NULL, 0);
+        if (n == 0)
+            return kd_error_set(
+                err, KD_NOT_FOUND, "collection '%s' has no super-class '%.100s'", c->name, word);
+        uint32_t *const grown = realloc(*tags, (*n_tags + n) * sizeof *grown);
+        if (!grown)
+            return kd_error_memory(err, "a search's filter");
+        *tags = grown;
+        *n_tags += items_resolve_super_class(c->items, word, grown + *n_tags, n);
+    }
+    return KD_OK;
+}
+
+/* With memory locked for reading. */
+static kd_status search_locked(searching *s, kd_error *err)
+{
+    uint32_t *tags = NULL;
+    kd_status status = resolve_filter(s->c, s->search, &tags, &s->engine.n_tags, err);
+    if (status == KD_OK) {
+        s->engine.tags = tags;
+        kd_pool_for(s->search->pool, s->search->n_queries, search_one, s);
+        for (size_t i = 0; i < s->search->n_queries && status == KD_OK; i++) {
+            status = s->errors[i].status;
+            if (status != KD_OK && err)
+                *err = s->errors[i];
+        }
+    }
+    if (status == KD_OK)
+        status = own_text(s->found, err);
+    free(tags);
+    return status;
+}
+
+kd_status collection_search_run(
+    collection *c, const collection_search *search, collection_found *found, kd_error *err)
+{
+    *found = (collection_found){0};
+    kd_status status = check_search(c, search, err);
+    if (status != KD_OK)
+        return status;
+    if (!found_new(found, search->n_queries, search->k))
+        return no_memory(err);
+    searching s = {.c = c,
+        .search = search,
+        .engine = {.k = search->k, .exclude = search->exclude, .n_exclude = search->n_exclude},
+        .hits = malloc(search->n_queries * search->k * sizeof *s.hits),
+        .found = found,
+        .errors = calloc(search->n_queries, sizeof *s.errors)};
+    if (s.hits && s.errors) {
+        pthread_rwlock_rdlock(&c->memory);
+        status = search_locked(&s, err);
+        pthread_rwlock_unlock(&c->memory);
+    } else {
+        status = kd_error_memory(err, "a search");
+    }
+    free(s.hits);
+    free(s.errors);
+    if (status != KD_OK)
+        collection_found_free(found);
+    return status;
+}
+
+kd_status collection_get(
+    collection *c, uint64_t image_id, collection_found *found, float *values, kd_error *err)
+{
+    kd_status status = KD_OK;
+    if (!found_new(found, 1, 1))
+        return no_memory(err);
+    pthread_rwlock_rdlock(&c->memory);
+    if (items_get(c->items, image_id, &found->hits[0].item) &&
+        (!values || kd_index_get(c->index, image_id, values))) {
+        found->counts[0] = 1;
+        status = own_text(found, err);
+    } else {
+        status = kd_error_set(
+            err, KD_NOT_FOUND, "collection '%s' has no image %" PRIu64, c->name, image_id);
+    }
+    pthread_rwlock_unlock(&c->memory);
+    if (status != KD_OK)
+        collection_found_free(found);
+    return status;
+}
+
+kd_status collection_list(
+    collection *c, uint64_t from, size_t limit, collection_found *found, kd_error *err)
+{
+    uint64_t ids[COLLECTION_MAX_PAGE];
+    size_t n = 0;
+    *found = (collection_found){0};
+    if (limit == 0 || limit > COLLECTION_MAX_PAGE)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "a page of %zu images, allowed are 1 to %u",
+            limit, COLLECTION_MAX_PAGE);
+    if (!found_new(found, 1, limit))
+        return no_memory(err);
+    /* Between the look at the disk and the look at memory nothing may change. */
+    pthread_mutex_lock(&c->changes);
+    kd_status status = collection_check_usable(c, err);
+    if (status == KD_OK)
+        status = db_page(c->db, from, limit, ids, &n, err);
+    if (status == KD_OK) {
+        pthread_rwlock_rdlock(&c->memory);
+        for (size_t i = 0; i < n; i++)
+            if (items_get(c->items, ids[i], &found->hits[found->counts[0]].item))
+                found->counts[0]++;
+        status = own_text(found, err);
+        pthread_rwlock_unlock(&c->memory);
+    }
+    pthread_mutex_unlock(&c->changes);
+    if (status != KD_OK)
+        collection_found_free(found);
+    return status;
+}
+
+kd_status collection_snapshot(collection *c, const char *file, uint64_t *bytes, kd_error *err)
+{
+    pthread_mutex_lock(&c->changes);
+    char *const path = strdup(c->path);
+    pthread_mutex_unlock(&c->changes);
+    if (!path)
+        return kd_error_memory(err, "a path");
+    const kd_status status = db_snapshot(path, c->name, file, bytes, err);
+    free(path);
+    return status;
+}

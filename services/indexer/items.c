@@ -1,0 +1,262 @@
+/* The calls about images: upsert, delete, get, list, search. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "kindred/v1/indexer.pb-c.h"
+
+#include "services/indexer/service.h"
+
+#define DEFAULT_PAGE 100u
+
+/* ---- Changes ---- */
+
+static kd_status rows_from(
+    const Kindred__V1__UpsertRequest *request, collection_row *rows, kd_error *err)
+{
+    for (size_t i = 0; i < request->n_items; i++) {
+        const Kindred__V1__Item *const item = request->items[i]->item;
+        if (!item)
+            return kd_error_set(
+                err, KD_INVALID_ARGUMENT, "image %zu of the request has no item", i + 1);
+        rows[i] = (collection_row){.item = {.image_id = item->image_id,
+                                       .class_id = item->class_id,
+                                       .super_class_id = item->super_class_id,
+                                       .class_name = item->class_name,
+                                       .super_class_name = item->super_class_name,
+                                       .uri = item->uri},
+            .values = request->items[i]->values,
+            .n_values = request->items[i]->n_values};
+    }
+    return KD_OK;
+}
+
+void upsert(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    indexer *const x = state;
+    const Kindred__V1__UpsertRequest *const request = (const Kindred__V1__UpsertRequest *)message;
+    Kindred__V1__UpsertResponse response = KINDRED__V1__UPSERT_RESPONSE__INIT;
+    collection *c = NULL;
+    kd_error err = KD_ERROR_INIT;
+    uint64_t count = 0;
+    collection_row *const rows = calloc(request->n_items + 1, sizeof *rows);
+    kd_status status = rows ? rows_from(request, rows, &err) : kd_error_memory(&err, "a batch");
+    if (status == KD_OK)
+        status = registry_find(x->registry, request->collection, &c, &err);
+    if (status == KD_OK)
+        status = collection_upsert(c, request->model_id, rows, request->n_items, &count, &err);
+    if (status == KD_OK) {
+        kd_counter_add(x->upserted, request->n_items);
+        response.count = count;
+        kd_call_reply(call, &response.base);
+    } else {
+        kd_call_fail(call, &err);
+    }
+    collection_release(c);
+    free(rows);
+}
+
+void delete_items(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    indexer *const x = state;
+    const Kindred__V1__DeleteItemsRequest *const request =
+        (const Kindred__V1__DeleteItemsRequest *)message;
+    Kindred__V1__DeleteItemsResponse response = KINDRED__V1__DELETE_ITEMS_RESPONSE__INIT;
+    collection *c = NULL;
+    kd_error err = KD_ERROR_INIT;
+    size_t removed = 0;
+    kd_status status = registry_find(x->registry, request->collection, &c, &err);
+    if (status == KD_OK)
+        status = collection_remove(c, request->image_ids, request->n_image_ids, &removed, &err);
+    if (status == KD_OK) {
+        kd_counter_add(x->deleted, removed);
+        response.deleted = removed;
+        kd_call_reply(call, &response.base);
+    } else {
+        kd_call_fail(call, &err);
+    }
+    collection_release(c);
+}
+
+/* ---- Questions ---- */
+
+/* Strings are borrowed. */
+static void item_message(const collection_item *item, Kindred__V1__Item *out)
+{
+    kindred__v1__item__init(out);
+    out->image_id = item->image_id;
+    out->class_id = item->class_id;
+    out->super_class_id = item->super_class_id;
+    out->class_name = (char *)item->class_name;
+    out->super_class_name = (char *)item->super_class_name;
+    out->uri = (char *)item->uri;
+}
+
+void get_item(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    indexer *const x = state;
+    const Kindred__V1__GetItemRequest *const request = (const Kindred__V1__GetItemRequest *)message;
+    Kindred__V1__GetItemResponse response = KINDRED__V1__GET_ITEM_RESPONSE__INIT;
+    collection *c = NULL;
+    collection_found found = {0};
+    collection_info info = {.dim = 0};
+    kd_error err = KD_ERROR_INIT;
+    float *values = NULL;
+    kd_status status = registry_find(x->registry, request->collection, &c, &err);
+    if (status == KD_OK) {
+        collection_describe(c, &info);
+        values = calloc(info.dim + 1, sizeof *values);
+        status = values ? collection_get(c, request->image_id, &found, values, &err)
+                        : kd_error_memory(&err, "a vector");
+    }
+    if (status == KD_OK) {
+        Kindred__V1__Item item;
+        item_message(&found.hits[0].item, &item);
+        response.item = &item;
+        response.n_values = info.dim;
+        response.values = values;
+        response.model_id = info.model_id;
+        kd_call_reply(call, &response.base);
+    } else {
+        kd_call_fail(call, &err);
+    }
+    collection_found_free(&found);
+    free(values);
+    collection_release(c);
+}
+
+static void reply_items(kd_call *call, const collection_found *found, size_t n, bool more)
+{
+    Kindred__V1__ListItemsResponse response = KINDRED__V1__LIST_ITEMS_RESPONSE__INIT;
+    Kindred__V1__Item *const items = calloc(n + 1, sizeof *items);
+    Kindred__V1__Item **const list = calloc(n + 1, sizeof(Kindred__V1__Item *));
+    char token[24] = "";
+    if (items && list) {
+        for (size_t i = 0; i < n; i++) {
+            item_message(&found->hits[i].item, &items[i]);
+            list[i] = &items[i];
+        }
+        if (more)
+            (void)snprintf(token, sizeof token, "%llu",
+                (unsigned long long)found->hits[n - 1].item.image_id + 1);
+        response.n_items = n;
+        response.items = list;
+        response.next_page_token = token;
+        kd_call_reply(call, &response.base);
+    } else {
+        kd_error err;
+        (void)kd_error_memory(&err, "the items");
+        kd_call_fail(call, &err);
+    }
+    free(list);
+    free(items);
+}
+
+void list_items(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    indexer *const x = state;
+    const Kindred__V1__ListItemsRequest *const request =
+        (const Kindred__V1__ListItemsRequest *)message;
+    collection *c = NULL;
+    collection_found found = {0};
+    kd_error err = KD_ERROR_INIT;
+    uint64_t from = 0;
+    size_t size = request->page_size ? request->page_size : DEFAULT_PAGE;
+    size = size > COLLECTION_MAX_PAGE ? COLLECTION_MAX_PAGE : size;
+    kd_status status = KD_OK;
+    if (request->page_token[0] != '\0' &&
+        !kd_parse_u64(request->page_token, 0, COLLECTION_MAX_ID, &from))
+        status = kd_error_set(&err, KD_INVALID_ARGUMENT, "the page token is not one of ours");
+    if (status == KD_OK)
+        status = registry_find(x->registry, request->collection, &c, &err);
+    if (status == KD_OK)
+        status = collection_list(c, from, size, &found, &err);
+    if (status == KD_OK) /* a full page may be the last: then the next is empty */
+        reply_items(call, &found, found.counts[0], found.counts[0] == size);
+    else
+        kd_call_fail(call, &err);
+    collection_found_free(&found);
+    collection_release(c);
+}
+
+/* One block of memory for the whole answer's messages. */
+static void reply_results(kd_call *call, const collection_found *found)
+{
+    Kindred__V1__SearchResponse response = KINDRED__V1__SEARCH_RESPONSE__INIT;
+    size_t total = 0;
+    for (size_t r = 0; r < found->n_rows; r++)
+        total += found->counts[r];
+    Kindred__V1__SearchResult *const results = calloc(found->n_rows + 1, sizeof *results);
+    Kindred__V1__SearchResult **const rows =
+        calloc(found->n_rows + 1, sizeof(Kindred__V1__SearchResult *));
+    Kindred__V1__Hit *const hits = calloc(total + 1, sizeof *hits);
+    Kindred__V1__Hit **const list = calloc(total + 1, sizeof(Kindred__V1__Hit *));
+    Kindred__V1__Item *const items = calloc(total + 1, sizeof *items);
+    if (results && rows && hits && list && items) {
+        size_t at = 0;
+        for (size_t r = 0; r < found->n_rows; r++) {
+            kindred__v1__search_result__init(&results[r]);
+            rows[r] = &results[r];
+            results[r].n_hits = found->counts[r];
+            results[r].hits = list + at;
+            for (size_t i = 0; i < found->counts[r]; i++, at++) {
+                const collection_hit *const hit = &found->hits[r * found->width + i];
+                kindred__v1__hit__init(&hits[at]);
+                item_message(&hit->item, &items[at]);
+                hits[at].item = &items[at];
+                hits[at].score = hit->score;
+                list[at] = &hits[at];
+            }
+        }
+        response.n_results = found->n_rows;
+        response.results = rows;
+        kd_call_reply(call, &response.base);
+    } else {
+        kd_error err;
+        (void)kd_error_memory(&err, "the hits");
+        kd_call_fail(call, &err);
+    }
+    free(items);
+    free(list);
+    free(hits);
+    free(rows);
+    free(results);
+}
+
+void search(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    indexer *const x = state;
+    const Kindred__V1__SearchRequest *const request = (const Kindred__V1__SearchRequest *)message;
+    collection *c = NULL;
+    collection_found found = {0};
+    kd_error err = KD_ERROR_INIT;
+    kd_status status = KD_OK;
+    collection_row queries[COLLECTION_MAX_QUERIES];
+    if (request->n_queries > COLLECTION_MAX_QUERIES)
+        status = kd_error_set(&err, KD_INVALID_ARGUMENT, "%zu queries, allowed are 1 to %u",
+            request->n_queries, COLLECTION_MAX_QUERIES);
+    for (size_t i = 0; status == KD_OK && i < request->n_queries; i++)
+        queries[i] = (collection_row){
+            .values = request->queries[i]->values, .n_values = request->queries[i]->n_values};
+    if (status == KD_OK)
+        status = registry_find(x->registry, request->collection, &c, &err);
+    if (status == KD_OK) {
+        const collection_search s = {.model_id = request->model_id,
+            .queries = queries,
+            .n_queries = request->n_queries,
+            .k = request->k,
+            .super_classes = (const char *const *)request->super_classes,
+            .n_super_classes = request->n_super_classes,
+            .exclude = request->exclude_image_ids,
+            .n_exclude = request->n_exclude_image_ids,
+            .pool = x->pool};
+        status = collection_search_run(c, &s, &found, &err);
+    }
+    if (status == KD_OK) {
+        kd_counter_add(x->searched, request->n_queries);
+        reply_results(call, &found);
+    } else {
+        kd_call_fail(call, &err);
+    }
+    collection_found_free(&found);
+    collection_release(c);
+}

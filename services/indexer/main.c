@@ -1,0 +1,58 @@
+/* kindred-indexer: collections of vectors and the search in them. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "lib/vector/vector.h"
+#include "services/indexer/service.h"
+
+static kd_status start(kd_process *process, kd_error *err)
+{
+    indexer *const x = calloc(1, sizeof *x);
+    char *dir = NULL;
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (!x)
+        return kd_error_memory(err, "the indexer");
+    process->state = x;
+    x->upserted = kd_metrics_counter(
+        process->metrics, "kindred_index_upserted_total", "", "Images added or replaced");
+    x->deleted =
+        kd_metrics_counter(process->metrics, "kindred_index_deleted_total", "", "Images removed");
+    x->searched =
+        kd_metrics_counter(process->metrics, "kindred_index_queries_total", "", "Queries answered");
+    kd_status status = kd_vector_init(err);
+    if (status == KD_OK)
+        status = kd_pool_new(&x->pool, "search", cores > 1 ? (size_t)cores : 1, 256, err);
+    if (status == KD_OK)
+        status = kd_service_folder(process, "snapshots", &x->snapshots_dir, err);
+    if (status == KD_OK)
+        status = kd_service_folder(process, "collections", &dir, err);
+    if (status == KD_OK)
+        status = registry_open(&x->registry, dir, err);
+    free(dir);
+    if (status == KD_OK)
+        status = service_add(x, process->server, err);
+    return status;
+}
+
+static void stop(kd_process *process)
+{
+    indexer *const x = process->state;
+    if (!x)
+        return;
+    registry_close(x->registry);
+    kd_pool_free(x->pool);
+    free(x->snapshots_dir);
+    free(x);
+}
+
+int main(int argc, char **argv)
+{
+    const kd_service_spec spec = {.name = "indexer",
+        .help = "Collections of vectors and the search in them: kindred.v1.IndexerService.",
+        .listen = "127.0.0.1:7702",
+        .http_listen = "127.0.0.1:7782",
+        .server = KD_SERVER_OPTIONS_INIT,
+        .start = start,
+        .stop = stop};
+    return kd_service_main(argc, (const char **)argv, &spec);
+}

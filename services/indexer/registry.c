@@ -1,0 +1,280 @@
+#include "services/indexer/registry_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/base/buf.h"
+#include "lib/base/file.h"
+#include "lib/base/log.h"
+
+char *registry_folder(const registry *r, const char *name, const char *step)
+{
+    return *step ? kd_format("%s/.%s.%s", r->dir, name, step) : kd_format("%s/%s", r->dir, name);
+}
+
+static int by_name(const void *left, const void *right)
+{
+    return strcmp(((const place *)left)->name, ((const place *)right)->name);
+}
+
+place *registry_place(const registry *r, const char *name)
+{
+    for (size_t low = 0, high = r->n; low < high;) {
+        const size_t middle = low + (high - low) / 2;
+        const int order = strcmp(name, r->places[middle].name);
+        if (order == 0)
+            return &r->places[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+void registry_place_add(registry *r, const char *name, collection *c, const kd_error *damage)
+{
+    place *const p = &r->places[r->n++];
+    *p = (place){.c = c};
+    (void)kd_copy(p->name, sizeof p->name, name);
+    if (damage)
+        p->damage = *damage;
+    qsort(r->places, r->n, sizeof *r->places, by_name);
+}
+
+/* ---- Opening ---- */
+
+/* A change that a crash cut off: forward where the new state is complete, else back. */
+static kd_status clear_up(registry *r, const char *entry, kd_error *err)
+{
+    char name[COLLECTION_NAME_SIZE + 8]; /* with the step behind it */
+    const char *const dot = strrchr(entry, '.');
+    if (entry[0] != '.' || dot == entry || !kd_copy(name, sizeof name, entry + 1))
+        return KD_OK; /* none of ours */
+    const char *const step = dot + 1;
+    name[dot - entry - 1] = '\0';
+    const bool is_old = strcmp(step, STEP_OLD) == 0;
+    if (!is_old && strcmp(step, STEP_NEW) != 0 && strcmp(step, STEP_GONE) != 0)
+        return KD_OK;
+    kd_status status = KD_OK;
+    char *const from = registry_folder(r, name, step), *const to = registry_folder(r, name, "");
+    if (!from || !to)
+        status = kd_error_memory(err, "a path");
+    else if (!is_old || kd_is_dir(to))
+        status = kd_remove_tree(from, err);
+    else if (rename(from, to) != 0)
+        status = kd_error_errno(err, errno, "cannot rename %s", from);
+    free(from);
+    free(to);
+    return status;
+}
+
+static kd_status open_one(registry *r, const char *name, kd_error *err)
+{
+    if (kd_check_name("collection", name, NULL) != KD_OK)
+        return KD_OK;
+    char *const path = registry_folder(r, name, "");
+    if (!path)
+        return kd_error_memory(err, "a path");
+    if (!kd_is_dir(path)) {
+        free(path);
+        return KD_OK;
+    }
+    if (r->n == REGISTRY_MAX_COLLECTIONS) {
+        free(path);
+        return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "%s holds more than %u collections", r->dir,
+            REGISTRY_MAX_COLLECTIONS);
+    }
+    collection *c = NULL;
+    kd_error damage = KD_ERROR_INIT;
+    if (collection_open(&c, path, name, &damage) == KD_OK)
+        KD_LOG(KD_LOG_INFO, "collection_opened", KD_STR("collection", name));
+    else
+        kd_log_error(KD_LOG_ERROR, "collection_damaged", &damage);
+    registry_place_add(r, name, c, &damage);
+    free(path);
+    return KD_OK;
+}
+
+/* Calls each for every entry of dir, by name, until one fails. */
+static kd_status for_entries(
+    registry *r, kd_status (*each)(registry *r, const char *entry, kd_error *err), kd_error *err)
+{
+    struct dirent **entries = NULL;
+    kd_status status = KD_OK;
+    const int n = scandir(r->dir, &entries, NULL, alphasort);
+    if (n < 0)
+        return kd_error_errno(err, errno, "cannot read %s", r->dir);
+    for (int i = 0; i < n; i++) {
+        if (status == KD_OK)
+            status = each(r, entries[i]->d_name, err);
+        free(entries[i]);
+    }
+    free(entries);
+    return status;
+}
+
+/* A damaged file of aliases is put aside: collections are found by their names then. */
+static kd_status open_aliases(registry *r, kd_error *err)
+{
+    const kd_status status = aliases_load(&r->aliases, r->aliases_file, err);
+    if (status != KD_DATA_LOSS)
+        return status;
+    kd_log_error(KD_LOG_ERROR, "aliases_damaged", err);
+    char *const aside = kd_format("%s.damaged", r->aliases_file);
+    if (!aside)
+        return kd_error_memory(err, "a path");
+    const bool moved = rename(r->aliases_file, aside) == 0;
+    free(aside);
+    return moved ? KD_OK : kd_error_errno(err, errno, "cannot rename %s", r->aliases_file);
+}
+
+kd_status registry_open(registry **out, const char *dir, kd_error *err)
+{
+    *out = NULL;
+    registry *const r = calloc(1, sizeof *r);
+    if (!r)
+        return kd_error_memory(err, "the registry");
+    pthread_mutex_init(&r->changes, NULL);
+    pthread_rwlock_init(&r->table, NULL);
+    r->dir = strdup(dir);
+    r->aliases_file = kd_format("%s/.aliases.json", dir);
+    r->places = calloc(REGISTRY_MAX_COLLECTIONS, sizeof *r->places);
+    if (!r->dir || !r->aliases_file || !r->places) {
+        registry_close(r);
+        return kd_error_memory(err, "the registry");
+    }
+    kd_status status = kd_make_dirs(dir, err);
+    if (status == KD_OK)
+        status = for_entries(r, clear_up, err);
+    if (status == KD_OK)
+        status = open_aliases(r, err);
+    if (status == KD_OK)
+        status = for_entries(r, open_one, err);
+    if (status != KD_OK) {
+        registry_close(r);
+        return status;
+    }
+    *out = r;
+    return KD_OK;
+}
+
+void registry_close(registry *r)
+{
+    if (!r)
+        return;
+    for (size_t i = 0; r->places && i < r->n; i++)
+        collection_release(r->places[i].c);
+    aliases_free(&r->aliases);
+    pthread_mutex_destroy(&r->changes);
+    pthread_rwlock_destroy(&r->table);
+    free(r->places);
+    free(r->aliases_file);
+    free(r->dir);
+    free(r);
+}
+
+/* ---- Look-ups ---- */
+
+/* With table locked: the place by name or alias; NULL sets KD_NOT_FOUND. */
+static const place *resolve(const registry *r, const char *name, kd_error *err)
+{
+    const alias *const a = aliases_find(&r->aliases, name);
+    const place *const p = registry_place(r, a ? a->target : name);
+    if (!p && a)
+        (void)kd_error_set(err, KD_NOT_FOUND,
+            "alias '%s' leads to collection '%s', which is not there", a->name, a->target);
+    else if (!p)
+        (void)kd_error_set(err, KD_NOT_FOUND, "there is no collection '%.100s'", name);
+    return p;
+}
+
+kd_status registry_find(registry *r, const char *name, collection **out, kd_error *err)
+{
+    kd_status status = KD_OK;
+    *out = NULL;
+    pthread_rwlock_rdlock(&r->table);
+    const place *const p = resolve(r, name, err);
+    if (!p) {
+        status = KD_NOT_FOUND;
+    } else if (p->c) {
+        *out = collection_hold(p->c);
+    } else {
+        status = p->damage.status;
+        if (err)
+            *err = p->damage;
+    }
+    pthread_rwlock_unlock(&r->table);
+    return status;
+}
+
+/* With table locked. */
+static kd_status describe(const registry *r, const place *p, registry_entry *out, kd_error *err)
+{
+    if (p->c)
+        collection_describe(p->c, &out->info);
+    else
+        (void)kd_copy(out->info.name, sizeof out->info.name, p->name);
+    out->damage = p->damage;
+    out->aliases = calloc(r->aliases.n + 1, sizeof *out->aliases);
+    if (!out->aliases)
+        return kd_error_memory(err, "a list of aliases");
+    for (size_t i = 0; i < r->aliases.n; i++)
+        if (strcmp(r->aliases.list[i].target, p->name) == 0)
+            (void)kd_copy(
+                out->aliases[out->n_aliases++], COLLECTION_NAME_SIZE, r->aliases.list[i].name);
+    return KD_OK;
+}
+
+kd_status registry_list(registry *r, const char *after, size_t limit, registry_entry **entries,
+    size_t *n, kd_error *err)
+{
+    kd_status status = KD_OK;
+    registry_entry *const made = calloc(REGISTRY_MAX_COLLECTIONS, sizeof *made);
+    *entries = NULL;
+    *n = 0;
+    if (!made)
+        return kd_error_memory(err, "a list of collections");
+    pthread_rwlock_rdlock(&r->table);
+    for (size_t i = 0; i < r->n && *n < limit && status == KD_OK; i++)
+        if (strcmp(r->places[i].name, after) > 0)
+            status = describe(r, &r->places[i], &made[(*n)++], err);
+    pthread_rwlock_unlock(&r->table);
+    if (status == KD_OK) {
+        *entries = made;
+    } else {
+        registry_entries_free(made, *n);
+        *n = 0;
+    }
+    return status;
+}
+
+kd_status registry_describe(registry *r, const char *name, registry_entry **entry, kd_error *err)
+{
+    kd_status status = KD_NOT_FOUND;
+    registry_entry *const made = calloc(1, sizeof *made);
+    *entry = NULL;
+    if (!made)
+        return kd_error_memory(err, "a collection's description");
+    pthread_rwlock_rdlock(&r->table);
+    const place *const p = resolve(r, name, err);
+    if (p)
+        status = describe(r, p, made, err);
+    pthread_rwlock_unlock(&r->table);
+    if (status == KD_OK)
+        *entry = made;
+    else
+        registry_entries_free(made, 1);
+    return status;
+}
+
+void registry_entries_free(registry_entry *entries, size_t n)
+{
+    for (size_t i = 0; entries && i < n; i++)
+        free(entries[i].aliases);
+    free(entries);
+}

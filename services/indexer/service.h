@@ -1,0 +1,24 @@
+/* services/indexer/service.h: kindred.v1.IndexerService over the registry of collections. */
+#ifndef KD_INDEXER_SERVICE_H
+#define KD_INDEXER_SERVICE_H
+
+#include "lib/service/service.h"
+#include "services/indexer/registry.h"
+
+typedef struct indexer {
+    registry *registry;
+    kd_pool *pool;       /* the queries of one search side by side */
+    char *snapshots_dir; /* DATA/snapshots */
+    kd_counter *upserted, *deleted, *searched;
+} indexer;
+
+KD_MUST_CHECK kd_status service_add(indexer *x, kd_server *server, kd_error *err);
+
+/* ---- items.c: the calls about images ---- */
+void upsert(void *state, kd_call *call, const ProtobufCMessage *message);
+void delete_items(void *state, kd_call *call, const ProtobufCMessage *message);
+void get_item(void *state, kd_call *call, const ProtobufCMessage *message);
+void list_items(void *state, kd_call *call, const ProtobufCMessage *message);
+void search(void *state, kd_call *call, const ProtobufCMessage *message);
+
+#endif

@@ -1,0 +1,349 @@
+/* A run's beginning and end; its middle is epochs.c. */
+#include "services/trainer/train.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/file.h"
+#include "lib/base/log.h"
+#include "services/trainer/run.h"
+#include "services/trainer/validate.h"
+
+#define NAME_TAIL 8u /* digits of the job's id in a made-up name */
+
+/* ---- What is asked for ---- */
+
+static kd_status read_settings(train_run *run, const Kindred__V1__TrainSpec *spec, kd_error *err)
+{
+    const bool has_parent = spec->model[0] != '\0';
+    kd_status status = KD_OK;
+    if (has_parent)
+        status = kd_models_find(run->trainer->models_dir, spec->model, &run->parent, err);
+    if (status == KD_OK)
+        status = train_config_read(&run->config, spec, has_parent ? &run->parent : NULL, err);
+    return status;
+}
+
+/* A name that can't be had is found out before the work, not after it. *done: an earlier try of
+ * this job has published already, *out is the model. */
+static kd_status choose_name(
+    train_run *run, const char *asked, kd_model *out, bool *done, kd_error *err)
+{
+    const size_t len = strlen(run->job_id);
+    const char *const tail = run->job_id + (len > NAME_TAIL ? len - NAME_TAIL : 0);
+    kd_model there = {0};
+    kd_error why = KD_ERROR_INIT;
+    run->named = asked[0] != '\0';
+    char *const name =
+        run->named ? kd_format("%s", asked) : kd_format("%s-%s", run->config.loss_name, tail);
+    kd_status status = name ? kd_check_name("model", name, err) : kd_error_memory(err, "a name");
+    if (status == KD_OK)
+        (void)kd_copy(run->name, sizeof run->name, name);
+    free(name);
+    if (status == KD_OK && strlen(run->name) == KD_MODEL_ID_TEXT - 1 &&
+        strspn(run->name, "0123456789abcdef") == KD_MODEL_ID_TEXT - 1)
+        status = kd_error_set(err, KD_INVALID_ARGUMENT,
+            "'%s' can't name a model: it looks like another model's id", run->name);
+    if (status != KD_OK)
+        return status;
+    status = kd_models_find(run->trainer->models_dir, run->name, &there, &why);
+    *done = status == KD_OK && strcmp(there.source, run->job_id) == 0;
+    if (*done) {
+        *out = there;
+        return KD_OK;
+    }
+    if (status == KD_OK)
+        status = kd_error_set(
+            err, KD_ALREADY_EXISTS, "model %s has the name '%s' already", there.id, run->name);
+    else if (status == KD_NOT_FOUND)
+        status = KD_OK;
+    else
+        status = kd_error_set(err, status, "%s", why.message);
+    kd_model_clear(&there);
+    return status;
+}
+
+static kd_status make_folder(train_run *run, kd_error *err)
+{
+    run->folder = kd_format("%s/%s", run->trainer->runs_dir, run->job_id);
+    if (!run->folder)
+        return kd_error_memory(err, "a path");
+    run->checkpoint = kd_format("%s/checkpoint.safetensors", run->folder);
+    run->best = kd_format("%s/best.safetensors", run->folder);
+    run->log = kd_format("%s/log.jsonl", run->folder);
+    if (!run->checkpoint || !run->best || !run->log)
+        return kd_error_memory(err, "a path");
+    return kd_make_dirs(run->folder, err);
+}
+
+/* ---- Data ---- */
+
+static kd_status scan_tick(void *arg, size_t done, kd_error *err)
+{
+    train_run *const run = arg;
+    char *const text = kd_format("%zu of %zu", done, run->n_items);
+    (void)kd_copy(run->progress.detail, sizeof run->progress.detail, text ? text : "");
+    free(text);
+    return run->hooks->tick(run->hooks->arg, &run->progress, err);
+}
+
+static kd_status open_dataset(train_run *run, kd_error *err)
+{
+    const kd_process *const process = run->trainer->process;
+    char *path = NULL;
+    kd_status status =
+        kd_path_under(run->config.dataset, process->datasets, process->n_datasets, &path, err);
+    if (status == KD_OK)
+        status = kd_dataset_open(&run->dataset, path, KD_SPLIT_TRAIN, err);
+    free(path);
+    if (status == KD_OK)
+        status = kd_dataset_hash(run->dataset, run->data_hash, err);
+    if (status != KD_OK)
+        return status;
+    run->items = kd_dataset_items(run->dataset, &run->n_items);
+    run->labels = calloc(run->n_items + 1, sizeof *run->labels);
+    if (!run->labels)
+        return kd_error_memory(err, "the labels");
+    for (size_t i = 0; i < run->n_items; i++)
+        run->labels[i] =
+            run->config.super_class ? run->items[i].super_class_id : run->items[i].class_id;
+    return KD_OK;
+}
+
+static kd_status make_loader(train_run *run, kd_error *err)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const unsigned threads = run->trainer->process->threads;
+    const size_t batch = (size_t)run->config.batch_classes * run->config.batch_images;
+    const loader_options options = {.dataset = run->dataset,
+        .preprocess = run->config.preprocess,
+        .augment = run->config.augment,
+        .seed = run->config.seed,
+        .threads = threads > 0 ? threads
+                   : cores > 0 ? (unsigned)cores
+                               : 1,
+        .max_batch = batch > VALIDATE_BATCH ? batch : VALIDATE_BATCH,
+        .cache_bytes = LOADER_CACHE_BYTES};
+    const kd_status status = loader_new(&run->loader, &options, err);
+    if (status != KD_OK)
+        return status;
+    (void)kd_copy(run->progress.phase, sizeof run->progress.phase, "reading images");
+    return loader_scan(run->loader, scan_tick, run, err);
+}
+
+static kd_status make_sampler(train_run *run, kd_error *err)
+{
+    const train_config *const c = &run->config;
+    kd_status status = train_split_make(
+        &run->split, run->labels, loader_usable(run->loader), run->n_items, c->seed, err);
+    if (status != KD_OK)
+        return status;
+    uint32_t *const labels = calloc(run->split.n_train + 1, sizeof *labels);
+    if (!labels)
+        return kd_error_memory(err, "the labels");
+    for (size_t i = 0; i < run->split.n_train; i++)
+        labels[i] = run->labels[run->split.train[i]];
+    status = kd_sampler_new(&run->sampler, labels, run->split.n_train, c->batch_classes,
+        c->batch_images, c->seed, &run->lone, err);
+    free(labels);
+    return status;
+}
+
+static json_t *names_json(const loader *l)
+{
+    const char *const *names;
+    size_t n;
+    (void)loader_skipped(l, &names, &n);
+    json_t *const all = json_array();
+    for (size_t i = 0; i < n; i++)
+        (void)json_array_append_new(all, json_string(names[i]));
+    return all;
+}
+
+/* What the weights depend on, but for the number of threads. NULL without memory. */
+static json_t *describe_facts(const train_run *run)
+{
+    const char *const *names;
+    size_t n_names;
+    json_t *const ids = json_array();
+    for (size_t i = 0; i < run->split.n_validation; i++)
+        (void)json_array_append_new(
+            ids, json_integer((json_int_t)run->items[run->split.validation[i]].image_id));
+    json_t *const data =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:{s:s, s:i, s:i, s:o}}", "parent",
+            run->parent.id, "data_hash", run->data_hash, "images",
+            (json_int_t)(run->split.n_train + run->split.n_validation), "train_images",
+            (json_int_t)run->split.n_train, "validation_images",
+            (json_int_t)run->split.n_validation, "lone_labels", (json_int_t)run->lone, "skipped",
+            (json_int_t)loader_skipped(run->loader, &names, &n_names), "skipped_names",
+            names_json(run->loader), "validation", "cut", "of each label, by seed", "one_in",
+            (int)SPLIT_ONE_IN, "least_images", (int)SPLIT_LEAST_IMAGES, "image_ids", ids);
+    json_t *const facts = train_config_json(&run->config);
+    const bool good = facts && data && json_object_update(facts, data) == 0;
+    json_decref(data);
+    if (good)
+        return facts;
+    json_decref(facts);
+    return NULL;
+}
+
+/* ---- Network ---- */
+
+static kd_status start_net(train_run *run, kd_error *err)
+{
+    const train_config *const c = &run->config;
+    kd_training_options options = KD_TRAINING_OPTIONS_INIT;
+    options.loss = c->loss;
+    options.margin = (float)c->margin;
+    options.learning_rate = (float)c->learning_rate;
+    options.weight_decay = (float)c->weight_decay;
+    options.freeze_norm = c->freeze_norm;
+    kd_training_free(run->training);
+    kd_net_free(run->net);
+    run->training = NULL;
+    run->net = NULL;
+    kd_status status;
+    if (run->parent.id[0] == '\0') {
+        status = kd_net_new(&run->net, c->seed, err);
+    } else {
+        char *const path = kd_models_weights_path(run->trainer->models_dir, run->parent.id);
+        (void)pthread_mutex_lock(&run->trainer->files);
+        status = path ? kd_net_load(&run->net, path, err) : kd_error_memory(err, "a path");
+        (void)pthread_mutex_unlock(&run->trainer->files);
+        free(path);
+    }
+    if (status == KD_OK)
+        status = kd_training_new(&run->training, run->net, &options, err);
+    return status;
+}
+
+/* Goes on from the checkpoint of an earlier try, where there is one that fits. */
+static kd_status resume(train_run *run, kd_error *err)
+{
+    char *meta = NULL;
+    kd_error why = KD_ERROR_INIT;
+    if (!kd_is_file(run->checkpoint))
+        return KD_OK;
+    kd_status status = kd_training_load(run->training, run->checkpoint, &meta, &why);
+    if (status == KD_OK && !train_record_restore(&run->record, meta, run->config.epochs))
+        status = kd_error_set(
+            &why, KD_FAILED_PRECONDITION, "%s is of other settings or other data", run->checkpoint);
+    free(meta);
+    if (status == KD_OK && run->record.best > 0 && !kd_is_file(run->best))
+        status = kd_error_set(&why, KD_NOT_FOUND, "%s is gone", run->best);
+    if (status == KD_OK) {
+        KD_LOG(KD_LOG_INFO, "training_resumed", KD_STR("job", run->job_id),
+            KD_INT("epochs_done", run->record.epochs_done), KD_INT("step", run->record.step));
+        return KD_OK;
+    }
+    kd_log_error(KD_LOG_WARN, "checkpoint_unusable", &why);
+    train_record_reset(&run->record);
+    return start_net(run, err);
+}
+
+/* ---- Beginning, end ---- */
+
+static kd_status prepare(train_run *run, kd_error *err)
+{
+    kd_status status = make_folder(run, err);
+    if (status == KD_OK)
+        status = open_dataset(run, err);
+    if (status == KD_OK)
+        status = make_loader(run, err);
+    if (status == KD_OK)
+        status = make_sampler(run, err);
+    if (status == KD_OK)
+        status = train_record_init(&run->record, describe_facts(run), run->config.epochs, err);
+    if (status == KD_OK)
+        status = start_net(run, err);
+    if (status == KD_OK)
+        status = resume(run, err);
+    return status;
+}
+
+static kd_status describe_model(const train_run *run, kd_model *model, kd_error *err)
+{
+    *model = (kd_model){.dim = KD_NN_DIM, .preprocess = run->config.preprocess};
+    (void)kd_copy(model->name, sizeof model->name, run->name);
+    (void)kd_copy(model->architecture, sizeof model->architecture, KD_NN_ARCHITECTURE);
+    (void)kd_copy(model->parent, sizeof model->parent, run->parent.id);
+    (void)kd_copy(model->source, sizeof model->source, run->job_id);
+    (void)kd_copy(model->data_hash, sizeof model->data_hash, run->data_hash);
+    model->training = train_record_training(&run->record, run->job_id, kd_nn_describe());
+    return model->training ? KD_OK : kd_error_memory(err, "the model's description");
+}
+
+static kd_status publish(const train_run *run, kd_model *out, kd_error *err)
+{
+    const char *const dir = run->trainer->models_dir;
+    bool existed = false;
+    kd_error why = KD_ERROR_INIT;
+    kd_status status = describe_model(run, out, err);
+    if (status != KD_OK)
+        return status;
+    status = kd_models_publish(dir, run->best, out, &existed, &why);
+    /* The same training once more gives the same weights: unless a name was asked for, the model
+     * that is there is the result. */
+    if (status == KD_ALREADY_EXISTS && !run->named) {
+        out->name[0] = '\0';
+        status = kd_models_publish(dir, run->best, out, &existed, &why);
+    }
+    if (status != KD_OK)
+        return kd_error_set(err, status, "%s", why.message);
+    KD_LOG(KD_LOG_INFO, existed ? "model_existed" : "model_published", KD_STR("job", run->job_id),
+        KD_STR("model", out->id), KD_STR("name", out->name));
+    return KD_OK;
+}
+
+/* The log stays for people. */
+static void remove_leftovers(const train_run *run)
+{
+    const char *const files[] = {run->checkpoint, run->best};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (unlink(files[i]) != 0 && errno != ENOENT)
+            KD_LOG(KD_LOG_WARN, "leftover", KD_STR("path", files[i]),
+                KD_STR("reason", strerror(errno)));
+}
+
+static void run_free(train_run *run)
+{
+    kd_training_free(run->training);
+    kd_net_free(run->net);
+    train_record_free(&run->record);
+    kd_sampler_free(run->sampler);
+    train_split_free(&run->split);
+    loader_free(run->loader);
+    kd_dataset_free(run->dataset);
+    kd_model_clear(&run->parent);
+    free(run->labels);
+    free(run->folder);
+    free(run->checkpoint);
+    free(run->best);
+    free(run->log);
+}
+
+kd_status train_job(trainer *t, const char *job_id, const Kindred__V1__TrainSpec *spec,
+    const train_hooks *hooks, kd_model *out, kd_error *err)
+{
+    train_run run = {.trainer = t, .job_id = job_id, .hooks = hooks};
+    bool done = false;
+    *out = (kd_model){0};
+    kd_status status = read_settings(&run, spec, err);
+    if (status == KD_OK)
+        status = choose_name(&run, spec->name, out, &done, err);
+    if (status == KD_OK && !done) {
+        status = prepare(&run, err);
+        if (status == KD_OK)
+            status = train_epochs(&run, err);
+        if (status == KD_OK)
+            status = publish(&run, out, err);
+        if (status == KD_OK)
+            remove_leftovers(&run);
+    }
+    run_free(&run);
+    if (status != KD_OK)
+        kd_model_clear(out);
+    return status;
+}

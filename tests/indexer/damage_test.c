@@ -1,0 +1,209 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "tests/indexer/room.h"
+
+static const char *db_file(void)
+{
+    return room_path("hats/collection.db");
+}
+
+static void make_hats(size_t n)
+{
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    CHECK_OK(collection_create(&c, room_path("hats"), "hats", MODEL, DIM, &err), err);
+    CHECK_OK(put_images(c, 0, n, 1, &err), err);
+    collection_release(c);
+}
+
+static void check_damaged(const char *sentence)
+{
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    CHECK_FAILS(KD_DATA_LOSS, collection_open(&c, room_path("hats"), "hats", &err), err);
+    CHECK_HAS("collection 'hats' is damaged", err.message);
+    CHECK_HAS(sentence, err.message);
+    assert_null(c);
+}
+
+/* Turns one bit where the bytes are in the file. */
+static void flip(const void *bytes, size_t len)
+{
+    kd_error err = KD_ERROR_INIT;
+    kd_buf file = KD_BUF_INIT;
+    CHECK_OK(kd_file_read(db_file(), 1u << 30, &file, &err), err);
+    const uint8_t *const at = memmem(file.data, file.len, bytes, len);
+    assert_non_null(at);
+    const uint8_t turned = (uint8_t)(*at ^ 0x10);
+    const int fd = open(db_file(), O_WRONLY);
+    CHECK_INT(1, pwrite(fd, &turned, 1, at - file.data));
+    close(fd);
+    kd_buf_free(&file);
+}
+
+static void execute(const char *sql)
+{
+    sqlite3 *sqlite = NULL;
+    CHECK_INT(SQLITE_OK, sqlite3_open(db_file(), &sqlite));
+    CHECK_INT(SQLITE_OK, sqlite3_exec(sqlite, sql, NULL, NULL, NULL));
+    sqlite3_close(sqlite);
+}
+
+static void test_damage__of_a_vector_names_its_image(void **state)
+{
+    (void)state;
+    image one;
+    make_hats(50);
+    image_make(&one, 23, 1);
+    flip(one.values, sizeof one.values);
+    check_damaged("the row of image 23 fails its checksum");
+}
+
+static void test_damage__of_an_attribute_names_its_image(void **state)
+{
+    (void)state;
+    make_hats(50);
+    flip("/photographs/1/17.jpg", 21);
+    check_damaged("the row of image 17 fails its checksum");
+}
+
+static void test_damage__of_a_row_s_number_or_size_is_found(void **state)
+{
+    (void)state;
+    make_hats(50);
+    execute("UPDATE items SET class_id = class_id + 1 WHERE image_id = 9");
+    check_damaged("the row of image 9 fails its checksum");
+    execute("UPDATE items SET class_id = class_id - 1, vector = x'00' WHERE image_id = 9");
+    check_damaged("the row of image 9 fails its checksum");
+}
+
+static void test_damage__of_vanished_rows_is_found(void **state)
+{
+    (void)state;
+    make_hats(50);
+    execute("DELETE FROM items WHERE image_id = 40");
+    check_damaged("it has 49 rows and should have 50");
+}
+
+static void test_damage__of_the_description_is_found(void **state)
+{
+    (void)state;
+    make_hats(3);
+    execute("UPDATE meta SET model_id = 'another'");
+    check_damaged("its description is not valid");
+    execute("DELETE FROM meta");
+    check_damaged("its description is missing");
+    execute("DROP TABLE meta");
+    check_damaged("cannot read it");
+}
+
+static void test_damage__of_the_whole_file_is_found(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    make_hats(200);
+    CHECK_INT(0, truncate(db_file(), 16384 * 2 + 100));
+    check_damaged("cannot");
+    CHECK_OK(kd_file_write(db_file(), "not a database at all, but text", 31, &err), err);
+    check_damaged("cannot");
+    CHECK_INT(0, unlink(db_file()));
+    CHECK_FAILS(KD_NOT_FOUND, collection_open(&c, room_path("hats"), "hats", &err), err);
+    CHECK_HAS("collection.db is missing", err.message);
+}
+
+static void test_damage__a_later_version_s_file_is_refused(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    make_hats(3);
+    execute("UPDATE meta SET schema_version = 2");
+    CHECK_FAILS(KD_FAILED_PRECONDITION, collection_open(&c, room_path("hats"), "hats", &err), err);
+    CHECK_HAS("schema 2, known is 1", err.message);
+}
+
+/* A file system of one megabyte in the room. Skips where this user may not mount. */
+static bool mounted;
+
+static void mount_small(void)
+{
+    CHECK_INT(0, mkdir(room_path("small"), 0755));
+    if (mount("tmpfs", room_path("small"), "tmpfs", 0, "size=1m") != 0) {
+        print_message("mounting needs root: %s\n", strerror(errno));
+        skip();
+    }
+    mounted = true;
+}
+
+static int leave_mounted(void **state)
+{
+    if (mounted && umount(room_path("small")) != 0)
+        return 1;
+    mounted = false;
+    return room_leave(state);
+}
+
+static void test_full_disk__refuses_the_change_and_keeps_the_rest(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    mount_small();
+    CHECK_OK(collection_create(&c, room_path("small/hats"), "hats", MODEL, DIM, &err), err);
+    kd_status status = KD_OK;
+    uint64_t stored = 0;
+    while (status == KD_OK && stored < 100000) {
+        status = put_images(c, stored, 100, 1, &err);
+        stored += status == KD_OK ? 100 : 0;
+    }
+    CHECK_INT(KD_RESOURCE_EXHAUSTED, status);
+    CHECK_HAS("collection 'hats'", err.message);
+    CHECK(stored > 0);
+    CHECK_INT(stored, count_of(c));
+    check_image(c, stored - 1, 1);
+    collection_release(c);
+    CHECK_OK(collection_open(&c, room_path("small/hats"), "hats", &err), err);
+    CHECK_INT(stored, count_of(c));
+    collection_release(c);
+}
+
+static void test_read_only_disk__refuses_with_a_clear_sentence(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    mount_small();
+    CHECK_OK(collection_create(&c, room_path("small/hats"), "hats", MODEL, DIM, &err), err);
+    CHECK_OK(put_images(c, 0, 10, 1, &err), err);
+    collection_release(c);
+    CHECK_INT(0, mount("tmpfs", room_path("small"), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=1m"));
+    CHECK_FAILS(
+        KD_FAILED_PRECONDITION, collection_open(&c, room_path("small/hats"), "hats", &err), err);
+    CHECK_HAS("collection 'hats': the file or disk is read-only, cannot open it", err.message);
+    CHECK_FAILS(KD_FAILED_PRECONDITION,
+        collection_create(&c, room_path("small/caps"), "caps", MODEL, DIM, &err), err);
+    CHECK_HAS("caps", err.message);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ROOM_TEST(test_damage__of_a_vector_names_its_image),
+        ROOM_TEST(test_damage__of_an_attribute_names_its_image),
+        ROOM_TEST(test_damage__of_a_row_s_number_or_size_is_found),
+        ROOM_TEST(test_damage__of_vanished_rows_is_found),
+        ROOM_TEST(test_damage__of_the_description_is_found),
+        ROOM_TEST(test_damage__of_the_whole_file_is_found),
+        ROOM_TEST(test_damage__a_later_version_s_file_is_refused),
+        cmocka_unit_test_setup_teardown(
+            test_full_disk__refuses_the_change_and_keeps_the_rest, room_enter, leave_mounted),
+        cmocka_unit_test_setup_teardown(
+            test_read_only_disk__refuses_with_a_clear_sentence, room_enter, leave_mounted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

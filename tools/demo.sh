@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# The main job from end to end: `make demo` calls it with the folder of the programs, a dataset (empty:
+# products that kindred-draw draws) and a weights file (empty: random weights).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$1 data=$2 weights=$3
+export PATH="$PWD/$bin:$PATH"
+work=build/demo
+stack=$work/stack
+mkdir -p "$work"
+unset KINDRED_GATEWAY
+
+say() { printf '\n== %s\n' "$*"; }
+run() {
+    printf '$ %s\n' "$*"
+    "$@"
+}
+finish() { kindred down --data "$stack" >/dev/null 2>&1 || true; }
+trap finish EXIT
+
+# Small inputs and few epochs keep the demo short: these are for two cores.
+if [ -n "$weights" ]; then
+    train_options=(--image-size 160 --epochs 6 --learning-rate 0.0001)
+else
+    train_options=(--image-size 96 --epochs 8 --learning-rate 0.001)
+fi
+
+if [ -z "$data" ]; then
+    data=$work/products
+    if [ ! -f "$data/Ebay_train.txt" ]; then
+        say "Drawing products"
+        run kindred-draw "$data"
+    fi
+fi
+data=$(realpath "$data")
+[ -z "$weights" ] || weights=$(realpath "$weights")
+
+say "Starting the stack"
+kindred down --data "$stack" >/dev/null 2>&1 || true
+rm -rf "$stack"
+run kindred up --data "$stack" --detach
+run kindred status --data "$stack"
+
+say "A plain model"
+if [ -n "$weights" ]; then
+    run kindred model import "$weights" --name plain --data "$stack"
+else
+    run kindred model init --name plain --data "$stack"
+fi
+
+say "Training"
+run kindred train "$data" --loss triplet --model plain --name trained "${train_options[@]}" --data "$stack"
+
+say "Indexing"
+run kindred index "$data" --model trained --collection products --data "$stack"
+
+say "Searching"
+photo=$data/$(awk 'NR == 2 {print $4}' "$data/Ebay_test.txt")
+run kindred search "$photo" --collection products -k 5 --html "$work/search.html" --data "$stack"
+
+say "Evaluating"
+run kindred evaluate "$data" --model plain --model trained --out "$work/report" --data "$stack"
+
+say "Done"
+echo "report:  $PWD/$work/report/report.html"
+echo "search:  $PWD/$work/search.html"
+echo "data:    $PWD/$stack (start it again with: kindred up --data $PWD/$stack)"
