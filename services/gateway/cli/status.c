@@ -33,11 +33,12 @@ static bool count_models(kd_channel *channel, uint64_t *n)
 {
     Kindred__V1__ListModelsRequest request = KINDRED__V1__LIST_MODELS_REQUEST__INIT;
     Kindred__V1__ListModelsResponse *page = NULL, *before = NULL; /* before holds the token */
+    kd_error err = KD_ERROR_INIT;
     kd_status status;
     request.page_size = PAGE;
     do {
         status = cli_call(channel, &kindred__v1__trainer_service__descriptor, "ListModels",
-            &request.base, STATUS_MS, &page, NULL);
+            &request.base, STATUS_MS, &page, &err);
         kd_message_free(before);
         before = page;
         if (status == KD_OK) {
@@ -53,11 +54,12 @@ static bool count_collections(kd_channel *channel, uint64_t *n)
 {
     Kindred__V1__ListCollectionsRequest request = KINDRED__V1__LIST_COLLECTIONS_REQUEST__INIT;
     Kindred__V1__ListCollectionsResponse *page = NULL, *before = NULL;
+    kd_error err = KD_ERROR_INIT;
     kd_status status;
     request.page_size = PAGE;
     do {
         status = cli_call(channel, &kindred__v1__indexer_service__descriptor, "ListCollections",
-            &request.base, STATUS_MS, &page, NULL);
+            &request.base, STATUS_MS, &page, &err);
         kd_message_free(before);
         before = page;
         if (status == KD_OK) {
@@ -73,11 +75,12 @@ static bool count_jobs(kd_channel *channel, uint64_t *by_state)
 {
     Kindred__V1__ListJobsRequest request = KINDRED__V1__LIST_JOBS_REQUEST__INIT;
     Kindred__V1__ListJobsResponse *page = NULL, *before = NULL;
+    kd_error err = KD_ERROR_INIT;
     kd_status status;
     request.page_size = PAGE;
     do {
         status = cli_call(channel, &kindred__v1__gateway_service__descriptor, "ListJobs",
-            &request.base, STATUS_MS, &page, NULL);
+            &request.base, STATUS_MS, &page, &err);
         kd_message_free(before);
         before = page;
         for (size_t i = 0; status == KD_OK && i < page->n_jobs; i++) {
