@@ -27,7 +27,7 @@ static void list_models(void *state, kd_call *call, const ProtobufCMessage *mess
     static Kindred__V1__Model models[1000], *pointers[1000];
     static char names[1000][24], next[24];
     (void)state;
-    const unsigned first = (unsigned)atoi(request->page_token);
+    const unsigned first = (unsigned)strtoul(request->page_token, NULL, 10);
     const unsigned left = N_MODELS - first;
     const unsigned n = left < request->page_size ? left : request->page_size;
     for (unsigned i = 0; i < n; i++) {

@@ -117,6 +117,8 @@ static void test_cli_options__numbers_must_be_whole_and_in_range(void **state)
     CHECK(cli_number("try", "--n", "10", 1, 10, &n));
     CHECK_INT(10, n);
     FILE *const sink = tmpfile();
+    if (!sink)
+        abort();
     const int kept = redirect(stderr, sink);
     bool taken = false;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)

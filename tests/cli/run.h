@@ -17,16 +17,17 @@ static inline int redirect(FILE *stream, FILE *to)
 {
     (void)fflush(stream);
     const int kept = dup(fileno(stream));
-    assert_true(kept >= 0 && dup2(fileno(to), fileno(stream)) >= 0);
+    if (kept < 0 || dup2(fileno(to), fileno(stream)) < 0)
+        abort();
     return kept;
 }
 
 static inline void restore(FILE *stream, int kept, FILE *from, char *text, size_t size)
 {
     (void)fflush(stream);
-    assert_true(dup2(kept, fileno(stream)) >= 0);
+    if (dup2(kept, fileno(stream)) < 0 || fseek(from, 0, SEEK_SET) != 0)
+        abort();
     (void)close(kept);
-    rewind(from);
     text[fread(text, 1, size - 1, from)] = '\0';
     (void)fclose(from);
 }
@@ -37,7 +38,8 @@ static inline void run_argv(
 {
     int argc = 0;
     FILE *const out = tmpfile(), *const err = tmpfile();
-    assert_true(out && err);
+    if (!out || !err)
+        abort();
     while (argv[argc])
         argc++;
     const int kept_out = redirect(stdout, out), kept_err = redirect(stderr, err);

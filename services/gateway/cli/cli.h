@@ -88,7 +88,7 @@ void cli_print_json(json_t *value);
 json_t *cli_json_text(const char *text);
 
 /* Pointers that must be there: aborts without memory, as nothing sensible is left to do. */
-void *cli_must(void *pointer);
+void *cli_must(void *pointer) __attribute__((returns_nonnull));
 
 /* ---- table.c ---- */
 /* A table for people: columns as wide as their content, numbers to the right. Without heads (NULL):

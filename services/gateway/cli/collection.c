@@ -202,10 +202,13 @@ static int collection_alias(int argc, const char **argv)
         "Lets an alias lead to a collection, in one step; searches may name it from then on.\n"
         "Example: kindred collection alias live shop-2",
         options, NULL, NULL, 1, 2, &common, &args);
-    if (exit_status == -1 && !gone == !args[1])
-        exit_status = cli_usage(argv[0], "give the collection's NAME, or --remove");
-    if (exit_status == -1)
-        exit_status = set_alias(&common, argv[0], args[0], gone ? "" : args[1]);
+    if (exit_status == -1) {
+        const char *const collection = gone ? "" : args[1];
+        if (!collection || (gone && args[1]))
+            exit_status = cli_usage(argv[0], "give the collection's NAME, or --remove");
+        else
+            exit_status = set_alias(&common, argv[0], args[0], collection);
+    }
     free(args);
     return exit_status;
 }

@@ -70,7 +70,7 @@ kd_status cli_call(kd_channel *channel, const ProtobufCServiceDescriptor *servic
     ProtobufCMessage *message = NULL;
     const kd_status status =
         kd_channel_call(channel, service, method, request, &options, &message, err);
-    memcpy(response, &message, sizeof message); /* a pointer to some message, as all are */
+    memcpy(response, &message, sizeof(void *)); /* a pointer to some message, as all are */
     if (status != KD_OK)
         say_who(channel, err);
     return status;
@@ -82,7 +82,7 @@ kd_status cli_ask(const cli_common *common, const ProtobufCServiceDescriptor *se
 {
     kd_channel *channel = NULL;
     ProtobufCMessage *const none = NULL;
-    memcpy(response, &none, sizeof none);
+    memcpy(response, &none, sizeof(void *));
     kd_status status = cli_connect(common, &channel, err);
     if (status == KD_OK)
         status = cli_call(channel, service, method, request, timeout_ms, response, err);

@@ -28,6 +28,7 @@ KD_MUST_CHECK kd_status cli_read_image(const char *path, kd_buf *out, kd_error *
  * (free), never NULL. */
 char *cli_absolute(const char *path);
 
+/* ---- fetch.c ---- */
 /* Writes what a server stream sends in pieces (fields data and total_bytes) to path. *bytes is the
  * size. KD_CANCELLED after Ctrl-C, where cli_interrupt_catch was called. */
 KD_MUST_CHECK kd_status cli_fetch(kd_channel *channel, const ProtobufCServiceDescriptor *service,

@@ -14,8 +14,10 @@ static void *field_of(const ProtobufCMessage *message, const char *name, size_t 
         protobuf_c_message_descriptor_get_field_by_name(message->descriptor, name);
     assert(field);
     uint8_t *const base = (uint8_t *)(uintptr_t)message;
-    if (count)
-        *count = (size_t *)(void *)(base + field->quantifier_offset);
+    if (count) {
+        void *const quantifier = base + field->quantifier_offset;
+        *count = quantifier;
+    }
     return base + field->offset;
 }
 

@@ -19,12 +19,12 @@ static int publish(
 {
     Kindred__V1__ImportModelResponse *response = NULL;
     kd_error err = KD_ERROR_INIT;
-    kd_status status =
+    const kd_status status =
         cli_ask(common, TRAINER, "ImportModel", &request->base, IMPORT_MS, &response, &err);
     int exit_status = EXIT_DONE;
     if (status == KD_OK && !response->model)
-        status = kd_error_set(&err, KD_INTERNAL, "the trainer answered without a model");
-    if (status != KD_OK) {
+        (void)kd_error_set(&err, KD_INTERNAL, "the trainer answered without a model");
+    if (status != KD_OK || !response->model) {
         exit_status = cli_error(common, command, &err);
     } else if (common->json) {
         json_t *const model = cli_must(kd_message_json(&response->model->base));

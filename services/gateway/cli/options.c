@@ -87,7 +87,7 @@ static int take_option(const parsing *p, poptContext context, int got)
         p->common->gateway = value;
     if (got == OPTION_DATA)
         p->common->data = value;
-    if (got < OPTION_OWN)
+    if (got < OPTION_OWN || !p->options)
         return -1;
     const struct poptOption *const option = &p->options[got - OPTION_OWN];
     if (option->val > 0)

@@ -1,4 +1,5 @@
 /* Tables for people. */
+#include <assert.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,22 +35,32 @@ cli_table *cli_table_new(const char *const *heads, size_t n)
     return table;
 }
 
-void cli_table_row(cli_table *table, const char *const *cells)
+/* Room for one more row: its n cells, to be set. */
+static char **add_row(cli_table *table)
 {
     if (table->rows == table->cap) {
         table->cap = table->cap ? 2 * table->cap : 16;
         table->cells =
             cli_must(reallocarray(table->cells, table->cap, table->n * sizeof *table->cells));
     }
+    return &table->cells[table->rows++ * table->n];
+}
+
+void cli_table_row(cli_table *table, const char *const *cells)
+{
+    char **const row = add_row(table);
     for (size_t i = 0; i < table->n; i++)
-        table->cells[table->rows * table->n + i] = clean_copy(cells[i]);
-    table->rows++;
+        row[i] = clean_copy(cells[i]);
 }
 
 void cli_table_field(cli_table *table, const char *name, const char *value)
 {
-    if (value && *value)
-        cli_table_row(table, (const char *const[]){name, value});
+    assert(table->n == 2);
+    if (!value || !*value)
+        return;
+    char **const row = add_row(table);
+    row[0] = clean_copy(name);
+    row[1] = clean_copy(value);
 }
 
 /* Characters of UTF-8 text: bytes that don't continue one. */

@@ -170,11 +170,11 @@ int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobS
 
     *done = NULL;
     request.spec = spec;
-    kd_status status =
+    const kd_status status =
         cli_ask(common, CLI_GATEWAY, "SubmitJob", &request.base, CLI_CALL_MS, &response, &err);
     if (status == KD_OK && !response->job)
-        status = kd_error_set(&err, KD_INTERNAL, "the gateway answered without a job");
-    if (status != KD_OK) {
+        (void)kd_error_set(&err, KD_INTERNAL, "the gateway answered without a job");
+    if (status != KD_OK || !response->job) {
         exit_status = cli_error(common, command, &err);
     } else if (detach) {
         if (common->json)
