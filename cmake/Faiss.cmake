@@ -23,16 +23,18 @@ elseif(NOT KINDRED_FAISS STREQUAL "system")
     set(kd_faiss_prefix ${KINDRED_FAISS})
 endif()
 
+set(kd_faiss_place "the system's folders")
 if(kd_faiss_prefix)
     set(kd_faiss_where PATHS ${kd_faiss_prefix} NO_DEFAULT_PATH)
+    set(kd_faiss_place ${kd_faiss_prefix})
 endif()
 foreach(kd_faiss_part faiss_c faiss)
     find_library(kd_lib${kd_faiss_part} ${kd_faiss_part} ${kd_faiss_where} PATH_SUFFIXES lib NO_CACHE)
     if(NOT kd_lib${kd_faiss_part})
-        message(FATAL_ERROR "FAISS: no library ${kd_faiss_part} in "
-            "${kd_faiss_prefix}. Debian 12's libfaiss-dev has no C API library: it needs "
-            "the source package (KINDRED_FAISS=auto, which wants the archive within reach); on "
-            "Debian 13 install libfaiss-dev for KINDRED_FAISS=system.")
+        message(FATAL_ERROR "FAISS: no library ${kd_faiss_part} in ${kd_faiss_place}. Debian 12's "
+            "libfaiss-dev has no C API library: there FAISS must be built from source "
+            "(KINDRED_FAISS=auto, with Debian's archive within reach). On Debian 13 install "
+            "libfaiss-dev.")
     endif()
 endforeach()
 find_path(kd_faiss_include faiss/c_api/IndexFlat_c.h ${kd_faiss_where} PATH_SUFFIXES include NO_CACHE)
