@@ -87,7 +87,7 @@ static void test_nn_golden__three_steps_are_pytorchs(void **state)
     (void)state;
     kd_net *const net = formula_net();
     kd_training *training = NULL;
-    const kd_training_options options = {KD_LOSS_TRIPLET, 0.2f, 1e-4f, 0.5f, false};
+    const kd_training_options options = {KD_LOSS_TRIPLET, 0.2f, 2e-5f, 5.0f, false};
     CHECK_OK(kd_training_new(&training, net, &options, &g_err), g_err);
     for (size_t step = 0; step < 3; step++) {
         golden_run_step(training, step, golden_step[0][step]);
@@ -104,7 +104,7 @@ static void test_nn_golden__soft_margin_is_pytorchs(void **state)
     (void)state;
     kd_net *const net = formula_net();
     kd_training *training = NULL;
-    const kd_training_options options = {KD_LOSS_TRIPLET, 0.0f, 1e-4f, 0.5f, false};
+    const kd_training_options options = {KD_LOSS_TRIPLET, 0.0f, 2e-5f, 5.0f, false};
     CHECK_OK(kd_training_new(&training, net, &options, &g_err), g_err);
     for (size_t step = 0; step < 3; step++)
         golden_run_step(training, step, golden_step[1][step]);
