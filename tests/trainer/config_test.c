@@ -1,0 +1,90 @@
+#include "services/trainer/config.h"
+#include "tests/support/check.h"
+
+static kd_error g_err;
+
+static Kindred__V1__TrainSpec plain(void)
+{
+    Kindred__V1__TrainSpec spec = KINDRED__V1__TRAIN_SPEC__INIT;
+    spec.dataset = (char *)"/d";
+    spec.loss = (char *)"triplet";
+    return spec;
+}
+
+static void test_trainer_config__zero_takes_the_default(void **state)
+{
+    const Kindred__V1__TrainSpec spec = plain();
+    train_config config;
+    (void)state;
+    CHECK_OK(train_config_read(&config, &spec, NULL, &g_err), g_err);
+    CHECK_INT(5, config.epochs);
+    CHECK_INT(224, config.preprocess.image_size);
+    CHECK_INT(16, config.batch_classes);
+    CHECK_INT(4, config.batch_images);
+    CHECK_NEAR(1e-4, config.learning_rate, 0);
+    CHECK(!config.freeze_norm && !config.super_class);
+}
+
+static void test_trainer_config__follows_the_parent(void **state)
+{
+    const Kindred__V1__TrainSpec spec = plain();
+    kd_model parent = {.preprocess = KD_PREPROCESS_INIT};
+    train_config config;
+    (void)state;
+    parent.preprocess.image_size = 96;
+    CHECK_OK(train_config_read(&config, &spec, &parent, &g_err), g_err);
+    CHECK_INT(96, config.preprocess.image_size);
+    CHECK(config.freeze_norm);
+}
+
+static void check_refused(const Kindred__V1__TrainSpec *spec, const char *sentence)
+{
+    train_config config;
+    CHECK_FAILS(KD_INVALID_ARGUMENT, train_config_read(&config, spec, NULL, &g_err), g_err);
+    CHECK_STR(sentence, g_err.message);
+}
+
+static void test_trainer_config__names_what_is_wrong(void **state)
+{
+    Kindred__V1__TrainSpec spec = plain();
+    (void)state;
+    spec.epochs = 1001;
+    check_refused(&spec, "epochs is 1001, allowed are 1 to 1000");
+    spec = plain();
+    spec.image_size = 31;
+    check_refused(&spec, "image_size is 31, allowed are 32 to 512");
+    spec = plain();
+    spec.labels = (char *)"colour";
+    check_refused(&spec, "labels is 'colour', allowed are \"class\" and \"super-class\"");
+    spec = plain();
+    spec.batch_classes = 129;
+    check_refused(&spec, "batch_classes 129 × batch_images 4 are more than 512 images");
+    spec = plain();
+    spec.learning_rate = -1;
+    check_refused(&spec, "learning_rate is -1, allowed is more than 0 up to 1");
+    spec = plain();
+    spec.margin = NAN;
+    check_refused(&spec, "margin is nan, allowed are 0 to 2");
+}
+
+static void test_trainer_config__rate_warms_up_and_cools_down(void **state)
+{
+    (void)state;
+    CHECK_NEAR(0.1, train_rate(1, 0, 200), 1e-12);
+    CHECK_NEAR(1, train_rate(1, 9, 200), 1e-12);
+    CHECK_NEAR(1, train_rate(1, 10, 200), 1e-12);
+    CHECK_NEAR(0.505, train_rate(1, 105, 200), 1e-12);
+    CHECK(train_rate(1, 199, 200) < 0.011);
+    CHECK_NEAR(1, train_rate(1, 0, 1), 1e-12); /* the shortest run has one step */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_trainer_config__zero_takes_the_default),
+        cmocka_unit_test(test_trainer_config__follows_the_parent),
+        cmocka_unit_test(test_trainer_config__names_what_is_wrong),
+        cmocka_unit_test(test_trainer_config__rate_warms_up_and_cools_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,108 @@
+/* The trainer dies, or is asked to end, in the middle of a job. */
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/file.h"
+#include "tests/trainer/room.h"
+
+#define EPOCHS 8u
+
+static void wait_for_checkpoint(const room *r, const char *id)
+{
+    char *const path = room_run_file(r, id, "checkpoint.safetensors");
+    for (const int64_t until = kd_mono_ms() + WAIT_MS; !kd_is_file(path); kd_sleep_ms(5))
+        if (kd_mono_ms() > until)
+            fail_msg("no checkpoint %s", path);
+    free(path);
+}
+
+/* The job's model, and how often the job was taken. */
+static void finish_job(room *r, const char *id, char model_id[32], uint32_t *attempt)
+{
+    kd_job job;
+    Kindred__V1__JobResult *const result = room_wait_result(r, id);
+    (void)snprintf(model_id, 32, "%s", result->model_id);
+    kindred__v1__job_result__free_unpacked(result, NULL);
+    CHECK_OK(kd_jobs_get(r->store, id, &job, &r->err), r->err);
+    *attempt = job.attempt;
+    kd_job_clear(&job);
+}
+
+static void test_trainer_crash__a_killed_run_goes_on_to_the_same_weights(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT], again[KD_JOB_ID_TEXT], model[32], same[32];
+    uint32_t attempt;
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.epochs = EPOCHS;
+    room_submit(r, &spec, id);
+    wait_for_checkpoint(r, id);
+    CHECK(WIFSIGNALED(room_end_trainer(r, SIGKILL)));
+    CHECK(!room_log_has(r, "event=training_resumed"));
+    room_start_trainer(r);
+    finish_job(r, id, model, &attempt);
+    CHECK_INT(2, attempt);
+    CHECK(room_log_has(r, "event=training_resumed"));
+
+    /* Without a break the same spec comes to the same bytes, which have the same id. */
+    room_submit(r, &spec, again);
+    finish_job(r, again, same, &attempt);
+    CHECK_INT(1, attempt);
+    CHECK_STR(model, same);
+}
+
+static void test_trainer_crash__a_stopped_run_stays_queued_and_goes_on(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT], model[32];
+    uint32_t attempt;
+    kd_job job;
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.epochs = EPOCHS;
+    spec.seed = 3;
+    room_submit(r, &spec, id);
+    room_wait_steps(r, id);
+    const int status = room_end_trainer(r, SIGTERM);
+    CHECK(WIFEXITED(status));
+    CHECK_INT(0, WEXITSTATUS(status));
+    CHECK_OK(kd_jobs_get(r->store, id, &job, &r->err), r->err);
+    CHECK_STR("running", kd_job_state_name(job.state));
+    kd_job_clear(&job);
+    char *const checkpoint = room_run_file(r, id, "checkpoint.safetensors");
+    CHECK(kd_is_file(checkpoint)); /* not at an epoch's end alone */
+    free(checkpoint);
+    room_start_trainer(r);
+    finish_job(r, id, model, &attempt);
+    CHECK_INT(2, attempt);
+}
+
+static void test_trainer_crash__a_damaged_checkpoint_is_not_believed(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT], model[32];
+    uint32_t attempt;
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.epochs = EPOCHS;
+    spec.seed = 4;
+    room_submit(r, &spec, id);
+    wait_for_checkpoint(r, id);
+    (void)room_end_trainer(r, SIGKILL);
+    char *const checkpoint = room_run_file(r, id, "checkpoint.safetensors");
+    CHECK_OK(kd_file_write(checkpoint, "no weights", 10, &r->err), r->err);
+    free(checkpoint);
+    room_start_trainer(r);
+    finish_job(r, id, model, &attempt);
+    CHECK(room_log_has(r, "event=checkpoint_unusable"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_trainer_crash__a_killed_run_goes_on_to_the_same_weights),
+        cmocka_unit_test(test_trainer_crash__a_stopped_run_stays_queued_and_goes_on),
+        cmocka_unit_test(test_trainer_crash__a_damaged_checkpoint_is_not_believed),
+    };
+    return cmocka_run_group_tests(tests, room_start, room_stop);
+}

@@ -1,0 +1,168 @@
+/* Train jobs through the real Redis and the real program. */
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/file.h"
+#include "lib/models/models.h"
+#include "tests/trainer/room.h"
+
+static void test_trainer_worker__a_job_ends_in_a_published_model(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT], models[128];
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    kd_model model;
+    spec.name = (char *)"drawn";
+    room_submit(r, &spec, id);
+    Kindred__V1__JobResult *const result = room_wait_result(r, id);
+    CHECK_STR("drawn", result->model_name);
+
+    (void)snprintf(models, sizeof models, "%s/models", r->data);
+    CHECK_OK(kd_models_find(models, "drawn", &model, &r->err), r->err);
+    CHECK_STR(model.id, result->model_id);
+    CHECK_STR(id, model.source);
+    CHECK_STR(model.data_hash, result->data_hash);
+    CHECK_INT(32, model.preprocess.image_size);
+
+    json_t *const training = json_loads(model.training, 0, NULL);
+    json_t *const curve = json_object_get(training, "curve");
+    CHECK_INT(2, json_array_size(curve));
+    for (size_t i = 0; i < 2; i++) {
+        const double recall =
+            json_real_value(json_object_get(json_array_get(curve, i), "recall_at_1"));
+        CHECK(json_object_get(json_array_get(curve, i), "recall_at_1") != NULL);
+        CHECK(recall >= 0 && recall <= 1);
+        CHECK(json_real_value(json_object_get(json_array_get(curve, i), "loss")) > 0);
+    }
+    CHECK(json_integer_value(json_object_get(training, "validation_images")) > 0);
+    json_decref(training);
+    kd_model_clear(&model);
+    kindred__v1__job_result__free_unpacked(result, NULL);
+
+    char *const checkpoint = room_run_file(r, id, "checkpoint.safetensors");
+    char *const log = room_run_file(r, id, "log.jsonl");
+    CHECK(!kd_is_file(checkpoint));
+    CHECK(kd_is_file(log));
+    free(checkpoint);
+    free(log);
+}
+
+static void test_trainer_worker__a_broken_image_is_skipped_and_named(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT];
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.epochs = 1;
+    spec.seed = 7;
+    room_submit(r, &spec, id);
+    Kindred__V1__JobResult *const result = room_wait_result(r, id);
+    CHECK_INT(1, result->skipped);
+    CHECK_INT(1, result->n_skipped_names);
+    CHECK_HAS(".JPG: the JPEG image is broken", result->skipped_names[0]);
+    CHECK(result->images > 0);
+    CHECK_HAS("triplet-", result->model_name); /* the name that is made up */
+    kindred__v1__job_result__free_unpacked(result, NULL);
+}
+
+static void test_trainer_worker__super_classes_can_be_the_labels(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT];
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.epochs = 1;
+    spec.labels = (char *)"super-class";
+    spec.margin = 0.2;
+    room_submit(r, &spec, id);
+    kindred__v1__job_result__free_unpacked(room_wait_result(r, id), NULL);
+}
+
+static void check_fails(
+    room *r, const Kindred__V1__TrainSpec *spec, kd_status status, const char *sentence)
+{
+    char id[KD_JOB_ID_TEXT];
+    kd_job job;
+    room_submit(r, spec, id);
+    room_wait_state(r, id, KD_JOB_FAILED, &job);
+    CHECK_INT(status, job.error_status);
+    CHECK_HAS(sentence, job.error_message);
+    kd_job_clear(&job);
+}
+
+static void test_trainer_worker__refuses_what_it_cannot_train(void **state)
+{
+    room *const r = *state;
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.loss = (char *)"arcface";
+    check_fails(
+        r, &spec, KD_INVALID_ARGUMENT, "unknown loss 'arcface': this build has \"triplet\"");
+    spec = room_spec(r);
+    spec.dataset = (char *)"/etc";
+    check_fails(r, &spec, KD_PERMISSION_DENIED, r->dataset);
+    spec = room_spec(r);
+    spec.model = (char *)"nobody";
+    check_fails(r, &spec, KD_NOT_FOUND, "no model 'nobody'");
+    spec = room_spec(r);
+    spec.learning_rate = 2;
+    check_fails(r, &spec, KD_INVALID_ARGUMENT, "learning_rate is 2");
+}
+
+static void test_trainer_worker__a_taken_name_fails_before_the_first_step(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT];
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.name = (char *)"taken";
+    spec.epochs = 1;
+    spec.seed = 11;
+    room_submit(r, &spec, id);
+    kindred__v1__job_result__free_unpacked(room_wait_result(r, id), NULL);
+    spec.epochs = 1000;
+    check_fails(r, &spec, KD_ALREADY_EXISTS, "'taken'");
+}
+
+static void test_trainer_worker__cancel_ends_a_running_job(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT];
+    kd_job job;
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.epochs = 1000;
+    room_submit(r, &spec, id);
+    room_wait_steps(r, id);
+    CHECK_OK(kd_jobs_cancel(r->store, id, &r->err), r->err);
+    room_wait_state(r, id, KD_JOB_CANCELLED, &job);
+    kd_job_clear(&job);
+}
+
+static void test_trainer_worker__goes_on_when_redis_comes_back(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT];
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.epochs = 6;
+    spec.seed = 5;
+    room_submit(r, &spec, id);
+    room_wait_steps(r, id);
+    assert_true(test_redis_restart(&r->redis));
+    Kindred__V1__JobResult *const result = room_wait_result(r, id);
+    kindred__v1__job_result__free_unpacked(result, NULL);
+    kd_job job;
+    CHECK_OK(kd_jobs_get(r->store, id, &job, &r->err), r->err);
+    CHECK_INT(1, job.attempt);
+    kd_job_clear(&job);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_trainer_worker__a_job_ends_in_a_published_model),
+        cmocka_unit_test(test_trainer_worker__a_broken_image_is_skipped_and_named),
+        cmocka_unit_test(test_trainer_worker__super_classes_can_be_the_labels),
+        cmocka_unit_test(test_trainer_worker__refuses_what_it_cannot_train),
+        cmocka_unit_test(test_trainer_worker__a_taken_name_fails_before_the_first_step),
+        cmocka_unit_test(test_trainer_worker__cancel_ends_a_running_job),
+        cmocka_unit_test(test_trainer_worker__goes_on_when_redis_comes_back),
+    };
+    return cmocka_run_group_tests(tests, room_start, room_stop);
+}
