@@ -74,8 +74,8 @@ kd_status train_config_read(
     out->augment.crop_min_scale = 0.5f;
     /* A trained parent's statistics are better than those of a few batches of a few classes, and a
      * network that is trained as it will be served learns the distances that it will show. Random
-     * weights have no statistics yet: without normalisation by the batch they wouldn't learn. */
-    out->freeze_norm = parent != NULL;
+     * weights have no statistics yet: without normalisation by the batch they collapse. */
+    out->freeze_norm = parent && strcmp(parent->source, "init") != 0;
 
     kd_status status = read_loss(out, spec->loss, err);
     if (status == KD_OK)

@@ -35,6 +35,9 @@ static void test_trainer_config__follows_the_parent(void **state)
     CHECK_OK(train_config_read(&config, &spec, &parent, &g_err), g_err);
     CHECK_INT(96, config.preprocess.image_size);
     CHECK(config.freeze_norm);
+    (void)strcpy(parent.source, "init"); /* random weights have no statistics to keep */
+    CHECK_OK(train_config_read(&config, &spec, &parent, &g_err), g_err);
+    CHECK(!config.freeze_norm);
 }
 
 static void check_refused(const Kindred__V1__TrainSpec *spec, const char *sentence)
