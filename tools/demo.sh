@@ -20,7 +20,7 @@ trap finish EXIT
 
 # Small inputs and few epochs keep the demo short: these are for two cores.
 if [ -n "$weights" ]; then
-    train_options=(--image-size 160 --epochs 6 --learning-rate 0.0001)
+    train_options=(--image-size 160 --epochs 6 --learning-rate 0.00005)
 else
     train_options=(--image-size 96 --epochs 8 --learning-rate 0.001)
 fi

@@ -118,8 +118,9 @@ static kd_status ask_by_file(request *r, const char *path, kd_error *err)
         search.image = (ProtobufCBinaryData){image.len, image.data};
         status = ask(r, &search, path, &image, &fault);
     }
-    /* With several photographs, the one that is at fault must be told. */
-    if (status != KD_OK && r->queries > 1 && !strstr(fault.message, path))
+    /* The photograph that is at fault must be told: one of several, or one that is no image. */
+    if (status != KD_OK && (r->queries > 1 || status == KD_INVALID_ARGUMENT) &&
+        !strstr(fault.message, path))
         (void)kd_error_set(err, status, "%s: %s", path, fault.message);
     else if (status != KD_OK)
         *err = fault;

@@ -1,0 +1,180 @@
+"""The main job from end to end on drawn products, its numbers computed again from outside."""
+
+import json
+import unittest
+
+import kindred
+import numpy as np
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+
+
+def neighbours(queries, gallery, gallery_ids, k):
+    """Row numbers of the k nearest of each query, ties to the lower image id."""
+    scores = queries.astype(np.float64) @ gallery.astype(np.float64).T
+    return np.stack([np.lexsort((gallery_ids, -row))[:k] for row in scores])
+
+
+def vote(labels):
+    """Majority of the labels; a tie goes to the one that comes first."""
+    values, counts = np.unique(labels, return_counts=True)
+    best = set(values[counts == counts.max()])
+    return next(label for label in labels if label in best)
+
+
+def metrics(nearest, query_labels, gallery_labels):
+    """Recall@k and MAP@5 as lib/eval/eval.h defines them, the vote's by scikit-learn."""
+    found = gallery_labels[nearest]
+    hits = found == query_labels[:, None]
+    positives = (gallery_labels[None, :] == query_labels[:, None]).sum(axis=1)
+    counted = positives > 0
+    precision = np.cumsum(hits[:, :5], axis=1) / np.arange(1, 6)
+    average = (precision * hits[:, :5]).sum(axis=1) / np.minimum(5, np.maximum(positives, 1))
+    votes = np.array([vote(row[:5]) for row in found])[counted]
+    truth = query_labels[counted]
+    macro = {"average": "macro", "zero_division": 0}
+    return {
+        "recall_at_1": hits[counted, :1].any(axis=1).mean(),
+        "recall_at_5": hits[counted, :5].any(axis=1).mean(),
+        "recall_at_10": hits[counted, :10].any(axis=1).mean(),
+        "map_at_5": average[counted].mean(),
+        "accuracy": accuracy_score(truth, votes),
+        "precision": precision_score(truth, votes, **macro),
+        "recall": recall_score(truth, votes, **macro),
+        "f1": f1_score(truth, votes, **macro),
+    }
+
+
+class Chain(unittest.TestCase):
+    """Each test looks at one stack on which the whole job was done once."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.products = kindred.draw(products=2, views=5, broken=2)
+        cls.stack = kindred.Stack("chain").up("--datasets", kindred.folder())
+        cls.plain = cls.stack.ok("model", "init", "--name", "plain", "--image-size", 64, "--seed", 7)
+        cls.job = cls.stack.ok("train", cls.products, "--loss", "triplet", "--model", "plain",
+                               "--name", "trained", "--image-size", 64, "--epochs", 2, timeout=300)
+        cls.index = cls.stack.ok("index", cls.products, "--model", "trained",
+                                 "--collection", "shop")
+        cls.report_dir = kindred.folder() / "report"
+        cls.evaluation = cls.stack.ok("evaluate", cls.products, "--model", "plain",
+                                      "--model", "trained", "--out", cls.report_dir)
+        cls.report = json.loads((cls.report_dir / "report.json").read_text(encoding="utf-8"))
+
+    def embed(self, model, split):
+        out = kindred.folder() / f"{model}-{split}.npy"
+        done = self.stack.run("embed", self.products, "--model", model, "--split", split,
+                              "--out", out)
+        self.assertEqual(done.status, 0, done)
+        ids = [int(line) for line in out.with_suffix(".ids").read_text().split()]
+        return np.load(out), np.array(ids)
+
+    def test_train__publishes_a_model_with_its_lineage(self):
+        self.assertEqual(self.job["state"], "done")
+        model = self.stack.ok("model", "show", "trained")
+        self.assertEqual(model["id"], self.job["result"]["model_id"])
+        self.assertEqual(model["parent"], self.plain["id"])
+        self.assertEqual(model["source"], self.job["id"])
+        self.assertEqual(model["image_size"], 64)
+        self.assertEqual(len(model["data_hash"]), 64)
+
+    def test_broken_images__are_skipped_counted_and_named(self):
+        broken = [path for *_, path in kindred.listing(self.products)][-2:]
+        result = self.index["result"]
+        self.assertEqual(int(result["skipped"]), 2)
+        for path in broken:
+            self.assertTrue(any(path in name for name in result["skipped_names"]), path)
+        self.assertEqual(int(self.job["result"]["skipped"]), 2)
+
+    def test_index__has_each_image_once(self):
+        items = self.stack.ok("collection", "items", "shop")
+        items = items["items"] if isinstance(items, dict) else items
+        rows = kindred.listing(self.products)
+        self.assertEqual([int(item["image_id"]) for item in items], [row[0] for row in rows[:-2]])
+        by_id = {row[0]: row for row in rows}
+        for item in items:
+            _, label, above, path = by_id[int(item["image_id"])]
+            self.assertEqual((item["class_id"], item["super_class_id"]), (label, above))
+            self.assertTrue(item["uri"].endswith(path))
+
+    def test_search__an_indexed_picture_finds_itself_first(self):
+        image, _, _, path = kindred.listing(self.products)[3]
+        found = self.stack.ok("search", self.products / path, "--collection", "shop", "-k", 5)
+        hits = found["results"][0]["hits"]
+        self.assertEqual(len(hits), 5)
+        self.assertEqual(int(hits[0]["item"]["image_id"]), image)
+        self.assertAlmostEqual(hits[0]["score"], 1.0, places=5)
+        scores = [hit["score"] for hit in hits]
+        self.assertEqual(scores, sorted(scores, reverse=True))
+
+    def test_search__filters_by_super_class(self):
+        _, _, _, path = kindred.listing(self.products, "test")[0]
+        found = self.stack.ok("search", self.products / path, "--collection", "shop", "-k", 4,
+                              "--super-class", "mug")
+        hits = found["results"][0]["hits"]
+        self.assertEqual(len(hits), 4)
+        self.assertEqual({hit["item"]["super_class_name"] for hit in hits}, {"mug"})
+
+    def test_search__writes_a_page_of_pictures(self):
+        _, _, _, path = kindred.listing(self.products, "test")[0]
+        page = kindred.folder() / "search.html"
+        done = self.stack.run("search", self.products / path, "--collection", "shop",
+                              "--html", page)
+        self.assertEqual(done.status, 0, done)
+        text = page.read_text(encoding="utf-8")
+        self.assertEqual(text.count("data:image/jpeg;base64,"), 6)
+        self.assertNotIn("http://", text.replace("http://www.w3.org", ""))
+
+    def test_evaluate__numbers_are_those_of_numpy_and_scikit_learn(self):
+        for row in self.report["models"]:
+            gallery, gallery_ids = self.embed(row["name"], "train")
+            queries, query_ids = self.embed(row["name"], "test")
+            labels = {image: (label, above) for split in ("train", "test")
+                      for image, label, above, _ in kindred.listing(self.products, split)}
+            nearest = neighbours(queries, gallery, gallery_ids, 10)
+            for level, kind in enumerate(("class", "super_class")):
+                expected = metrics(nearest,
+                                   np.array([labels[image][level] for image in query_ids]),
+                                   np.array([labels[image][level] for image in gallery_ids]))
+                for name, value in expected.items():
+                    with self.subTest(model=row["name"], labels=kind, metric=name):
+                        self.assertAlmostEqual(row[kind][name], value, places=12)
+
+    def test_evaluate__the_report_names_what_it_measured(self):
+        self.assertEqual(self.report["protocol"], "closed-set")
+        self.assertEqual(self.report["gallery"], len(kindred.listing(self.products)))
+        self.assertEqual(self.report["queries"], len(kindred.listing(self.products, "test")))
+        page = (self.report_dir / "report.html").read_text(encoding="utf-8")
+        self.assertGreaterEqual(page.count("data:image/jpeg;base64,"), 12 * 6 * 2)
+
+    def test_embed__rows_are_unit_vectors_in_listing_order(self):
+        vectors, ids = self.embed("trained", "test")
+        self.assertEqual(list(ids), [row[0] for row in kindred.listing(self.products, "test")])
+        self.assertEqual(vectors.dtype, np.float32)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+    def test_model__export_and_import_keep_the_content(self):
+        out = kindred.folder() / "trained.pth"
+        self.assertEqual(self.stack.run("model", "export", "trained", out).status, 0)
+        model = self.stack.ok("model", "import", out, "--image-size", 64)
+        self.assertEqual(model["id"], self.stack.ok("model", "show", "trained")["id"])
+
+    def test_collection__changes_snapshot_and_alias(self):
+        image, label, above, path = kindred.listing(self.products, "test")[1]
+        self.stack.ok("index", self.products, "--model", "plain", "--collection", "second")
+        before = int(self.stack.ok("collection", "show", "second")["count"])
+        self.stack.ok("collection", "add", "second", self.products / path, "--image-id", image,
+                      "--class-id", label, "--super-class-id", above)
+        self.assertEqual(int(self.stack.ok("collection", "show", "second")["count"]), before + 1)
+        snapshot = self.stack.ok("collection", "snapshot", "second")
+        self.stack.ok("collection", "delete", "second", image)
+        self.assertEqual(int(self.stack.ok("collection", "show", "second")["count"]), before)
+        self.stack.ok("collection", "restore", "second", snapshot["file"])
+        self.assertEqual(int(self.stack.ok("collection", "show", "second")["count"]), before + 1)
+        self.stack.ok("collection", "alias", "live", "second")
+        found = self.stack.ok("search", self.products / path, "--collection", "live")
+        self.assertEqual(int(found["results"][0]["hits"][0]["item"]["image_id"]), image)
+
+
+if __name__ == "__main__":
+    kindred.main()
