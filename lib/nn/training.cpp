@@ -277,8 +277,6 @@ void load_checkpoint(kd_training *training, const char *path, std::string *meta)
 
 void check_options(const kd_training_options &options)
 {
-    if (options.loss != KD_LOSS_TRIPLET)
-        fail(KD_INVALID_ARGUMENT, "the loss %d is unknown", static_cast<int>(options.loss));
     if (!(options.margin >= 0) || !std::isfinite(options.margin))
         fail(KD_INVALID_ARGUMENT, "the margin is %g, needed is 0 or more",
             static_cast<double>(options.margin));
@@ -295,7 +293,7 @@ void check_options(const kd_training_options &options)
 kd_status kd_training_new(
     kd_training **out, kd_net *net, const kd_training_options *options, kd_error *err)
 {
-    assert(out && net && options);
+    assert(out && net && options && options->loss == KD_LOSS_TRIPLET);
     *out = nullptr;
     return guarded(err, "starting a training", [&] {
         check_options(*options);

@@ -303,13 +303,14 @@ static void test_nn_pth__deep_nests_do_no_harm(void **state)
 {
     (void)state;
     const size_t depth = 1000000;
-    uint8_t *const nest = malloc(depth + 4);
+    const size_t too_large = ((size_t)1 << 20) + 1;
+    uint8_t *const nest = malloc(too_large);
     assert_non_null(nest);
-    memset(nest, 0x85, depth + 4);
+    memset(nest, 0x85, too_large);
     memcpy(nest, "\x80\x02)", 3);
     nest[depth + 3] = '.';
     check_refused(KD_INVALID_ARGUMENT, make_pth(nest, depth + 4), "holds no state dict");
-    check_refused(KD_INVALID_ARGUMENT, make_pth(nest, 0x100001), "entry x/data.pkl is too large");
+    check_refused(KD_INVALID_ARGUMENT, make_pth(nest, too_large), "entry x/data.pkl is too large");
     free(nest);
     CHECK_PICKLE(KD_INVALID_ARGUMENT,
         "\x80\x02]q\x01h\x01"
