@@ -1,6 +1,7 @@
 /* The trainer dies, or is asked to end, in the middle of a job. */
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "lib/base/clock.h"
@@ -97,12 +98,41 @@ static void test_trainer_crash__a_damaged_checkpoint_is_not_believed(void **stat
     CHECK(room_log_has(r, "event=checkpoint_unusable"));
 }
 
+/* Room for the first epoch's files, not for a second checkpoint beside the first. */
+static void test_trainer_crash__a_full_disk_leaves_the_older_checkpoint(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT], model[32];
+    uint32_t attempt;
+    kd_job job;
+    (void)room_end_trainer(r, SIGTERM);
+    if (mount("none", r->data, "tmpfs", 0, "size=250m") != 0)
+        skip(); /* only root may */
+    room_start_trainer(r);
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.epochs = 3;
+    spec.seed = 6;
+    room_submit(r, &spec, id);
+    room_wait_state(r, id, KD_JOB_FAILED, &job);
+    CHECK_INT(KD_RESOURCE_EXHAUSTED, job.error_status);
+    CHECK_HAS("checkpoint.safetensors", job.error_message);
+    kd_job_clear(&job);
+
+    CHECK_INT(0, mount("none", r->data, NULL, MS_REMOUNT, "size=900m"));
+    CHECK_OK(kd_jobs_retry(r->store, id, &r->err), r->err);
+    finish_job(r, id, model, &attempt);
+    CHECK(room_log_has(r, "epochs_done=1 step=0"));
+    (void)room_end_trainer(r, SIGTERM);
+    CHECK_INT(0, umount(r->data));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trainer_crash__a_killed_run_goes_on_to_the_same_weights),
         cmocka_unit_test(test_trainer_crash__a_stopped_run_stays_queued_and_goes_on),
         cmocka_unit_test(test_trainer_crash__a_damaged_checkpoint_is_not_believed),
+        cmocka_unit_test(test_trainer_crash__a_full_disk_leaves_the_older_checkpoint),
     };
     return cmocka_run_group_tests(tests, room_start, room_stop);
 }

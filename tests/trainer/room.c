@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,6 +78,7 @@ int room_stop(void **state)
     kd_store_close(r->store);
     test_redis_stop(&r->redis);
     kd_rpc_shutdown();
+    (void)umount2(r->data, MNT_DETACH); /* a failed test may have left it */
     if (r->folder[0] != '\0')
         (void)!kd_remove_tree(r->folder, &r->err);
     free(r);
