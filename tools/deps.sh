@@ -12,7 +12,7 @@ build=(
     libgrpc-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
     libtorch-dev libopenblas-dev libhiredis-dev redis-server
     libturbojpeg0-dev libpng-dev libcairo2-dev libmicrohttpd-dev libjansson-dev libpopt-dev
-    libssl-dev libxxhash-dev libsqlite3-dev libzip-dev libcmocka-dev
+    libssl-dev libxxhash-dev libsqlite3-dev libzip-dev libcmocka-dev uthash-dev debian-archive-keyring
     python3-numpy python3-sklearn
 )
 lint=(clang-format-19 clang-tidy-19)

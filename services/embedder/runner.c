@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/buf.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "services/embedder/pipeline.h"
@@ -16,7 +17,7 @@ typedef struct runner {
     size_t n;
     float *pixels; /* of a batch, grown to the largest model's */
     size_t pixels_size;
-    float *values; /* KD_EMBEDDER_MAX_BATCH × KD_NN_DIM */
+    float values[KD_EMBEDDER_MAX_BATCH * KD_NN_DIM];
 } runner;
 
 /* ---- Models ---- */
@@ -162,7 +163,7 @@ static void fill(runner *r, work *first)
     const int64_t until = kd_mono_ms() + KD_EMBEDDER_MAX_DELAY_MS;
     r->n = 0;
     char model[KD_MODEL_ID_TEXT];
-    (void)strcpy(model, first->image->owner->model.id);
+    (void)kd_copy(model, sizeof model, first->image->owner->model.id);
     take(r, first);
     while (r->n > 0 && r->n < KD_EMBEDDER_MAX_BATCH) {
         work *w = kd_queue_pop(r->p->ready, 0);
@@ -229,7 +230,6 @@ static void forward(runner *r)
 void *runner_main(void *arg)
 {
     runner r = {.p = arg};
-    r.values = malloc(KD_EMBEDDER_MAX_BATCH * KD_NN_DIM * sizeof *r.values);
     for (;;) {
         work *const w = r.held ? r.held : kd_queue_pop(r.p->ready, -1);
         r.held = NULL;
@@ -243,7 +243,6 @@ void *runner_main(void *arg)
         if (r.n > 0)
             forward(&r);
     }
-    free(r.values);
     free(r.pixels);
     return NULL;
 }

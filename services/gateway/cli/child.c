@@ -211,7 +211,7 @@ static void copy_error(char *line, char *text, size_t size)
     if (field) {
         said = field + strlen(" error=");
         value = json_loads(said, JSON_DECODE_ANY, NULL); /* quoted values are JSON strings */
-        if (value && json_is_string(value))
+        if (json_is_string(value))
             said = json_string_value(value);
     }
     (void)kd_copy(text, size, said ? said : line);

@@ -394,11 +394,12 @@ static kd_status take_over(const stack_options *options, kd_lock **lock, kd_erro
     char *const path = local_path(options->data, "stack.lock");
     char *const stack_file = local_path(options->data, "stack.json");
     kd_status status = path && stack_file ? KD_OK : kd_error_memory(err, "a path");
-    if (status == KD_OK)
+    if (status == KD_OK) {
         status = kd_lock_acquire(lock, path, err);
-    if (status == KD_FAILED_PRECONDITION)
-        status = kd_error_set(err, KD_FAILED_PRECONDITION, "a stack runs already on %s (pid %d)",
-            options->data, (int)kd_lock_holder(path));
+        if (status == KD_FAILED_PRECONDITION)
+            status = kd_error_set(err, status, "a stack runs already on %s (pid %d)", options->data,
+                (int)kd_lock_holder(path));
+    }
     if (status == KD_OK) {
         (void)unlink(stack_file);
         status = local_end_orphans(options->data, &ended, err);

@@ -32,9 +32,11 @@ typedef struct up {
     int detach, log_json;
     int notice; /* fd that tells the process in front how it went; -1: this is it */
     char data[PATH_MAX];
-    const char *datasets[DATASETS_MAX];
-    size_t n_datasets; /* as given; then absolute, owned */
-    size_t n_resolved;
+    const char *given[DATASETS_MAX]; /* --datasets, borrowed */
+    size_t n_given;
+    char *resolved[DATASETS_MAX];       /* the same, absolute; owned */
+    const char *datasets[DATASETS_MAX]; /* the same, for the supervisor */
+    size_t n_datasets;
 } up;
 
 /* ---- What was asked for ---- */
@@ -44,11 +46,11 @@ static bool on_option(void *arg, int val, const char *value)
     up *const u = arg;
     uint64_t number = 0;
     if (val == OPTION_DATASETS) {
-        if (u->n_datasets == DATASETS_MAX) {
+        if (u->n_given == DATASETS_MAX) {
             (void)cli_usage("up", "more than %d --datasets", DATASETS_MAX);
             return false;
         }
-        u->datasets[u->n_datasets++] = value;
+        u->given[u->n_given++] = value;
         return true;
     }
     const bool right = val == OPTION_THREADS
@@ -120,14 +122,14 @@ static kd_status settle_data(up *u, kd_error *err)
 /* Only what lies below these folders may be named in a job. */
 static kd_status settle_datasets(up *u, kd_error *err)
 {
-    if (u->n_datasets == 0)
-        u->datasets[u->n_datasets++] = "/";
-    for (size_t i = 0; i < u->n_datasets; i++) {
-        char *const path = realpath(u->datasets[i], NULL);
+    if (u->n_given == 0)
+        u->given[u->n_given++] = "/";
+    for (size_t i = 0; i < u->n_given; i++) {
+        char *const path = realpath(u->given[i], NULL);
         if (!path)
-            return kd_error_errno(err, errno, "cannot find the dataset folder %s", u->datasets[i]);
-        u->datasets[i] = path;
-        u->n_resolved = i + 1;
+            return kd_error_errno(err, errno, "cannot find the dataset folder %s", u->given[i]);
+        u->datasets[i] = u->resolved[i] = path;
+        u->n_datasets = i + 1;
         if (!kd_is_dir(path))
             return kd_error_set(err, KD_INVALID_ARGUMENT, "--datasets %s is not a folder", path);
     }
@@ -142,7 +144,7 @@ static kd_status settle(up *u, kd_error *err)
     kd_status status = check_address("--listen", u->stack.listen, &local, err);
     if (status == KD_OK)
         status = check_address("--http", u->stack.http, &http_local, err);
-    if (status == KD_OK && !local && u->n_datasets == 0)
+    if (status == KD_OK && !local && u->n_given == 0)
         status = kd_error_set(err, KD_INVALID_ARGUMENT,
             "with --listen %s other machines could read every file here through a job: give "
             "--datasets DIR, the folders that they may read",
@@ -342,7 +344,7 @@ int cmd_up(int argc, const char **argv)
     if (status == KD_OK)
         status = u.detach ? run_detached(&u, &err) : run_here(&u, &err);
     exit_status = status == KD_OK ? EXIT_DONE : cli_error(&u.common, "up", &err);
-    for (size_t i = 0; i < u.n_resolved; i++)
-        free((char *)(uintptr_t)u.datasets[i]);
+    for (size_t i = 0; i < u.n_datasets; i++)
+        free(u.resolved[i]);
     return exit_status;
 }
