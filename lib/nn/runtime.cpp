@@ -21,9 +21,9 @@ namespace
 {
 
 /* Activations of one layer take up to 100 MB. As glibc comes, it maps such a block anew for each
- * operation and unmaps it after, and the kernel zeroes and faults in every page again: that cost
- * more than half of the convolutions' speed. Blocks below these thresholds come from the heap and
- * stay there. One arena for all threads, since only the main one can hold blocks of this size. */
+ * operation and unmaps it after, and the kernel zeroes and faults in every page again: that cost up
+ * to a third of the speed. Blocks below these thresholds come from the heap and stay there. One
+ * arena for all threads, since only the main one can hold blocks of this size. */
 void keep_large_blocks()
 {
 #ifdef __GLIBC__
