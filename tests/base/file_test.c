@@ -1,0 +1,137 @@
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/base/file.h"
+#include "tests/support/check.h"
+
+static char g_dir[512];
+static kd_error g_err;
+
+static const char *in_dir(const char *name)
+{
+    static char path[600];
+    (void)snprintf(path, sizeof path, "%s/%s", g_dir, name);
+    return path;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    (void)strcpy(g_dir, KD_BINARY_DIR "/file-XXXXXX");
+    return mkdtemp(g_dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return kd_remove_tree(g_dir, &g_err) == KD_OK ? 0 : -1;
+}
+
+static void test_base_file__a_written_file_is_read_back(void **state)
+{
+    kd_buf text = KD_BUF_INIT;
+    (void)state;
+    CHECK_OK(kd_file_write(in_dir("a"), "old", 3, &g_err), g_err);
+    CHECK_OK(kd_file_write(in_dir("a"), "new\0er", 6, &g_err), g_err);
+    CHECK_OK(kd_file_read(in_dir("a"), 6, &text, &g_err), g_err);
+    CHECK_INT(6, text.len);
+    CHECK(memcmp(text.data, "new\0er", 6) == 0);
+    kd_buf_free(&text);
+}
+
+static void test_base_file__limits_and_absence_are_told(void **state)
+{
+    kd_buf text = KD_BUF_INIT;
+    (void)state;
+    CHECK_OK(kd_file_write(in_dir("b"), "12345", 5, &g_err), g_err);
+    CHECK_FAILS(KD_RESOURCE_EXHAUSTED, kd_file_read(in_dir("b"), 4, &text, &g_err), g_err);
+    CHECK_HAS("has 5 bytes, allowed 4", g_err.message);
+    CHECK_FAILS(KD_NOT_FOUND, kd_file_read(in_dir("none"), 4, &text, &g_err), g_err);
+    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_file_read(g_dir, 4, &text, &g_err), g_err);
+    CHECK_FAILS(KD_NOT_FOUND, kd_file_write(in_dir("no/such"), "x", 1, &g_err), g_err);
+    kd_buf_free(&text);
+}
+
+static void test_base_file__paths_stay_under_their_roots(void **state)
+{
+    char root[600], *real = NULL;
+    (void)state;
+    (void)snprintf(root, sizeof root, "%s/root", g_dir);
+    const char *const roots[] = {root};
+    CHECK_OK(kd_make_dirs(in_dir("root/deep/er"), &g_err), g_err);
+    CHECK_OK(kd_make_dirs(in_dir("rootless"), &g_err), g_err);
+    CHECK_OK(kd_path_under(in_dir("root/deep/../deep/er"), roots, 1, &real, &g_err), g_err);
+    CHECK_HAS("/root/deep/er", real);
+    free(real);
+    CHECK_FAILS(KD_PERMISSION_DENIED,
+        kd_path_under(in_dir("root/../rootless"), roots, 1, &real, &g_err), g_err);
+    CHECK_FAILS(
+        KD_PERMISSION_DENIED, kd_path_under(in_dir("rootless"), roots, 1, &real, &g_err), g_err);
+    CHECK_INT(0, symlink("/etc", in_dir("root/link")));
+    CHECK_FAILS(
+        KD_PERMISSION_DENIED, kd_path_under(in_dir("root/link"), roots, 1, &real, &g_err), g_err);
+    CHECK_FAILS(KD_NOT_FOUND, kd_path_under(in_dir("root/none"), roots, 1, &real, &g_err), g_err);
+    CHECK_FAILS(KD_PERMISSION_DENIED, kd_path_under("/etc", NULL, 0, &real, &g_err), g_err);
+    assert_null(real);
+}
+
+static void test_base_file__a_lock_names_its_holder_and_ends_with_it(void **state)
+{
+    char path[600];
+    int ready[2], go[2];
+    char byte;
+    (void)state;
+    (void)snprintf(path, sizeof path, "%s/lock", g_dir);
+    CHECK_INT(0, pipe(ready));
+    CHECK_INT(0, pipe(go));
+    const pid_t child = fork();
+    if (child == 0) {
+        kd_lock *mine;
+        const bool got = kd_lock_acquire(&mine, path, NULL) == KD_OK;
+        _exit(got && write(ready[1], "x", 1) == 1 && read(go[0], &byte, 1) == 1 ? 0 : 1);
+    }
+    CHECK_INT(1, read(ready[0], &byte, 1));
+    kd_lock *lock;
+    CHECK_INT(child, kd_lock_holder(path));
+    CHECK_FAILS(KD_FAILED_PRECONDITION, kd_lock_acquire(&lock, path, &g_err), g_err);
+    char pid[16];
+    (void)snprintf(pid, sizeof pid, "process %d", (int)child);
+    CHECK_HAS(pid, g_err.message);
+    CHECK_INT(1, write(go[1], "x", 1));
+    int ended;
+    CHECK_INT(child, waitpid(child, &ended, 0));
+    CHECK_INT(0, ended);
+    CHECK_INT(0, kd_lock_holder(path));
+    CHECK_OK(kd_lock_acquire(&lock, path, &g_err), g_err);
+    kd_lock_release(lock);
+}
+
+static void test_base_file__names_that_may_be_files(void **state)
+{
+    static const char *const good[] = {"a", "A-1_b.c", "0"};
+    static const char *const bad[] = {"", ".", "..", ".a", "a/b", "a b", "-a", "é"};
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        CHECK_OK(kd_check_name("model", good[i], &g_err), g_err);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        CHECK_FAILS(KD_INVALID_ARGUMENT, kd_check_name("model", bad[i], &g_err), g_err);
+    char name[66];
+    memset(name, 'a', 65);
+    name[65] = '\0';
+    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_check_name("model", name, &g_err), g_err);
+    name[64] = '\0';
+    CHECK_OK(kd_check_name("model", name, &g_err), g_err);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_base_file__a_written_file_is_read_back),
+        cmocka_unit_test(test_base_file__limits_and_absence_are_told),
+        cmocka_unit_test(test_base_file__paths_stay_under_their_roots),
+        cmocka_unit_test(test_base_file__a_lock_names_its_holder_and_ends_with_it),
+        cmocka_unit_test(test_base_file__names_that_may_be_files),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
