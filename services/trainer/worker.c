@@ -1,8 +1,6 @@
 #include "services/trainer/worker.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "kindred/v1/gateway.pb-c.h"
 
