@@ -26,6 +26,7 @@ enum { REDIS, EMBEDDER, INDEXER, TRAINER, GATEWAY, CHILDREN };
 #define TICK_MS 20 /* between looks at what is starting */
 #define FIRST_DELAY_MS 200
 #define MAX_DELAY_MS 10000
+#define REWRITE_MS 1000
 #define LONG_LIFE_MS 30000 /* after so long the back-off begins anew */
 #define ARGS_MAX 96
 
@@ -36,6 +37,7 @@ typedef struct supervisor {
     char *stack_file; /* owned */
     int signals;      /* signalfd */
     bool is_up;       /* all served once; stack_file is there */
+    int64_t write_ms; /* stack_file is to be written anew then; 0: it is right */
     bool stopping;    /* asked to end */
     bool hurry;       /* asked again */
 } supervisor;
@@ -134,7 +136,6 @@ static json_t *services_json(const supervisor *s)
     return services;
 }
 
-/* Written when all serve, and again when a child has a new pid. */
 static kd_status write_stack(supervisor *s, kd_error *err)
 {
     local_stack *const stack = &s->stack;
@@ -213,13 +214,27 @@ static bool may_start(const supervisor *s, const child *c)
     return kd_mono_ms() >= c->start_at_ms;
 }
 
-static kd_status on_ready(supervisor *s, child *c, kd_error *err)
+static void on_ready(supervisor *s, child *c)
 {
     c->is_ready = true;
     c->was_ready = true;
     KD_LOG(KD_LOG_INFO, "ready", KD_STR("child", c->name), KD_STR("address", c->grpc),
         KD_INT("after_ms", kd_mono_ms() - c->started_ms));
-    return s->is_up ? write_stack(s, err) : KD_OK;
+    if (s->is_up)
+        s->write_ms = kd_mono_ms();
+}
+
+/* A child has a new pid. The disk may be full: again later. */
+static void refresh_stack(supervisor *s)
+{
+    kd_error err = KD_ERROR_INIT;
+    if (s->write_ms == 0 || kd_mono_ms() < s->write_ms)
+        return;
+    s->write_ms = 0;
+    if (write_stack(s, &err) != KD_OK) {
+        kd_log_error(KD_LOG_WARN, "stack_not_written", &err);
+        s->write_ms = kd_mono_ms() + REWRITE_MS;
+    }
 }
 
 static kd_status on_too_late(child *c, kd_error *err)
@@ -243,7 +258,7 @@ static kd_status advance(supervisor *s, kd_error *err)
         if (c->pid == 0 && may_start(s, c))
             status = start_child(s, i, err);
         else if (c->pid != 0 && child_answers(c))
-            status = on_ready(s, c, err);
+            on_ready(s, c);
         else if (c->pid != 0 && kd_mono_ms() - c->started_ms > READY_MS)
             status = on_too_late(c, err);
         if (status != KD_OK && !s->is_up)
@@ -295,10 +310,10 @@ static void wait_signals(supervisor *s, int ms)
     }
 }
 
-/* Until something is due: -1 when all are ready. */
+/* Until something is due: -1 when all is well. */
 static int next_ms(const supervisor *s)
 {
-    int64_t next = -1;
+    int64_t next = s->write_ms != 0 ? REWRITE_MS : -1;
     for (int i = 0; i < CHILDREN; i++) {
         const child *const c = &s->children[i];
         if (!c->name || c->is_ready)
@@ -382,6 +397,7 @@ static kd_status run(supervisor *s, stack_is_up is_up, void *arg, kd_error *err)
         }
         if (status != KD_OK)
             return status;
+        refresh_stack(s);
         wait_signals(s, next_ms(s));
     }
     return s->is_up ? KD_OK : kd_error_set(err, KD_CANCELLED, "ended before all services were up");
@@ -393,19 +409,22 @@ static kd_status take_over(const stack_options *options, kd_lock **lock, kd_erro
     unsigned ended = 0;
     char *const path = local_path(options->data, "stack.lock");
     char *const stack_file = local_path(options->data, "stack.json");
-    kd_status status = path && stack_file ? KD_OK : kd_error_memory(err, "a path");
-    if (status == KD_OK) {
-        status = kd_lock_acquire(lock, path, err);
-        if (status == KD_FAILED_PRECONDITION)
-            status = kd_error_set(err, status, "a stack runs already on %s (pid %d)", options->data,
-                (int)kd_lock_holder(path));
+    kd_status status;
+    if (!path || !stack_file) {
+        status = kd_error_memory(err, "a path");
+        goto out;
     }
+    status = kd_lock_acquire(lock, path, err);
+    if (status == KD_FAILED_PRECONDITION)
+        status = kd_error_set(err, status, "a stack runs already on %s (pid %d)", options->data,
+            (int)kd_lock_holder(path));
     if (status == KD_OK) {
         (void)unlink(stack_file);
         status = local_end_orphans(options->data, &ended, err);
     }
     if (ended > 0)
         KD_LOG(KD_LOG_WARN, "ended_orphans", KD_INT("processes", ended));
+out:
     free(stack_file);
     free(path);
     return status;
