@@ -107,6 +107,14 @@ static kd_status ask(request *r, Kindred__V1__SearchProductsRequest *search, con
     return status;
 }
 
+static bool is_image(const kd_buf *file)
+{
+    kd_image image = KD_IMAGE_INIT;
+    const bool decoded = kd_image_decode(&image, file->data, file->len, NULL) == KD_OK;
+    kd_image_free(&image);
+    return decoded;
+}
+
 static kd_status ask_by_file(request *r, const char *path, kd_error *err)
 {
     Kindred__V1__SearchProductsRequest search = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__INIT;
@@ -119,8 +127,8 @@ static kd_status ask_by_file(request *r, const char *path, kd_error *err)
         status = ask(r, &search, path, &image, &fault);
     }
     /* The photograph that is at fault must be told: one of several, or one that is no image. */
-    if (status != KD_OK && (r->queries > 1 || status == KD_INVALID_ARGUMENT) &&
-        !strstr(fault.message, path))
+    const bool at_fault = r->queries > 1 || (status == KD_INVALID_ARGUMENT && !is_image(&image));
+    if (status != KD_OK && at_fault && !strstr(fault.message, path))
         (void)kd_error_set(err, status, "%s: %s", path, fault.message);
     else if (status != KD_OK)
         *err = fault;
