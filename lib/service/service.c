@@ -174,14 +174,16 @@ static kd_status serve(const kd_service_spec *spec, const options *o, kd_process
 
 int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
 {
-    options o = {.listen = spec->listen,
+    /* Static, as the strings that popt makes are used until the process ends. */
+    static options o;
+    static kd_process process;
+    o = (options){.listen = spec->listen,
         .http = spec->http_listen,
         .log_level = "info",
         .redis = "127.0.0.1:6379",
         .embedder = "127.0.0.1:7701",
         .indexer = "127.0.0.1:7702",
         .trainer = "127.0.0.1:7703"};
-    kd_process process = {0};
     kd_error err = KD_ERROR_INIT;
     kd_log_level level;
     kd_lock *lock = NULL;

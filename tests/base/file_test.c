@@ -57,21 +57,21 @@ static void test_base_file__paths_stay_under_their_roots(void **state)
 {
     char root[600], *real = NULL;
     (void)state;
-    (void)snprintf(root, sizeof root, "%s/root", g_dir);
+    (void)snprintf(root, sizeof root, "%s/base", g_dir);
     const char *const roots[] = {root};
-    CHECK_OK(kd_make_dirs(in_dir("root/deep/er"), &g_err), g_err);
+    CHECK_OK(kd_make_dirs(in_dir("base/deep/er"), &g_err), g_err);
     CHECK_OK(kd_make_dirs(in_dir("rootless"), &g_err), g_err);
-    CHECK_OK(kd_path_under(in_dir("root/deep/../deep/er"), roots, 1, &real, &g_err), g_err);
-    CHECK_HAS("/root/deep/er", real);
+    CHECK_OK(kd_path_under(in_dir("base/deep/../deep/er"), roots, 1, &real, &g_err), g_err);
+    CHECK_HAS("/base/deep/er", real);
     free(real);
     CHECK_FAILS(KD_PERMISSION_DENIED,
-        kd_path_under(in_dir("root/../rootless"), roots, 1, &real, &g_err), g_err);
+        kd_path_under(in_dir("base/../rootless"), roots, 1, &real, &g_err), g_err);
     CHECK_FAILS(
         KD_PERMISSION_DENIED, kd_path_under(in_dir("rootless"), roots, 1, &real, &g_err), g_err);
-    CHECK_INT(0, symlink("/etc", in_dir("root/link")));
+    CHECK_INT(0, symlink("/etc", in_dir("base/link")));
     CHECK_FAILS(
-        KD_PERMISSION_DENIED, kd_path_under(in_dir("root/link"), roots, 1, &real, &g_err), g_err);
-    CHECK_FAILS(KD_NOT_FOUND, kd_path_under(in_dir("root/none"), roots, 1, &real, &g_err), g_err);
+        KD_PERMISSION_DENIED, kd_path_under(in_dir("base/link"), roots, 1, &real, &g_err), g_err);
+    CHECK_FAILS(KD_NOT_FOUND, kd_path_under(in_dir("base/none"), roots, 1, &real, &g_err), g_err);
     CHECK_FAILS(KD_PERMISSION_DENIED, kd_path_under("/etc", NULL, 0, &real, &g_err), g_err);
     assert_null(real);
 }
