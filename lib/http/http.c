@@ -120,7 +120,7 @@ static kd_status parse_address(
 static kd_status listen_on(const char *address, int *out, uint16_t *port, kd_error *err)
 {
     struct sockaddr_storage at;
-    socklen_t len;
+    socklen_t len = 0;
     kd_status status = parse_address(address, &at, &len, err);
     if (status != KD_OK)
         return status;

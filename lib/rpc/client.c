@@ -217,7 +217,7 @@ kd_status kd_channel_call(kd_channel *channel, const ProtobufCServiceDescriptor 
     bool waiting;
     *response = NULL;
     kd_status status = kd_stream_open(&stream, channel, service, method, request, options, err);
-    if (status != KD_OK)
+    if (!stream)
         return status;
     status = kd_stream_read(stream, -1, response, &waiting, err);
     if (status == KD_OK && *response)

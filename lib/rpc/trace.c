@@ -1,4 +1,5 @@
 /* W3C trace context: https://www.w3.org/TR/trace-context/ */
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -16,11 +17,10 @@ void kd_trace_make(char trace[KD_TRACE_TEXT])
         memset(bytes, 1, sizeof bytes);
         memcpy(bytes, &now, sizeof now);
     }
-    memcpy(trace, "00-", 3);
-    kd_hex(bytes, 16, trace + 3);
-    trace[35] = '-';
-    kd_hex(bytes + 16, 8, trace + 36);
-    memcpy(trace + 52, "-01", 4);
+    char id[33], span[17];
+    kd_hex(bytes, 16, id);
+    kd_hex(bytes + 16, 8, span);
+    (void)snprintf(trace, KD_TRACE_TEXT, "00-%s-%s-01", id, span);
 }
 
 static bool well_formed(const char *text, size_t len)

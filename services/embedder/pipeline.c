@@ -134,15 +134,14 @@ typedef struct lookup {
     int64_t cache_again_ms; /* the cache failed: not before this time */
 } lookup;
 
-/* Fills the slots that the cache knows; found[i] tells. A cache that fails costs one time-out, then
- * it is left alone for a while. */
+/* Fills the slots that the cache knows; found[i], false before, tells. A cache that fails costs one
+ * time-out, then it is left alone for a while. */
 static void ask_cache(lookup *l, request *r, bool *found)
 {
     pipeline *const p = l->p;
     uint8_t keys[KD_EMBEDDER_MAX_REQUEST_IMAGES][KD_SHA256_BYTES];
     kd_error err = KD_ERROR_INIT;
-    memset(found, 0, r->n * sizeof *found);
-    if (kd_mono_ms() < l->cache_again_ms)
+    if (r->n == 0 || kd_mono_ms() < l->cache_again_ms)
         return;
     float *const vectors = malloc(r->n * KD_NN_DIM * sizeof *vectors);
     if (!vectors)
@@ -169,7 +168,7 @@ static void ask_cache(lookup *l, request *r, bool *found)
 static void lookup_request(lookup *l, request *r)
 {
     pipeline *const p = l->p;
-    bool found[KD_EMBEDDER_MAX_REQUEST_IMAGES];
+    bool found[KD_EMBEDDER_MAX_REQUEST_IMAGES] = {false};
     if (kd_call_cancelled(r->call)) {
         (void)kd_error_set(&r->error, KD_CANCELLED, "the client has gone");
         request_fail(r);

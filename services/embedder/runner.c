@@ -190,7 +190,7 @@ static kd_status run_batch(runner *r, kd_error *err)
     if (status != KD_OK)
         return status;
     const size_t side = m->model.preprocess.image_size, size = side * side * 3;
-    if (r->pixels_size < size) { /* a model of larger images than any before */
+    if (!r->pixels || r->pixels_size < size) { /* a model of larger images than any before */
         free(r->pixels);
         r->pixels = malloc(KD_EMBEDDER_MAX_BATCH * size * sizeof *r->pixels);
         r->pixels_size = r->pixels ? size : 0;

@@ -166,36 +166,56 @@ static bool topk_step(void *arg, size_t done)
     return job_step(arg, &ignored) == KD_OK;
 }
 
+typedef struct placed {
+    uint64_t id;
+    size_t at; /* position in the gallery */
+} placed;
+
+static int by_id(const void *a, const void *b)
+{
+    const uint64_t x = ((const placed *)a)->id, y = ((const placed *)b)->id;
+    return x < y ? -1 : x > y;
+}
+
+/* Are item a of one set and item b of another the same file? */
+static kd_status same_file(
+    const embedded *one, size_t a, const embedded *other, size_t b, bool *same, kd_error *err)
+{
+    char *const x = kd_dataset_full_path(one->dataset, &one->items[one->rows[a]]);
+    char *const y = kd_dataset_full_path(other->dataset, &other->items[other->rows[b]]);
+    const bool memory = x && y;
+    *same = memory && strcmp(x, y) == 0;
+    free(x);
+    free(y);
+    return memory ? KD_OK : kd_error_memory(err, "a path");
+}
+
 /* Which gallery image is the query itself: the same id and, with another listing as the gallery,
  * the same picture too. UINT64_MAX: none. */
 static kd_status find_selves(const protocol *p, const embedded *queries, const embedded *gallery,
     uint64_t *selves, kd_error *err)
 {
+    kd_status status = KD_OK;
     if (strcmp(p->name, "catalogue") != 0) {
         memcpy(selves, queries->ids, queries->n * sizeof *selves);
         return KD_OK;
     }
-    for (size_t i = 0; i < queries->n; i++) {
-        selves[i] = UINT64_MAX;
-        for (size_t j = 0; j < gallery->n && selves[i] == UINT64_MAX; j++) {
-            if (gallery->ids[j] != queries->ids[i])
-                continue;
-            char *const a =
-                kd_dataset_full_path(gallery->dataset, &gallery->items[gallery->rows[j]]);
-            char *const b =
-                kd_dataset_full_path(queries->dataset, &queries->items[queries->rows[i]]);
-            const bool same = a && b && strcmp(a, b) == 0;
-            const bool memory = a && b;
-            free(a);
-            free(b);
-            if (!memory)
-                return kd_error_memory(err, "a path");
-            if (same)
-                selves[i] = gallery->ids[j];
-            break;
-        }
+    placed *const index = malloc((gallery->n ? gallery->n : 1) * sizeof *index);
+    if (!index)
+        return kd_error_memory(err, "the gallery's ids");
+    for (size_t i = 0; i < gallery->n; i++)
+        index[i] = (placed){gallery->ids[i], i};
+    qsort(index, gallery->n, sizeof *index, by_id);
+    for (size_t i = 0; i < queries->n && status == KD_OK; i++) {
+        const placed key = {.id = queries->ids[i]};
+        const placed *const found = bsearch(&key, index, gallery->n, sizeof *index, by_id);
+        bool same = false;
+        if (found)
+            status = same_file(gallery, found->at, queries, i, &same, err);
+        selves[i] = same ? found->id : UINT64_MAX;
     }
-    return KD_OK;
+    free(index);
+    return status;
 }
 
 static kd_status measure(running_job *r, const protocol *p, const embedded *queries,

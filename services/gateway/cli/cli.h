@@ -114,18 +114,28 @@ const char *cli_some(uint64_t n, const char *one, const char *many, char text[CL
 bool cli_colour(int fd); /* a terminal, and NO_COLOR isn't set */
 
 /* ---- list.c ---- */
-/* A list as the command prints it, all pages of it. */
-typedef struct cli_list {
+/* A method that answers in pages. */
+typedef struct cli_pages {
     const ProtobufCServiceDescriptor *service;
     const char *method;
     const char *field; /* of the response, and of the JSON object: "models" */
+    int64_t timeout_ms;
+    uint64_t limit; /* 0: all */
+} cli_pages;
+/* Visits the items, page by page, until visit returns false. request is the method's; its page_size
+ * and page_token are set here. */
+KD_MUST_CHECK kd_status cli_each(kd_channel *channel, const cli_pages *pages,
+    ProtobufCMessage *request, bool (*visit)(void *arg, const ProtobufCMessage *item), void *arg,
+    kd_error *err);
+/* A list as the command prints it. */
+typedef struct cli_list {
+    cli_pages pages;
     const char *empty; /* what people read when there is none: "no models" */
     const char *const *heads;
     size_t n_heads;
     void (*row)(cli_table *table, const ProtobufCMessage *item);
-    uint64_t limit; /* 0: all */
 } cli_list;
-/* request is the method's; its page_size and page_token are set here. Returns the exit status. */
+/* Returns the exit status. */
 int cli_print_list(
     const cli_common *common, const char *command, const cli_list *list, ProtobufCMessage *request);
 

@@ -47,9 +47,10 @@ static int collection_list(int argc, const char **argv)
     if (exit_status >= 0)
         return exit_status;
     Kindred__V1__ListCollectionsRequest request = KINDRED__V1__LIST_COLLECTIONS_REQUEST__INIT;
-    const cli_list list = {.service = CLI_INDEXER,
-        .method = "ListCollections",
-        .field = "collections",
+    const cli_list list = {.pages = {.service = CLI_INDEXER,
+                               .method = "ListCollections",
+                               .field = "collections",
+                               .timeout_ms = CLI_CALL_MS},
         .empty = "no collections",
         .heads = heads,
         .n_heads = sizeof heads / sizeof heads[0],

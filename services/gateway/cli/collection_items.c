@@ -38,16 +38,17 @@ int collection_items(int argc, const char **argv)
     if (exit_status >= 0)
         return exit_status;
     Kindred__V1__ListItemsRequest request = KINDRED__V1__LIST_ITEMS_REQUEST__INIT;
-    cli_list list = {.service = CLI_INDEXER,
-        .method = "ListItems",
-        .field = "items",
+    cli_list list = {.pages = {.service = CLI_INDEXER,
+                         .method = "ListItems",
+                         .field = "items",
+                         .timeout_ms = CLI_CALL_MS},
         .empty = "no images",
         .heads = heads,
         .n_heads = sizeof heads / sizeof heads[0],
         .row = item_row};
     request.collection = (char *)(uintptr_t)args[0];
     exit_status = EXIT_USAGE;
-    if (!limit || cli_number(argv[0], "--limit", limit, 1, UINT64_MAX, &list.limit))
+    if (!limit || cli_number(argv[0], "--limit", limit, 1, UINT64_MAX, &list.pages.limit))
         exit_status = cli_print_list(&common, argv[0], &list, &request.base);
     free(args);
     return exit_status;

@@ -47,9 +47,10 @@ static int job_list(int argc, const char **argv)
         return exit_status;
 
     Kindred__V1__ListJobsRequest request = KINDRED__V1__LIST_JOBS_REQUEST__INIT;
-    cli_list list = {.service = CLI_GATEWAY,
-        .method = "ListJobs",
-        .field = "jobs",
+    cli_list list = {.pages = {.service = CLI_GATEWAY,
+                         .method = "ListJobs",
+                         .field = "jobs",
+                         .timeout_ms = CLI_CALL_MS},
         .empty = "no jobs",
         .heads = heads,
         .n_heads = sizeof heads / sizeof heads[0],
@@ -57,7 +58,7 @@ static int job_list(int argc, const char **argv)
     if (state && !cli_state_parse(state, &request.state))
         return cli_usage(
             argv[0], "--state is '%s', not queued, running, done, failed or cancelled", state);
-    if (limit && !cli_number(argv[0], "--limit", limit, 1, UINT64_MAX, &list.limit))
+    if (limit && !cli_number(argv[0], "--limit", limit, 1, UINT64_MAX, &list.pages.limit))
         return EXIT_USAGE;
     request.dead = dead != 0;
     return cli_print_list(&common, argv[0], &list, &request.base);

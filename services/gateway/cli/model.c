@@ -128,9 +128,10 @@ static int model_list(int argc, const char **argv)
     if (exit_status >= 0)
         return exit_status;
     Kindred__V1__ListModelsRequest request = KINDRED__V1__LIST_MODELS_REQUEST__INIT;
-    const cli_list list = {.service = TRAINER,
-        .method = "ListModels",
-        .field = "models",
+    const cli_list list = {.pages = {.service = TRAINER,
+                               .method = "ListModels",
+                               .field = "models",
+                               .timeout_ms = CLI_CALL_MS},
         .empty = "no models",
         .heads = heads,
         .n_heads = sizeof heads / sizeof heads[0],

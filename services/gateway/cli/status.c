@@ -13,8 +13,7 @@
 #include "services/gateway/cli/local.h"
 
 #define STATUS_MS 10000 /* for each question: a hanging service must not hang this */
-#define PAGE 1000u
-#define JOB_STATES 6 /* JobState's numbers */
+#define JOB_STATES 6    /* JobState's numbers */
 
 typedef struct facts {
     char gateway[LOCAL_ADDRESS];
@@ -29,69 +28,44 @@ typedef struct facts {
 
 /* ---- Counting: every page of a list ---- */
 
-static bool count_models(kd_channel *channel, uint64_t *n)
+static bool count_one(void *arg, const ProtobufCMessage *item)
 {
-    Kindred__V1__ListModelsRequest request = KINDRED__V1__LIST_MODELS_REQUEST__INIT;
-    Kindred__V1__ListModelsResponse *page = NULL, *before = NULL; /* before holds the token */
-    kd_error err = KD_ERROR_INIT;
-    kd_status status;
-    request.page_size = PAGE;
-    do {
-        status = cli_call(channel, &kindred__v1__trainer_service__descriptor, "ListModels",
-            &request.base, STATUS_MS, &page, &err);
-        kd_message_free(before);
-        before = page;
-        if (status == KD_OK) {
-            *n += page->n_models;
-            request.page_token = page->next_page_token;
-        }
-    } while (status == KD_OK && *request.page_token);
-    kd_message_free(before);
-    return status == KD_OK;
+    uint64_t *const n = arg;
+    (void)item;
+    ++*n;
+    return true;
 }
 
-static bool count_collections(kd_channel *channel, uint64_t *n)
+static bool count_job(void *arg, const ProtobufCMessage *item)
 {
-    Kindred__V1__ListCollectionsRequest request = KINDRED__V1__LIST_COLLECTIONS_REQUEST__INIT;
-    Kindred__V1__ListCollectionsResponse *page = NULL, *before = NULL;
-    kd_error err = KD_ERROR_INIT;
-    kd_status status;
-    request.page_size = PAGE;
-    do {
-        status = cli_call(channel, &kindred__v1__indexer_service__descriptor, "ListCollections",
-            &request.base, STATUS_MS, &page, &err);
-        kd_message_free(before);
-        before = page;
-        if (status == KD_OK) {
-            *n += page->n_collections;
-            request.page_token = page->next_page_token;
-        }
-    } while (status == KD_OK && *request.page_token);
-    kd_message_free(before);
-    return status == KD_OK;
+    uint64_t *const by_state = arg;
+    const int state = (int)((const Kindred__V1__Job *)item)->state;
+    by_state[state > 0 && state < JOB_STATES ? state : 0]++;
+    return true;
 }
 
-static bool count_jobs(kd_channel *channel, uint64_t *by_state)
+static void count_all(kd_channel *channel, facts *f)
 {
-    Kindred__V1__ListJobsRequest request = KINDRED__V1__LIST_JOBS_REQUEST__INIT;
-    Kindred__V1__ListJobsResponse *page = NULL, *before = NULL;
-    kd_error err = KD_ERROR_INIT;
-    kd_status status;
-    request.page_size = PAGE;
-    do {
-        status = cli_call(channel, &kindred__v1__gateway_service__descriptor, "ListJobs",
-            &request.base, STATUS_MS, &page, &err);
-        kd_message_free(before);
-        before = page;
-        for (size_t i = 0; status == KD_OK && i < page->n_jobs; i++) {
-            const int state = (int)page->jobs[i]->state;
-            by_state[state > 0 && state < JOB_STATES ? state : 0]++;
-        }
-        if (status == KD_OK)
-            request.page_token = page->next_page_token;
-    } while (status == KD_OK && *request.page_token);
-    kd_message_free(before);
-    return status == KD_OK;
+    Kindred__V1__ListModelsRequest models = KINDRED__V1__LIST_MODELS_REQUEST__INIT;
+    Kindred__V1__ListCollectionsRequest collections = KINDRED__V1__LIST_COLLECTIONS_REQUEST__INIT;
+    Kindred__V1__ListJobsRequest jobs = KINDRED__V1__LIST_JOBS_REQUEST__INIT;
+    const cli_pages model_pages = {.service = &kindred__v1__trainer_service__descriptor,
+        .method = "ListModels",
+        .field = "models",
+        .timeout_ms = STATUS_MS};
+    const cli_pages collection_pages = {.service = &kindred__v1__indexer_service__descriptor,
+        .method = "ListCollections",
+        .field = "collections",
+        .timeout_ms = STATUS_MS};
+    const cli_pages job_pages = {.service = &kindred__v1__gateway_service__descriptor,
+        .method = "ListJobs",
+        .field = "jobs",
+        .timeout_ms = STATUS_MS};
+    f->knows_models =
+        cli_each(channel, &model_pages, &models.base, count_one, &f->models, NULL) == KD_OK;
+    f->knows_collections = cli_each(channel, &collection_pages, &collections.base, count_one,
+                               &f->collections, NULL) == KD_OK;
+    f->knows_jobs = cli_each(channel, &job_pages, &jobs.base, count_job, f->jobs, NULL) == KD_OK;
 }
 
 /* ---- Gathering ---- */
@@ -106,11 +80,8 @@ static kd_status gather(const cli_common *common, facts *f, kd_error *err)
     (void)kd_copy(f->gateway, sizeof f->gateway, kd_channel_address(channel));
     status = cli_call(channel, &kindred__v1__gateway_service__descriptor, "GetStatus",
         &request.base, STATUS_MS, &f->stack, err);
-    if (status == KD_OK) {
-        f->knows_models = count_models(channel, &f->models);
-        f->knows_collections = count_collections(channel, &f->collections);
-        f->knows_jobs = count_jobs(channel, f->jobs);
-    }
+    if (status == KD_OK)
+        count_all(channel, f);
     cli_disconnect(channel);
 
     char *const given = cli_data_dir(common);
