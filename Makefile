@@ -29,7 +29,7 @@ test: build
 	ctest --preset $(PRESET)
 
 demo: build
-	tools/demo.sh "$(BUILD)/bin" "$(DATA)" "$(WEIGHTS)"
+	unset KINDRED_GATEWAY && tools/demo.sh "$(BUILD)/bin" "$(DATA)" "$(WEIGHTS)"
 
 format:
 	tools/format.sh

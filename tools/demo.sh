@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # The main job from end to end: `make demo` calls it with the folder of the programs, a dataset (empty:
 # products that kindred-draw draws) and a weights file (empty: random weights).
+#
+# With KINDRED_GATEWAY it starts no stack and uses that one. DATA and WEIGHTS then lie under the folder
+# KINDRED_DATASETS, which that stack sees as /datasets (deploy/demo.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$1 data=$2 weights=$3
@@ -8,15 +11,12 @@ export PATH="$PWD/$bin:$PATH"
 work=build/demo
 stack=$work/stack
 mkdir -p "$work"
-unset KINDRED_GATEWAY
 
 say() { printf '\n== %s\n' "$*"; }
 run() {
     printf '$ %s\n' "$*"
     "$@"
 }
-finish() { kindred down --data "$stack" >/dev/null 2>&1 || true; }
-trap finish EXIT
 
 # Small inputs and few epochs keep the demo short: these are for two cores.
 if [ -n "$weights" ]; then
@@ -26,7 +26,7 @@ else
 fi
 
 if [ -z "$data" ]; then
-    data=$work/products
+    data=${KINDRED_DATASETS:-$work}/products
     if [ ! -f "$data/Ebay_train.txt" ]; then
         say "Drawing products"
         run kindred-draw "$data"
@@ -34,34 +34,46 @@ if [ -z "$data" ]; then
 fi
 data=$(realpath "$data")
 [ -z "$weights" ] || weights=$(realpath "$weights")
+photo=$data/$(awk 'NR == 2 {print $4}' "$data/Ebay_test.txt")
 
-say "Starting the stack"
-kindred down --data "$stack" >/dev/null 2>&1 || true
-rm -rf "$stack"
-run kindred up --data "$stack" --detach
-run kindred status --data "$stack"
+if [ -n "${KINDRED_GATEWAY:-}" ]; then
+    at=(--gateway "$KINDRED_GATEWAY")
+    root=$(realpath "$KINDRED_DATASETS")
+    data=/datasets${data#"$root"}
+    [ -z "$weights" ] || weights=/datasets${weights#"$root"}
+else
+    at=(--data "$stack")
+    finish() { kindred down --data "$stack" >/dev/null 2>&1 || true; }
+    trap finish EXIT
+    say "Starting the stack"
+    kindred down --data "$stack" >/dev/null 2>&1 || true
+    rm -rf "$stack"
+    run kindred up --data "$stack" --detach
+fi
+run kindred status "${at[@]}"
 
 say "A plain model"
 if [ -n "$weights" ]; then
-    run kindred model import "$weights" --name plain --data "$stack"
+    run kindred model import "$weights" --name plain "${at[@]}"
 else
-    run kindred model init --name plain --data "$stack"
+    run kindred model init --name plain "${at[@]}"
 fi
 
 say "Training"
-run kindred train "$data" --loss triplet --model plain --name trained "${train_options[@]}" --data "$stack"
+run kindred train "$data" --loss triplet --model plain --name trained "${train_options[@]}" "${at[@]}"
 
 say "Indexing"
-run kindred index "$data" --model trained --collection products --data "$stack"
+run kindred index "$data" --model trained --collection products "${at[@]}"
 
 say "Searching"
-photo=$data/$(awk 'NR == 2 {print $4}' "$data/Ebay_test.txt")
-run kindred search "$photo" --collection products -k 5 --html "$work/search.html" --data "$stack"
+run kindred search "$photo" --collection products -k 5 --html "$work/search.html" "${at[@]}"
 
 say "Evaluating"
-run kindred evaluate "$data" --model plain --model trained --out "$work/report" --data "$stack"
+run kindred evaluate "$data" --model plain --model trained --out "$work/report" "${at[@]}"
 
 say "Done"
 echo "report:  $PWD/$work/report/report.html"
 echo "search:  $PWD/$work/search.html"
-echo "data:    $PWD/$stack (start it again with: kindred up --data $PWD/$stack)"
+if [ -z "${KINDRED_GATEWAY:-}" ]; then
+    echo "data:    $PWD/$stack (start it again with: kindred up --data $PWD/$stack)"
+fi

@@ -13,7 +13,7 @@
 
 static kd_server *g_gateway;
 static kd_error g_err;
-static char g_dir[] = "/tmp/kd-commands-XXXXXX";
+static char g_dir[] = "kd-commands-XXXXXX";
 static atomic_uint g_deletes, g_busy;
 static kd_buf g_jpeg = KD_BUF_INIT;
 

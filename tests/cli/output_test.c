@@ -9,7 +9,7 @@
 #include "tests/cli/run.h"
 
 static kd_error g_err;
-static char g_dir[] = "/tmp/kd-cli-XXXXXX";
+static char g_dir[] = "kd-cli-XXXXXX";
 
 static int setup(void **state)
 {

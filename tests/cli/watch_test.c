@@ -245,7 +245,7 @@ static void test_cli_index__names_what_was_skipped(void **state)
 static void test_cli_evaluate__prints_the_table_and_fetches_the_report(void **state)
 {
     ran r;
-    char dir[] = "/tmp/kd-watch-XXXXXX", path[64];
+    char dir[] = "kd-watch-XXXXXX", path[64];
     kd_buf bytes = KD_BUF_INIT;
     (void)state;
     CHECK(mkdtemp(dir) != NULL);
@@ -271,7 +271,7 @@ static void test_cli_train__settings_come_from_a_file_and_flags_go_before(void *
     static const char good[] = "{\"loss\": \"triplet\", \"epochs\": 3, \"learning_rate\": 0.5, "
                                "\"batch_classes\": 7, \"name\": \"n\"}";
     ran r;
-    char path[] = "/tmp/kd-config-XXXXXX";
+    char path[] = "kd-config-XXXXXX";
     (void)state;
     (void)close(mkstemp(path));
     CHECK_OK(kd_file_write(path, good, sizeof good - 1, &g_err), g_err);
@@ -300,7 +300,7 @@ static void test_cli_train__wrong_settings_are_named(void **state)
         {"{\"epochs\": 3}", "--loss LOSS is missing"},
     };
     ran r;
-    char path[] = "/tmp/kd-config-XXXXXX";
+    char path[] = "kd-config-XXXXXX";
     (void)state;
     (void)close(mkstemp(path));
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

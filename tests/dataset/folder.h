@@ -14,7 +14,7 @@ static kd_error g_err = KD_ERROR_INIT;
 static int setup(void **state)
 {
     (void)state;
-    strcpy(g_dir, "/tmp/kd-dataset-XXXXXX");
+    strcpy(g_dir, "kd-dataset-XXXXXX");
     return mkdtemp(g_dir) ? 0 : -1;
 }
 

@@ -26,7 +26,7 @@ static int make_room(void **state)
     room *const r = malloc(sizeof *r);
     if (!r)
         return -1;
-    (void)strcpy(r->folder, "/tmp/kindred-draw-XXXXXX");
+    (void)strcpy(r->folder, "kindred-draw-XXXXXX");
     if (!mkdtemp(r->folder))
         return -1;
     *state = r;

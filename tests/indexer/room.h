@@ -19,7 +19,7 @@ static inline int room_enter(void **state)
 {
     (void)state;
     kd_error err = KD_ERROR_INIT;
-    (void)kd_copy(room_dir, sizeof room_dir, "/tmp/kindred-indexer-XXXXXX");
+    (void)kd_copy(room_dir, sizeof room_dir, "kindred-indexer-XXXXXX");
     return mkdtemp(room_dir) && kd_vector_init(&err) == KD_OK ? 0 : 1;
 }
 

@@ -23,7 +23,7 @@ static inline int setup(void **state)
     *state = r;
     if (!r)
         return -1;
-    (void)snprintf(r->base, sizeof r->base, "/tmp/kd-models-XXXXXX");
+    (void)snprintf(r->base, sizeof r->base, "kd-models-XXXXXX");
     if (!mkdtemp(r->base))
         return -1;
     (void)snprintf(r->dir, sizeof r->dir, "%s/models", r->base);

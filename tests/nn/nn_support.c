@@ -231,7 +231,7 @@ const char *nn_path(const char *name)
     static char paths[16][128];
     static size_t next;
     if (folder[0] == '\0') {
-        (void)kd_copy(folder, sizeof folder, "/tmp/kindred-nn-XXXXXX");
+        (void)kd_copy(folder, sizeof folder, "kindred-nn-XXXXXX");
         assert_non_null(mkdtemp(folder));
     }
     char *const path = paths[next++ % 16];

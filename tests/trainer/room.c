@@ -53,7 +53,7 @@ int room_start(void **state)
     *state = r;
     if (!r)
         return -1;
-    (void)strcpy(r->folder, "/tmp/kd-trainer-XXXXXX");
+    (void)strcpy(r->folder, "kd-trainer-XXXXXX");
     if (!mkdtemp(r->folder))
         return -1;
     (void)snprintf(r->dataset, sizeof r->dataset, "%s/dataset", r->folder);
