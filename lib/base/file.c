@@ -214,6 +214,20 @@ out:
     return status;
 }
 
+kd_status kd_move_file(const char *from, const char *to, kd_error *err)
+{
+    if (rename(from, to) == 0)
+        return KD_OK;
+    if (errno != EXDEV)
+        return kd_error_errno(err, errno, "cannot move %s to %s", from, to);
+    kd_status status = kd_copy_file(from, to, err);
+    if (status == KD_OK && unlink(from) != 0)
+        status = kd_error_errno(err, errno, "cannot remove %s", from);
+    if (status != KD_OK)
+        (void)unlink(to);
+    return status;
+}
+
 kd_status kd_path_under(
     const char *path, const char *const *roots, size_t n_roots, char **out, kd_error *err)
 {

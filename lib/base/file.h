@@ -22,7 +22,10 @@ KD_MUST_CHECK kd_status kd_file_write(
 KD_MUST_CHECK kd_status kd_fsync_path(const char *path, kd_error *err);  /* file or folder */
 KD_MUST_CHECK kd_status kd_make_dirs(const char *path, kd_error *err);   /* mkdir -p, mode 0755 */
 KD_MUST_CHECK kd_status kd_remove_tree(const char *path, kd_error *err); /* rm -r; absent is fine */
-KD_MUST_CHECK kd_status kd_copy_file(const char *from, const char *to, kd_error *err);
+KD_MUST_CHECK kd_status kd_copy_file(const char *from, const char *to, kd_error *err); /* synced */
+/* Renames a file, or copies and removes it where the folders are on different file systems. On
+ * failure from is as it was. */
+KD_MUST_CHECK kd_status kd_move_file(const char *from, const char *to, kd_error *err);
 bool kd_is_dir(const char *path);
 bool kd_is_file(const char *path);
 

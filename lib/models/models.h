@@ -33,7 +33,7 @@ typedef struct kd_model {
 } kd_model;
 void kd_model_clear(kd_model *model);
 
-/* Publishes the weights file (moved from weights_path, which must be on the same file system) as
+/* Publishes the weights file (moved from weights_path; a copy where that is another file system) as
  * described by *model (id, bytes, preprocess_hash and created_ms are filled in). When the same
  * content is there already: KD_OK with *existed true and *model the stored one if the names agree
  * or no name was asked for, else KD_ALREADY_EXISTS. A name that another model has:

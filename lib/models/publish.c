@@ -154,10 +154,9 @@ static kd_status move_in(
         status = kd_file_write(p->staged_record, record, strlen(record), err);
     if (status != KD_OK)
         goto out;
-    if (rename(weights_path, p->staged_weights) != 0) {
-        status = kd_error_errno(err, errno, "cannot move %s to %s", weights_path, dir);
+    status = kd_move_file(weights_path, p->staged_weights, err);
+    if (status != KD_OK)
         goto out;
-    }
     moved = true;
     status = kd_fsync_path(p->staging, err);
     if (status == KD_OK && rename(p->staging, p->model) != 0)
@@ -170,7 +169,7 @@ out:
     if (status != KD_OK && published)
         (void)rename(p->model, p->staging);
     if (status != KD_OK && moved)
-        (void)rename(p->staged_weights, weights_path);
+        (void)!kd_move_file(p->staged_weights, weights_path, NULL);
     /* What is left of a failed attempt in the staging area the next change clears away. */
     free(record);
     return status;

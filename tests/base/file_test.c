@@ -1,4 +1,7 @@
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -124,10 +127,60 @@ static void test_base_file__names_that_may_be_files(void **state)
     CHECK_OK(kd_check_name("model", name, &g_err), g_err);
 }
 
+static void check_content(const char *name, const char *content)
+{
+    kd_buf bytes = KD_BUF_INIT;
+    CHECK_OK(kd_file_read(in_dir(name), 100, &bytes, &g_err), g_err);
+    CHECK_STR(content, (const char *)bytes.data);
+    kd_buf_free(&bytes);
+}
+
+static void test_base_file__moves_within_and_across_file_systems(void **state)
+{
+    char from[600], other[600];
+    struct stat info;
+    (void)state;
+    (void)kd_copy(from, sizeof from, in_dir("from"));
+    CHECK_OK(kd_file_write(from, "weights", 7, &g_err), g_err);
+    CHECK_OK(kd_move_file(from, in_dir("to"), &g_err), g_err);
+    check_content("to", "weights");
+    CHECK(stat(from, &info) != 0);
+    CHECK_FAILS(KD_NOT_FOUND, kd_move_file(from, in_dir("to"), &g_err), g_err);
+    CHECK_HAS(from, g_err.message);
+
+    (void)kd_copy(other, sizeof other, in_dir("other"));
+    CHECK_INT(0, mkdir(other, 0755));
+    if (mount("tmpfs", other, "tmpfs", 0, "size=64k") != 0) {
+        print_message("mounting needs root: %s\n", strerror(errno));
+        skip();
+    }
+    kd_buf large = KD_BUF_INIT;
+    while (large.len < 200000)
+        kd_buf_puts(&large, "more than the small file system holds ");
+    const kd_status written = kd_file_write(from, large.data, large.len, &g_err);
+    const kd_status full = kd_move_file(from, in_dir("other/large"), &g_err);
+    const bool kept = stat(from, &info) == 0 && (size_t)info.st_size == large.len;
+    const bool clean = stat(in_dir("other/large"), &info) != 0;
+    kd_error err = KD_ERROR_INIT;
+    (void)kd_copy(from, sizeof from, in_dir("to"));
+    const kd_status moved = kd_move_file(from, in_dir("other/to"), &err);
+    const bool gone = stat(from, &info) != 0;
+    if (moved == KD_OK)
+        check_content("other/to", "weights");
+    CHECK_INT(0, umount(other));
+    kd_buf_free(&large);
+    CHECK_INT(KD_OK, written);
+    CHECK_INT(KD_RESOURCE_EXHAUSTED, full);
+    CHECK(kept && clean);
+    CHECK_OK(moved, err);
+    CHECK(gone);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_base_file__a_written_file_is_read_back),
+        cmocka_unit_test(test_base_file__moves_within_and_across_file_systems),
         cmocka_unit_test(test_base_file__limits_and_absence_are_told),
         cmocka_unit_test(test_base_file__paths_stay_under_their_roots),
         cmocka_unit_test(test_base_file__a_lock_names_its_holder_and_ends_with_it),

@@ -37,9 +37,8 @@ static int teardown(void **state)
 /* Sends the bytes and returns all that comes until the server closes. */
 static char *talk(uint16_t port, const char *request)
 {
-    const struct sockaddr_in to = {.sin_family = AF_INET,
-        .sin_port = htons(port),
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK(fd >= 0 && connect(fd, (const struct sockaddr *)&to, sizeof to) == 0);
     CHECK(write(fd, request, strlen(request)) == (ssize_t)strlen(request));
@@ -163,8 +162,8 @@ static void test_http__address_taken_or_wrong(void **state)
         "127.0.0.1:x", "[::1:80",
         "a-host-name-that-is-longer-than-any-address-that-could-stand-there-at-all:80"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        CHECK_FAILS(KD_INVALID_ARGUMENT,
-            kd_http_new(&other, wrong[i], r->metrics, &port, &r->err), r->err);
+        CHECK_FAILS(
+            KD_INVALID_ARGUMENT, kd_http_new(&other, wrong[i], r->metrics, &port, &r->err), r->err);
         CHECK_HAS(wrong[i], r->err.message);
     }
     assert_null(other);
