@@ -104,6 +104,9 @@ KD_MUST_CHECK kd_status kd_jobs_progress(kd_store *store, const kd_job *job, con
  * KD_ABORTED: a newer attempt runs. Saying the same again is fine. */
 KD_MUST_CHECK kd_status kd_jobs_finish(kd_store *store, const kd_job *job, kd_job_state state,
     const void *result, size_t len, const kd_error *why, kd_error *err);
+/* Gives the job back unended, for the worker's next life (a planned restart): it is queued again,
+ * and this attempt doesn't count. KD_ABORTED as above. Saying it again is fine. */
+KD_MUST_CHECK kd_status kd_jobs_release(kd_store *store, const kd_job *job, kd_error *err);
 
 /* ---- Embedding cache: keys kindred:emb:MODEL:SHA256, values dim float32, expiry on each ---- */
 /* One pipelined round trip for n keys. found[i]: row i of vectors (n × dim) was filled. */

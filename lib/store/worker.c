@@ -152,6 +152,15 @@ static const char finish_script[] = KD_JOB_LUA OWNER_LUA
     "drop(stream, entry)\n"
     "return 0\n";
 
+/* The entry stays pending, so that the consumer's next life takes it first. The attempt's number is
+ * given out again: the one who had it has let go. */
+static const char release_script[] =
+    OWNER_LUA "if job[1] == '1' and tonumber(job[2]) == tonumber(attempt) - 1 and job[3] == entry\n"
+              "then return 0 end\n"
+              "if not mine or job[1] ~= '2' then return -2 end\n"
+              "redis.call('HSET', key, 'state', 1, 'attempt', attempt - 1)\n"
+              "return 0\n";
+
 /* Frees reply. *value: what the script answered, where that is 0 or more. */
 static kd_status owner_answer(
     const kd_store *store, redisReply *reply, const kd_job *job, long long *value, kd_error *err)
@@ -200,6 +209,19 @@ kd_status kd_jobs_finish(kd_store *store, const kd_job *job, kd_job_state state,
         "EVAL %s 2 " KD_JOB_KEY "%s " KD_QUEUE_KEY "%s %s %u %d %b %d %s", finish_script, job->id,
         job->queue, job->entry, (unsigned)job->attempt, (int)state, result, len, (int)end,
         sentence);
+    if (status != KD_OK)
+        return status;
+    long long value = 0;
+    return owner_answer(store, reply, job, &value, err);
+}
+
+kd_status kd_jobs_release(kd_store *store, const kd_job *job, kd_error *err)
+{
+    assert(store && job);
+    redisReply *reply = NULL;
+    kd_status status = kd_store_command(store, &reply, 0, err,
+        "EVAL %s 2 " KD_JOB_KEY "%s " KD_QUEUE_KEY "%s %s %u", release_script, job->id, job->queue,
+        job->entry, (unsigned)job->attempt);
     if (status != KD_OK)
         return status;
     long long value = 0;

@@ -163,6 +163,14 @@ static void finish(
             KD_STR("job", job->id), KD_STR("kind", job->kind), KD_STR("error", why->message));
 }
 
+static void leave(worker *w, const running_job *r, const kd_error *why)
+{
+    kd_error err = KD_ERROR_INIT;
+    KD_LOG(KD_LOG_INFO, "job_left", KD_STR("job", r->job->id), KD_STR("reason", why->message));
+    if (r->stop_reason == KD_UNAVAILABLE && kd_jobs_release(w->store, r->job, &err) != KD_OK)
+        kd_log_error(KD_LOG_WARN, "release_failed", &err); /* then the attempt counts */
+}
+
 static void run_job(worker *w, kd_job *job)
 {
     kd_error err = KD_ERROR_INIT;
@@ -191,7 +199,7 @@ static void run_job(worker *w, kd_job *job)
     else if (atomic_load(&r.stop) && r.stop_reason == KD_CANCELLED)
         finish(w, job, KD_JOB_CANCELLED, &packed, &err);
     else if (atomic_load(&r.stop)) /* superseded, or to go on after our restart */
-        KD_LOG(KD_LOG_INFO, "job_left", KD_STR("job", job->id), KD_STR("reason", err.message));
+        leave(w, &r, &err);
     else
         finish(w, job, KD_JOB_FAILED, &packed, &err);
     result_clear(&result);

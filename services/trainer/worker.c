@@ -163,6 +163,14 @@ static void finish(task *t, kd_job_state state, const kd_bytes *result, const kd
     }
 }
 
+/* Once is enough: without it the attempt counts. */
+static void release(worker *w, const kd_job *job)
+{
+    kd_error err = KD_ERROR_INIT;
+    if (kd_jobs_release(w->store, job, &err) != KD_OK)
+        kd_log_error(KD_LOG_WARN, "release_failed", &err);
+}
+
 static void count_job(worker *w, kd_job_state state)
 {
     static const char *const labels[] = {[KD_JOB_DONE] = "kind=\"train\",state=\"done\"",
@@ -183,6 +191,8 @@ static void handle(worker *w, kd_job *job)
     kd_status status = run_job(&t, &model, &err);
     if (status == KD_OK)
         status = job_result_pack(&model, &result, &err);
+    if (t.end == END_STOPPED)
+        release(w, job);
     if (t.end == END_FENCED || t.end == END_STOPPED) {
         KD_LOG(KD_LOG_WARN, "job_left", KD_STR("job", job->id), KD_STR("reason", err.message));
     } else {

@@ -211,6 +211,40 @@ static void test_store_worker__a_job_that_kills_its_workers_goes_to_the_dead_let
     kd_jobs_free(dead, n);
 }
 
+static void test_store_worker__a_released_job_comes_again_with_the_same_attempt(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT], other[KD_JOB_ID_TEXT];
+    bool cancel;
+    submit(r, "long", id);
+    submit(r, "other", other);
+    for (unsigned i = 0; i < KD_JOB_MAX_ATTEMPTS + 2; i++) {
+        kd_job job = take(r, r->a, "w");
+        CHECK_STR(id, job.id);
+        CHECK_INT(1, job.attempt);
+        CHECK_OK(kd_jobs_release(r->a, &job, &r->err), r->err);
+        CHECK_OK(kd_jobs_release(r->a, &job, &r->err), r->err);
+        check_state(r, id, KD_JOB_QUEUED);
+        CHECK_FAILS(
+            KD_ABORTED, kd_jobs_progress(r->a, &job, "w", "x", 1, &cancel, &r->err), r->err);
+        kd_job_clear(&job);
+    }
+    /* Who lost the job can't give it back. */
+    kd_job lost = take(r, r->a, "w"), job = take(r, r->a, "w");
+    CHECK_INT(2, job.attempt);
+    CHECK_FAILS(KD_ABORTED, kd_jobs_release(r->a, &lost, &r->err), r->err);
+    check_state(r, id, KD_JOB_RUNNING);
+    kd_job_clear(&lost);
+    CHECK_OK(kd_jobs_release(r->a, &job, &r->err), r->err);
+    kd_job_clear(&job);
+    /* Cancelled while it waits it doesn't come again. */
+    CHECK_OK(kd_jobs_cancel(r->b, id, &r->err), r->err);
+    check_state(r, id, KD_JOB_CANCELLED);
+    job = take(r, r->a, "w");
+    CHECK_STR(other, job.id);
+    kd_job_clear(&job);
+}
+
 static void test_store_worker__take_waits_no_longer_than_asked(void **state)
 {
     room *const r = *state;
@@ -373,6 +407,7 @@ int main(void)
         TEST(test_store_worker__a_restarted_worker_takes_its_own_at_once),
         TEST(test_store_worker__cancelling_a_running_job_reaches_its_owner),
         TEST(test_store_worker__a_job_that_kills_its_workers_goes_to_the_dead_letters),
+        TEST(test_store_worker__a_released_job_comes_again_with_the_same_attempt),
         TEST(test_store_worker__take_waits_no_longer_than_asked),
         TEST(test_store_worker__a_wait_beyond_the_time_out_is_no_fault),
         TEST(test_store_worker__a_waiting_worker_gets_a_new_job_at_once),
