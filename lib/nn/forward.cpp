@@ -248,7 +248,9 @@ kd_status kd_forward_new(
             fail(KD_INVALID_ARGUMENT, "the largest batch is %" PRIu32 ", allowed 1..%u", max_batch,
                 KD_NN_MAX_BATCH);
         adopt_threads();
-        torch::NoGradGuard no_grad;
+        /* More than NoGradGuard: without autograd's dispatch key some releases (2.6) refuse
+         * max_pool2d in oneDNN's layout. */
+        const c10::InferenceMode inference;
         ResNet18 plain = copy_of(net->model, torch::kCPU);
         const int64_t size = image_size;
         auto forward = std::make_unique<kd_forward>(kd_forward{Script(*plain).finish(net->device),
@@ -269,7 +271,7 @@ kd_status kd_forward_run(
             err, KD_INVALID_ARGUMENT, "the batch has %zu images, allowed 1..%zu", n, max);
     return guarded(err, "embedding a batch", [&] {
         adopt_threads();
-        torch::NoGradGuard no_grad;
+        const c10::InferenceMode inference; /* see kd_forward_new */
         run(forward, pixels, n, embeddings);
     });
 }

@@ -37,9 +37,14 @@ void keep_large_blocks()
 #endif
 }
 
-/* The first line of LibTorch's message; the rest is a stack trace. */
+/* The line of LibTorch's message that says what is wrong: the first, or, where TorchScript's trace
+ * comes first, the one behind it. */
 kd_status report_torch(kd_error *err, const char *doing, const char *message)
 {
+    static constexpr char behind[] = "\nRuntimeError: ";
+    const char *const trace = std::strstr(message, behind);
+    if (trace)
+        message = trace + sizeof behind - 1;
     const int length = static_cast<int>(std::min<size_t>(std::strcspn(message, "\n"), 400));
     const bool memory =
         std::strstr(message, "out of memory") || std::strstr(message, "not enough memory");
