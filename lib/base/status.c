@@ -64,11 +64,6 @@ kd_status kd_error_errno(kd_error *err, int errnum, const char *format, ...)
     return status;
 }
 
-kd_status kd_error_memory(kd_error *err, const char *what)
-{
-    return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "no memory for %s", what);
-}
-
 const char *kd_status_name(kd_status status)
 {
     static const char *const names[] = {

@@ -61,8 +61,13 @@ kd_status kd_error_set(kd_error *err, kd_status status, const char *format, ...)
  * KD_PERMISSION_DENIED, others KD_INTERNAL. */
 kd_status kd_error_errno(kd_error *err, int errnum, const char *format, ...) KD_PRINTF(3, 4);
 
-/* KD_RESOURCE_EXHAUSTED, "no memory for WHAT". */
-kd_status kd_error_memory(kd_error *err, const char *what);
+/* KD_RESOURCE_EXHAUSTED, "no memory for WHAT". Inline, so that analyzers see that it never returns
+ * KD_OK. */
+static inline kd_status kd_error_memory(kd_error *err, const char *what)
+{
+    (void)kd_error_set(err, KD_RESOURCE_EXHAUSTED, "no memory for %s", what);
+    return KD_RESOURCE_EXHAUSTED;
+}
 
 /* "INVALID_ARGUMENT" and so on; "UNKNOWN" for a number that is none of ours. Static. */
 const char *kd_status_name(kd_status status);

@@ -95,7 +95,7 @@ static kd_status ask_part(embedding_run *e, chunk *c, size_t from, size_t n, kd_
     Kindred__V1__EmbedRequest request = KINDRED__V1__EMBED_REQUEST__INIT;
     Kindred__V1__EmbedResponse *response = NULL;
     ProtobufCBinaryData images[CHUNK];
-    size_t which[CHUNK];
+    size_t which[CHUNK] = {0};
     for (size_t i = from; i < from + n; i++) {
         if (!c->ok[i])
             continue;

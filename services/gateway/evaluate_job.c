@@ -387,7 +387,7 @@ static kd_status fill_result(Kindred__V1__JobResult *result, const protocol *p,
     result->images = queries;
     result->gallery = gallery;
     result->protocol = strdup(p->name);
-    result->metrics = calloc(n, sizeof *result->metrics);
+    result->metrics = calloc(n ? n : 1, sizeof *result->metrics);
     bool fine = result->protocol && result->metrics;
     for (size_t i = 0; fine && i < n; i++) {
         Kindred__V1__ModelMetrics *const m = malloc(sizeof *m);

@@ -48,6 +48,7 @@ static void reply_job(kd_call *call, const kd_job *job, Kindred__V1__GetJobRespo
     job_message_make(&message, job);
     response->job = &message.job;
     kd_call_reply(call, &response->base);
+    response->job = NULL; /* was borrowed */
     job_message_clear(&message);
 }
 

@@ -120,7 +120,7 @@ static kd_status check_index(
         status = check_dataset(g, index.dataset, split, &dataset, err);
     if (status == KD_OK)
         status = check_model(g, call, index.model, &model, err);
-    if (status == KD_OK)
+    if (model)
         status = check_collection(g, call, index.collection, model, err);
     if (status == KD_OK) {
         index.dataset = dataset;

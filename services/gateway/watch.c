@@ -133,9 +133,12 @@ void watch_job(void *state, kd_call *call, const ProtobufCMessage *message)
     const char *const id = ((const Kindred__V1__WatchJobRequest *)message)->job_id;
     kd_error err = KD_ERROR_INIT;
     watch *const w = calloc(1, sizeof *w);
-    if (!w)
+    if (!w) {
         (void)kd_error_memory(&err, "a watch");
-    else if (id[0] == '\0' || !kd_copy(w->id, sizeof w->id, id))
+        kd_call_fail(call, &err);
+        return;
+    }
+    if (id[0] == '\0' || !kd_copy(w->id, sizeof w->id, id))
         (void)kd_error_set(&err, KD_INVALID_ARGUMENT, "'%.40s' is not a job's id", id);
     else
         w->call = call;

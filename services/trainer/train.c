@@ -174,7 +174,7 @@ static json_t *describe_facts(const train_run *run)
     json_t *const data =
         json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:{s:s, s:i, s:i, s:o}}", "parent",
             run->parent.id, "data_hash", run->data_hash, "images",
-            (json_int_t)(run->split.n_train + run->split.n_validation), "train_images",
+            (json_int_t)run->split.n_train + (json_int_t)run->split.n_validation, "train_images",
             (json_int_t)run->split.n_train, "validation_images",
             (json_int_t)run->split.n_validation, "lone_labels", (json_int_t)run->lone, "skipped",
             (json_int_t)loader_skipped(run->loader, &names, &n_names), "skipped_names",
