@@ -9,7 +9,11 @@ set(kd_c_warnings -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointe
 target_compile_options(kd_flags INTERFACE ${kd_warnings}
     "$<$<COMPILE_LANGUAGE:C>:${kd_c_warnings}>" -fno-omit-frame-pointer)
 
-# KINDRED_SANITIZE: "", "address" (with undefined behaviour and leaks) or "thread".
+# KINDRED_SANITIZE: "", "address" (with undefined behaviour and leaks) or "thread". GCC's manual says
+# that sanitizers make some warnings err.
+if(KINDRED_SANITIZE)
+    target_compile_options(kd_flags INTERFACE -Wno-maybe-uninitialized)
+endif()
 if(KINDRED_SANITIZE STREQUAL "address")
     add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined)
     add_link_options(-fsanitize=address,undefined)
@@ -28,7 +32,11 @@ function(kd_library room)
 endfunction()
 
 # kd_unit_test(base queue LIBS kd_base): tests/base/queue_test.c becomes the ctest base.queue.
-# LABELS and TIMEOUT (seconds, 60 unless given) are optional.
+# LABELS and TIMEOUT (seconds, 60 unless given) are optional. What the label threads marks the target
+# thread_tests builds: the tsan preset wants no more.
+if(KINDRED_TESTS)
+    add_custom_target(thread_tests)
+endif()
 function(kd_unit_test room name)
     cmake_parse_arguments(arg "" "TIMEOUT" "LIBS;LABELS" ${ARGN})
     if(NOT arg_TIMEOUT)
@@ -40,4 +48,7 @@ function(kd_unit_test room name)
         KD_SOURCE_DIR="${PROJECT_SOURCE_DIR}" KD_BINARY_DIR="${PROJECT_BINARY_DIR}")
     add_test(NAME ${room}.${name} COMMAND test_${room}_${name})
     set_tests_properties(${room}.${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+    if("threads" IN_LIST arg_LABELS)
+        add_dependencies(thread_tests test_${room}_${name})
+    endif()
 endfunction()

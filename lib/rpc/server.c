@@ -236,6 +236,7 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
     wait_idle(server, grace_ms);
 
     server->on_shutdown = (kd_tag){on_shutdown, server};
+    KD_TSAN_RELEASE(&server->on_shutdown);
     grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->on_shutdown);
     grpc_server_cancel_all_calls(server->grpc);
     pthread_mutex_lock(&server->mutex);
