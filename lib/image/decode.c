@@ -1,118 +1,68 @@
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
-#include <turbojpeg.h>
 
-#include "lib/image/image.h"
+#include "lib/image/decode.h"
 
-/* What the bytes are when they aren't a JPEG, for the sentence; NULL when we can't tell. */
-static const char *name_format(const uint8_t *bytes, size_t len)
+typedef kd_status (*decoder)(kd_image *out, const uint8_t *bytes, size_t len, kd_error *err);
+
+/* Told apart by content: names lie. */
+typedef struct format {
+    const char *name; /* for the sentence about one that isn't read */
+    const char *magic;
+    size_t len, at;
+    decoder decode; /* NULL: not read */
+} format;
+
+static const format formats[] = {
+    {"a JPEG", "\xff\xd8\xff", 3, 0, image_decode_jpeg},
+    {"a PNG", "\x89PNG\r\n\x1a\n", 8, 0, image_decode_png},
+    {"a WebP", "WEBP", 4, 8, image_decode_webp},
+    {"a GIF", "GIF8", 4, 0, NULL},
+    {"a HEIC or AVIF", "ftyp", 4, 4, NULL},
+    {"a TIFF", "II*\0", 4, 0, NULL},
+    {"a TIFF", "MM\0*", 4, 0, NULL},
+    {"a BMP", "BM", 2, 0, NULL},
+};
+
+static const format *format_of(const uint8_t *bytes, size_t len)
 {
-    static const struct {
-        const char *name, *magic;
-        size_t len, at;
-    } formats[] = {
-        {"a PNG", "\x89PNG", 4, 0},
-        {"a GIF", "GIF8", 4, 0},
-        {"a WebP", "WEBP", 4, 8},
-        {"a HEIC or AVIF", "ftyp", 4, 4},
-        {"a TIFF", "II*\0", 4, 0},
-        {"a TIFF", "MM\0*", 4, 0},
-        {"a BMP", "BM", 2, 0},
-    };
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
-        if (len >= formats[i].at + formats[i].len &&
-            memcmp(bytes + formats[i].at, formats[i].magic, formats[i].len) == 0)
-            return formats[i].name;
+        const format *const f = &formats[i];
+        if (len >= f->at + f->len && memcmp(bytes + f->at, f->magic, f->len) == 0)
+            return f;
     }
     return NULL;
 }
 
-static kd_status check_bytes(const uint8_t *bytes, size_t len, kd_error *err)
+kd_status kd_image_decode(kd_image *out, const void *bytes, size_t len, kd_error *err)
 {
+    assert(out && (bytes || len == 0));
+    *out = (kd_image)KD_IMAGE_INIT;
     if (len == 0)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "the image is empty");
     if (len > KD_IMAGE_MAX_BYTES)
         return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "the image has %zu bytes, the limit is %u",
             len, KD_IMAGE_MAX_BYTES);
-    if (len < 3 || memcmp(bytes, "\xff\xd8\xff", 3) != 0) {
-        const char *const format = name_format(bytes, len);
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "not a JPEG image%s%s",
-            format ? ": it is " : "", format ? format : "");
-    }
-    return KD_OK;
+    const format *const f = format_of(bytes, len);
+    if (!f || !f->decode)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "not a JPEG, PNG or WebP image%s%s",
+            f ? ": it is " : "", f ? f->name : "");
+    kd_status status = f->decode(out, bytes, len, err);
+    if (status == KD_OK)
+        status = image_turn_upright(out, image_orientation(bytes, len), err);
+    if (status != KD_OK)
+        kd_image_free(out);
+    return status;
 }
 
-/* CMYK as Adobe's programs write it, inverted: 255 is no ink. Files that don't say so are rare and
- * Pillow reads them the same way. */
-static void cmyk_to_rgb(const uint8_t *cmyk, kd_image *out)
+void image_flatten(kd_image *out, const uint8_t *rgba)
 {
     const size_t n = (size_t)out->width * out->height;
     for (size_t i = 0; i < n; i++) {
+        const unsigned alpha = rgba[4 * i + 3];
         for (size_t c = 0; c < 3; c++) {
-            const unsigned product = (unsigned)cmyk[4 * i + c] * cmyk[4 * i + 3] + 128;
-            out->pixels[3 * i + c] = (uint8_t)(((product >> 8) + product) >> 8); /* / 255 */
+            const unsigned mixed = rgba[4 * i + c] * alpha + 255 * (255 - alpha) + 128;
+            out->pixels[3 * i + c] = (uint8_t)(((mixed >> 8) + mixed) >> 8); /* / 255 */
         }
     }
-}
-
-/* A warning (the data ends early, a code is wrong) counts as failure: grey where the photograph
- * should be would make a plausible, wrong embedding. */
-static kd_status decode_pixels(
-    tjhandle jpeg, const uint8_t *bytes, size_t len, bool cmyk, kd_image *out, kd_error *err)
-{
-    /* Pillow's defaults: accurate DCT, smooth upsampling. Hundreds of scans are an attack. */
-    const int flags = TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS;
-    uint8_t *ink = NULL;
-    if (cmyk) {
-        ink = malloc((size_t)out->width * out->height * 4);
-        if (!ink)
-            return kd_error_memory(err, "an image");
-    }
-    kd_status status = KD_OK;
-    if (tjDecompress2(jpeg, bytes, (unsigned long)len, cmyk ? ink : out->pixels, (int)out->width, 0,
-            (int)out->height, cmyk ? TJPF_CMYK : TJPF_RGB, flags) != 0)
-        status = kd_error_set(
-            err, KD_INVALID_ARGUMENT, "the JPEG image is broken: %s", tjGetErrorStr2(jpeg));
-    else if (cmyk)
-        cmyk_to_rgb(ink, out);
-    free(ink);
-    return status;
-}
-
-kd_status kd_image_decode(kd_image *out, const void *bytes, size_t len, kd_error *err)
-{
-    int width = 0, height = 0, subsampling, colours = 0;
-    tjhandle jpeg = NULL;
-
-    assert(out && (bytes || len == 0));
-    *out = (kd_image)KD_IMAGE_INIT;
-    kd_status status = check_bytes(bytes, len, err);
-    if (status)
-        return status;
-    jpeg = tjInitDecompress();
-    if (!jpeg)
-        return kd_error_memory(err, "a JPEG decoder");
-    if (tjDecompressHeader3(
-            jpeg, bytes, (unsigned long)len, &width, &height, &subsampling, &colours) != 0) {
-        status = kd_error_set(err, KD_INVALID_ARGUMENT, "the JPEG image's header is broken: %s",
-            tjGetErrorStr2(jpeg));
-        goto done;
-    }
-    /* Tables without an image are no error to the library. */
-    if (width < 1 || height < 1) {
-        status =
-            kd_error_set(err, KD_INVALID_ARGUMENT, "the JPEG image is broken: it has no pixel");
-        goto done;
-    }
-    status = kd_image_new(out, (uint32_t)width, (uint32_t)height, err);
-    if (status)
-        goto done;
-    status =
-        decode_pixels(jpeg, bytes, len, colours == TJCS_CMYK || colours == TJCS_YCCK, out, err);
-    if (status)
-        kd_image_free(out);
-done:
-    tjDestroy(jpeg);
-    return status;
 }

@@ -1,8 +1,8 @@
 /* lib/image/image.h: photographs in, model input out, picture rows for people.
  *
- * Preprocessing is one code path for training, serving and evaluation: decode, resize (antialiased
- * bilinear, as Pillow's), normalise. It is described by kd_preprocess, whose hash is part of a
- * model. Safe from any thread: nothing is shared. */
+ * Preprocessing is one code path for training, serving and evaluation: decode, turn upright, resize
+ * (antialiased bilinear, as Pillow's), normalise. It is described by kd_preprocess, whose hash is
+ * part of a model. Safe from any thread: nothing is shared. */
 #ifndef KD_IMAGE_IMAGE_H
 #define KD_IMAGE_IMAGE_H
 
@@ -28,8 +28,9 @@ void kd_image_free(kd_image *image);
 KD_MUST_CHECK kd_status kd_image_new(
     kd_image *out, uint32_t width, uint32_t height, kd_error *err); /* black */
 
-/* Decodes a JPEG; limits are checked from the header, before any pixel is decoded.
- * KD_INVALID_ARGUMENT: not an image kindred reads, or broken (a truncated one is broken);
+/* Decodes a JPEG, PNG or WebP, told apart by content, and turns it upright by its EXIF orientation;
+ * transparent pixels come over white. Limits are checked from the header, before any pixel is
+ * decoded. KD_INVALID_ARGUMENT: not an image kindred reads, or broken (a truncated one is broken);
  * KD_RESOURCE_EXHAUSTED: over a limit, which the sentence names. */
 KD_MUST_CHECK kd_status kd_image_decode(
     kd_image *out, const void *bytes, size_t len, kd_error *err);

@@ -25,7 +25,8 @@ void kd_preprocess_text(const kd_preprocess *preprocess, char text[KD_PREPROCESS
         float_text(preprocess->std[c], std[c], sizeof std[c]);
     }
     (void)snprintf(text, KD_PREPROCESS_TEXT,
-        "jpeg rgb8, resize %ux%u bilinear antialiased rgb8, scale 1/255, mean %s %s %s, "
+        "rgb8, upright, over white, resize %ux%u bilinear antialiased rgb8, scale 1/255, mean %s "
+        "%s %s, "
         "std %s %s %s",
         preprocess->image_size, preprocess->image_size, mean[0], mean[1], mean[2], std[0], std[1],
         std[2]);

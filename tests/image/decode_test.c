@@ -7,8 +7,8 @@ static void test_image_decode__gives_pillows_pixels(void **state)
 {
     (void)state;
     kd_error err = KD_ERROR_INIT;
-    for (size_t i = 0; i < sizeof golden_jpegs / sizeof golden_jpegs[0]; i++) {
-        const struct golden_jpeg *const g = &golden_jpegs[i];
+    for (size_t i = 0; i < sizeof golden_files / sizeof golden_files[0]; i++) {
+        const struct golden_file *const g = &golden_files[i];
         kd_buf bytes = read_data(g->name);
         kd_image image;
         CHECK_OK(kd_image_decode(&image, bytes.data, bytes.len, &err), err);
@@ -16,8 +16,10 @@ static void test_image_decode__gives_pillows_pixels(void **state)
         CHECK_INT(g->height, image.height);
         /* Another libjpeg may round otherwise. */
         const size_t len = (size_t)image.width * image.height * 3;
-        for (size_t at = 0, k = 0; at < len; at += GOLDEN_JPEG_STEP, k++)
-            CHECK_NEAR(g->samples[k], image.pixels[at], 2.0);
+        for (size_t at = 0, k = 0; at < len; at += GOLDEN_FILE_STEP, k++)
+            if (abs(g->samples[k] - image.pixels[at]) > 2)
+                fail_msg("%s: byte %zu is %d, Pillow's %d", g->name, at, image.pixels[at],
+                    g->samples[k]);
         kd_image_free(&image);
         kd_buf_free(&bytes);
     }
@@ -40,7 +42,7 @@ static void test_image_decode__reads_what_it_encodes(void **state)
     kd_buf_free(&bytes);
 }
 
-static void test_image_decode__names_what_is_not_a_jpeg(void **state)
+static void test_image_decode__names_what_it_does_not_read(void **state)
 {
     (void)state;
     kd_error err = KD_ERROR_INIT;
@@ -53,7 +55,8 @@ static void test_image_decode__names_what_is_not_a_jpeg(void **state)
         {"", 0, "empty"},
         {"\xff", 1, "not a JPEG"},
         {"hello, world", 12, "not a JPEG"},
-        {"RIFF....WEBPVP8 ", 16, "a WebP"},
+        {"RIFF....WEBPVP8 ", 16, "WebP image's header is broken"},
+        {"\x89PNG\r\n\x1a\n", 8, "the PNG image is broken"},
         {"....ftypheic", 12, "HEIC"},
         {"GIF89a", 6, "a GIF"},
         {"\xff\xd8\xff", 3, "broken"},
@@ -65,56 +68,60 @@ static void test_image_decode__names_what_is_not_a_jpeg(void **state)
         CHECK_HAS(cases[i].sentence, err.message);
         CHECK(out.pixels == NULL);
     }
-
-    kd_image image = picture(8, 8);
-    kd_buf png = KD_BUF_INIT;
-    CHECK_OK(kd_image_encode_png(&image, &png, &err), err);
-    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_image_decode(&out, png.data, png.len, &err), err);
-    CHECK_HAS("a PNG", err.message);
-    kd_buf_free(&png);
-    kd_image_free(&image);
 }
+
+/* One file of each kind that is decoded its own way. */
+static const char *const kinds[] = {"colour.jpg", "progressive.jpg", "turned_6.jpg", "cmyk.jpg",
+    "colour.png", "palette_alpha.png", "alpha.png", "turned_8.png", "lossless.webp", "lossy.webp",
+    "alpha.webp", "turned_6.webp"};
+#define N_KINDS (sizeof kinds / sizeof kinds[0])
 
 static void test_image_decode__refuses_a_truncated_image(void **state)
 {
     (void)state;
     kd_error err = KD_ERROR_INIT;
-    kd_buf bytes = jpeg_picture(120, 90);
-    kd_image out;
-    for (size_t tenth = 0; tenth < 10; tenth++) {
-        const size_t len = bytes.len * tenth / 10;
-        /* A block of its own, so that a read past the end shows. */
-        uint8_t *const cut = malloc(len + 1);
-        assert_non_null(cut);
-        memcpy(cut, bytes.data, len);
-        CHECK_FAILS(KD_INVALID_ARGUMENT, kd_image_decode(&out, cut, len, &err), err);
-        CHECK(out.pixels == NULL);
-        free(cut);
+    for (size_t i = 0; i < N_KINDS; i++) {
+        kd_buf bytes = read_data(kinds[i]);
+        /* The PNG's end mark and the EXIF block behind a WebP's picture may be missed. */
+        const size_t last = strstr(kinds[i], ".jpg") ? bytes.len - 2 : bytes.len * 3 / 4;
+        for (size_t tenth = 0; tenth <= 10; tenth++) {
+            const size_t len = last * tenth / 10;
+            /* A block of its own, so that a read past the end shows. */
+            uint8_t *const cut = malloc(len + 1);
+            kd_image out;
+            assert_non_null(cut);
+            memcpy(cut, bytes.data, len);
+            CHECK_FAILS(KD_INVALID_ARGUMENT, kd_image_decode(&out, cut, len, &err), err);
+            CHECK(out.pixels == NULL);
+            free(cut);
+        }
+        CHECK_HAS("broken", err.message);
+        kd_buf_free(&bytes);
     }
-    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_image_decode(&out, bytes.data, bytes.len - 2, &err), err);
-    CHECK_HAS("broken", err.message);
-    kd_buf_free(&bytes);
 }
 
 static void test_image_decode__survives_damage_anywhere(void **state)
 {
     (void)state;
     kd_error err = KD_ERROR_INIT;
-    kd_buf bytes = jpeg_picture(64, 48);
-    size_t refused = 0;
-    for (size_t at = 0; at < bytes.len; at++) {
-        const uint8_t keep = bytes.data[at];
-        bytes.data[at] = (uint8_t)(keep ^ (0x55 + at % 7));
-        kd_image out;
-        const kd_status status = kd_image_decode(&out, bytes.data, bytes.len, &err);
-        CHECK(status == KD_OK || status == KD_INVALID_ARGUMENT || status == KD_RESOURCE_EXHAUSTED);
-        CHECK((status == KD_OK) == (out.pixels != NULL));
-        refused += status != KD_OK;
-        kd_image_free(&out);
-        bytes.data[at] = keep;
+    for (size_t i = 0; i < N_KINDS; i++) {
+        kd_buf bytes = read_data(kinds[i]);
+        size_t refused = 0;
+        for (size_t at = 0; at < bytes.len; at++) {
+            const uint8_t keep = bytes.data[at];
+            bytes.data[at] = (uint8_t)(keep ^ (0x55 + at % 7));
+            kd_image out;
+            const kd_status status = kd_image_decode(&out, bytes.data, bytes.len, &err);
+            CHECK(status == KD_OK || status == KD_INVALID_ARGUMENT ||
+                  status == KD_RESOURCE_EXHAUSTED);
+            CHECK((status == KD_OK) == (out.pixels != NULL));
+            refused += status != KD_OK;
+            kd_image_free(&out);
+            bytes.data[at] = keep;
+        }
+        CHECK(refused > 0);
+        kd_buf_free(&bytes);
     }
-    CHECK(refused > 0);
-    kd_buf_free(&bytes);
 }
 
 /* Writes a size into the header of a baseline JPEG. */
@@ -159,7 +166,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_image_decode__gives_pillows_pixels),
         cmocka_unit_test(test_image_decode__reads_what_it_encodes),
-        cmocka_unit_test(test_image_decode__names_what_is_not_a_jpeg),
+        cmocka_unit_test(test_image_decode__names_what_it_does_not_read),
         cmocka_unit_test(test_image_decode__refuses_a_truncated_image),
         cmocka_unit_test(test_image_decode__survives_damage_anywhere),
         cmocka_unit_test(test_image_decode__checks_limits_from_the_header),

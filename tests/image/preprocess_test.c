@@ -9,7 +9,7 @@ static void test_image_preprocess__text_and_hash_are_fixed(void **state)
     kd_preprocess preprocess = KD_PREPROCESS_INIT;
     char text[KD_PREPROCESS_TEXT], hash[KD_SHA256_TEXT], other[KD_SHA256_TEXT];
     kd_preprocess_text(&preprocess, text);
-    CHECK_STR("jpeg rgb8, resize 224x224 bilinear antialiased rgb8, scale 1/255, "
+    CHECK_STR("rgb8, upright, over white, resize 224x224 bilinear antialiased rgb8, scale 1/255, "
               "mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
         text);
     CHECK_OK(kd_preprocess_hash(&preprocess, hash, &err), err);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/image/data: small JPEG files, and what Pillow makes of them and of a drawn picture.
+"""Writes tests/image/data: small JPEG, PNG and WebP files, and what Pillow makes of them and of a drawn picture.
 
     /usr/bin/python3 tools/golden/image.py        (needs python3-pil; the tests don't)
 
@@ -8,7 +8,7 @@ The picture comes from a formula that tests/image/picture.h has too.
 import hashlib
 import pathlib
 
-from PIL import Image, __version__
+from PIL import Image, ImageOps, __version__
 
 HERE = pathlib.Path(__file__).resolve().parent
 DATA = HERE.parent.parent / "tests" / "image" / "data"
@@ -28,7 +28,8 @@ RESIZES = [
 ]
 LARGE = (301, 203, 224, 224)
 LARGE_STEP = 467
-JPEG_STEP = 7
+FILE_STEP = 7
+ORIENTATION = 0x0112
 
 
 def picture(width, height):
@@ -69,7 +70,62 @@ def write_jpegs():
     data = bytearray((DATA / "cmyk.jpg").read_bytes())
     data[data.index(b"Adobe") + 11] = 2
     (DATA / "ycck.jpg").write_bytes(data)
-    return ["colour", "full_chroma", "progressive", "grey", "cmyk", "ycck"]
+    return [f"{name}.jpg" for name in ("colour", "full_chroma", "progressive", "grey", "cmyk", "ycck")]
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return exif
+
+
+def with_alpha(image):
+    alpha = Image.new("L", image.size)
+    alpha.putdata([min(255, 12 * x + 3 * y) for y in range(image.height) for x in range(image.width)])
+    image = image.copy()
+    image.putalpha(alpha)
+    return image
+
+
+def write_others():
+    image = smooth(37, 29)
+    names = []
+
+    def save(name, what, **options):
+        what.save(DATA / name, **options)
+        names.append(name)
+
+    for orientation in range(2, 9):
+        save(f"turned_{orientation}.jpg", image, quality=85, subsampling=0, exif=turned(orientation))
+    save("turned_8.png", image, exif=turned(8))
+    save("turned_6.webp", image, lossless=True, exif=turned(6))
+    save("colour.png", image)
+    save("grey.png", image.convert("L"))
+    wide = Image.new("I;16", image.size)
+    wide.putdata([257 * v for v in image.convert("L").getdata()])
+    save("grey16.png", wide)
+    save("palette.png", image.quantize(64))
+    clear = image.quantize(64)
+    clear.info["transparency"] = 5
+    save("palette_alpha.png", clear)
+    save("alpha.png", with_alpha(image))
+    save("grey_alpha.png", with_alpha(image).convert("LA"))
+    save("lossless.webp", image, lossless=True)
+    save("lossy.webp", image, quality=80)
+    save("alpha.webp", with_alpha(image), lossless=True, exact=True)
+    return names
+
+
+def read(path):
+    """As kindred does: upright, over white."""
+    image = Image.open(path)
+    if image.mode == "I;16" or image.mode == "I":
+        image = image.point(lambda v: v / 257).convert("L")
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("RGBA", "LA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def main():
@@ -97,15 +153,15 @@ def main():
             f'#define GOLDEN_LARGE_SHA256 "{hashlib.sha256(large).hexdigest()}"', ""]
 
     rows = []
-    for name in write_jpegs():
-        image = Image.open(DATA / f"{name}.jpg")
-        pixels = image.convert("RGB").tobytes()
-        out.append(numbers(f"jpeg_{name}", pixels[::JPEG_STEP]))
-        rows.append(f'    {{"{name}.jpg", {image.width}, {image.height}, jpeg_{name}}},')
-    out += [f"#define GOLDEN_JPEG_STEP {JPEG_STEP}u", "static const struct golden_jpeg {",
+    for name in write_jpegs() + write_others():
+        image = read(DATA / name)
+        array = "file_" + name.replace(".", "_")
+        out.append(numbers(array, image.tobytes()[::FILE_STEP]))
+        rows.append(f'    {{"{name}", {image.width}, {image.height}, {array}}},')
+    out += [f"#define GOLDEN_FILE_STEP {FILE_STEP}u", "static const struct golden_file {",
             "    const char *name;", "    uint32_t width, height;",
-            "    const uint8_t *samples; /* every GOLDEN_JPEG_STEP-th byte */",
-            "} golden_jpegs[] = {", *rows, "};", "", "#endif"]
+            "    const uint8_t *samples; /* every GOLDEN_FILE_STEP-th byte */",
+            "} golden_files[] = {", *rows, "};", "", "#endif"]
     (DATA / "golden.h").write_text("\n".join(out) + "\n")
 
 

@@ -1,0 +1,38 @@
+/* PNG, by libpng's simplified interface: grey, palette and 16 bits become 8-bit RGB. */
+#include <png.h>
+#include <stdlib.h>
+
+#include "lib/image/decode.h"
+
+static kd_status broken(png_image *png, kd_error *err)
+{
+    return kd_error_set(err, KD_INVALID_ARGUMENT, "the PNG image is broken: %s", png->message);
+}
+
+kd_status image_decode_png(kd_image *out, const uint8_t *bytes, size_t len, kd_error *err)
+{
+    png_image png = {.version = PNG_IMAGE_VERSION};
+    uint8_t *rgba = NULL;
+    kd_status status = KD_OK;
+    if (!png_image_begin_read_from_memory(&png, bytes, len))
+        return broken(&png, err);
+    const bool transparent = png.format & PNG_FORMAT_FLAG_ALPHA;
+    png.format = transparent ? PNG_FORMAT_RGBA : PNG_FORMAT_RGB;
+    png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB; /* 16 bits are a finer scale, not linear light */
+    status = kd_image_new(out, png.width, png.height, err);
+    if (status == KD_OK && transparent) {
+        rgba = malloc(PNG_IMAGE_SIZE(png));
+        if (!rgba)
+            status = kd_error_memory(err, "an image");
+    }
+    if (status == KD_OK &&
+        !png_image_finish_read(&png, NULL, transparent ? rgba : out->pixels, 0, NULL))
+        status = broken(&png, err);
+    else if (status == KD_OK && transparent)
+        image_flatten(out, rgba);
+    png_image_free(&png);
+    free(rgba);
+    if (status != KD_OK)
+        kd_image_free(out);
+    return status;
+}
