@@ -25,7 +25,7 @@ kd_status kd_file_read(const char *path, size_t max, kd_buf *out, kd_error *err)
 {
     kd_status status = KD_OK;
     struct stat info;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would hold us up */
     if (fd < 0)
         return kd_error_errno(err, errno, "cannot open %s", path);
     if (fstat(fd, &info) != 0) {

@@ -1,5 +1,5 @@
-/* lib/image/decode.h: the decoders behind kd_image_decode; for lib/image alone. Each gives the pixels as
- * they are stored: kd_image_decode turns them upright. On failure *out is empty. */
+/* lib/image/decode.h: the decoders behind kd_image_decode; for lib/image alone. Each gives the
+ * pixels as they are stored: kd_image_decode turns them upright. On failure *out is empty. */
 #ifndef KD_IMAGE_DECODE_H
 #define KD_IMAGE_DECODE_H
 
@@ -15,8 +15,8 @@ KD_MUST_CHECK kd_status image_decode_webp(
 /* RGBA over white, as a shop shows a product that was cut out. */
 void image_flatten(kd_image *out, const uint8_t *rgba);
 
-/* How the camera was held: EXIF's orientation 1 to 8 of an encoded image; 1, upright, where it has none
- * that can be read. */
+/* How the camera was held: EXIF's orientation 1 to 8 of an encoded image; 1, upright, where it has
+ * none that can be read. */
 unsigned image_orientation(const uint8_t *bytes, size_t len);
 KD_MUST_CHECK kd_status image_turn_upright(kd_image *image, unsigned orientation, kd_error *err);
 

@@ -51,7 +51,8 @@ static uint32_t read_u32(const uint8_t *b, bool big)
                : (uint32_t)b[3] << 24 | (uint32_t)b[2] << 16 | (uint32_t)b[1] << 8 | b[0];
 }
 
-/* PNG's chunks are length, name, content, checksum; RIFF's are name, length, content, padded to even. */
+/* PNG's chunks are length, name, content, checksum; RIFF's are name, length, content, padded to
+ * even. */
 static block in_chunks(const uint8_t *bytes, size_t len, bool png)
 {
     const char *const name = png ? "eXIf" : "EXIF";
@@ -86,8 +87,7 @@ unsigned image_orientation(const uint8_t *bytes, size_t len)
         return orientation;
     memcpy(whole, EXIF_HEAD, EXIF_HEAD_LEN);
     memcpy(whole + EXIF_HEAD_LEN, exif.bytes, exif.len);
-    ExifData *const data =
-        exif_data_new_from_data(whole, (unsigned)(EXIF_HEAD_LEN + exif.len));
+    ExifData *const data = exif_data_new_from_data(whole, (unsigned)(EXIF_HEAD_LEN + exif.len));
     const ExifEntry *const entry =
         data ? exif_content_get_entry(data->ifd[EXIF_IFD_0], EXIF_TAG_ORIENTATION) : NULL;
     if (entry && entry->format == EXIF_FORMAT_SHORT && entry->size >= 2)
@@ -117,8 +117,8 @@ kd_status image_turn_upright(kd_image *image, unsigned orientation, kd_error *er
         return KD_OK;
     const bool swapped = turns[orientation].swapped;
     kd_image out;
-    const kd_status status = kd_image_new(&out, swapped ? image->height : image->width,
-        swapped ? image->width : image->height, err);
+    const kd_status status = kd_image_new(
+        &out, swapped ? image->height : image->width, swapped ? image->width : image->height, err);
     if (status != KD_OK)
         return status;
     uint8_t *to = out.pixels;

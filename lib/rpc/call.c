@@ -283,9 +283,10 @@ static int by_path(const void *key, const void *element)
 {
     const grpc_slice *const path = key;
     const kd_endpoint *const endpoint = element;
-    const size_t len = GRPC_SLICE_LENGTH(*path);
-    const int order = strncmp((const char *)GRPC_SLICE_START_PTR(*path), endpoint->path, len);
-    return order != 0 || endpoint->path[len] == '\0' ? order : -1;
+    const size_t len = GRPC_SLICE_LENGTH(*path), known = strlen(endpoint->path);
+    const int order =
+        memcmp(GRPC_SLICE_START_PTR(*path), endpoint->path, len < known ? len : known);
+    return order != 0 ? order : (len > known) - (len < known);
 }
 
 void kd_call_begin(kd_call *call)

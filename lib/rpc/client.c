@@ -119,7 +119,8 @@ kd_status kd_stream_open(kd_stream **out, kd_channel *channel,
     stream->queue = grpc_completion_queue_create_for_pluck(NULL);
     const grpc_slice path_slice = grpc_slice_from_copied_string(path);
     free(path);
-    stream->call = grpc_channel_create_call(channel->grpc, NULL, GRPC_PROPAGATE_DEFAULTS,
+    grpc_call *const parent = options && options->parent ? options->parent->grpc : NULL;
+    stream->call = grpc_channel_create_call(channel->grpc, parent, GRPC_PROPAGATE_DEFAULTS,
         stream->queue, path_slice, NULL, kd_deadline(options ? options->timeout_ms : 0), NULL);
     grpc_slice_unref(path_slice);
     stream->request = kd_pack(request);

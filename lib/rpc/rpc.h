@@ -104,6 +104,7 @@ const char *kd_channel_address(const kd_channel *channel);
 typedef struct kd_call_options {
     int64_t timeout_ms; /* 0: none */
     const char *trace;  /* traceparent to send; NULL makes one */
+    kd_call *parent;    /* made on its behalf: ends with it, and no later than its deadline */
 } kd_call_options;
 
 /* Waits for the answer. *response is owned by the caller: kd_message_free. On failure err has the

@@ -220,9 +220,10 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
             spec->drain(&process);
         if (process.server)
             kd_server_drain(process.server, DRAIN_MS);
+        kd_http_free(process.http); /* its handlers use what stop frees */
+        process.http = NULL;
         spec->stop(&process);
         kd_server_free(process.server);
-        kd_http_free(process.http);
         kd_metrics_free(process.metrics);
         kd_rpc_shutdown();
     }

@@ -61,6 +61,9 @@ void add_image(void *state, kd_call *call, const ProtobufCMessage *message);
  * failure. */
 void make_thumbnail(const gateway *g, const char *uri, uint32_t side, kd_buf *out);
 
+/* KD_DATA_LOSS with the reason when the indexer could not read it. */
+KD_MUST_CHECK kd_status check_intact(const Kindred__V1__Collection *collection, kd_error *err);
+
 /* ---- jobs.c ---- */
 void submit_job(void *state, kd_call *call, const ProtobufCMessage *message);
 void get_job(void *state, kd_call *call, const ProtobufCMessage *message);

@@ -53,6 +53,8 @@ void add_image(void *state, kd_call *call, const ProtobufCMessage *message)
     if (status == KD_OK)
         status = ask(call, g->indexer, INDEXER, "GetCollection", &get.base, &got, &err);
     if (status == KD_OK)
+        status = check_intact(got->collection, &err);
+    if (status == KD_OK)
         status = embed_one(g, call, request, got->collection->model_id, &embedded, &err);
     if (status == KD_OK) {
         Kindred__V1__UpsertRequest upsert = KINDRED__V1__UPSERT_REQUEST__INIT;

@@ -201,9 +201,10 @@ static void on_collection(void *arg, const ProtobufCMessage *message, const kd_e
         fail(s, error);
         return;
     }
-    s->model_id = strdup(answer->collection->model_id);
-    if (!s->model_id) {
-        (void)kd_error_memory(&err, "a search");
+    kd_status status = check_intact(answer->collection, &err);
+    if (status == KD_OK && !(s->model_id = strdup(answer->collection->model_id)))
+        status = kd_error_memory(&err, "a search");
+    if (status != KD_OK) {
         fail(s, &err);
         return;
     }

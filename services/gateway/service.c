@@ -30,8 +30,17 @@ kd_status check_path(const gateway *g, const char *path, char **real, kd_error *
 kd_status ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescriptor *service,
     const char *method, const ProtobufCMessage *request, void *response, kd_error *err)
 {
-    const kd_call_options options = {.timeout_ms = ASK_TIMEOUT_MS, .trace = kd_call_trace(call)};
+    const kd_call_options options = {
+        .timeout_ms = ASK_TIMEOUT_MS, .trace = kd_call_trace(call), .parent = call};
     return kd_channel_call(channel, service, method, request, &options, response, err);
+}
+
+kd_status check_intact(const Kindred__V1__Collection *collection, kd_error *err)
+{
+    if (collection->damage[0] == '\0')
+        return KD_OK;
+    return kd_error_set(
+        err, KD_DATA_LOSS, "collection '%s' is damaged: %s", collection->name, collection->damage);
 }
 
 /* ---- Status ---- */
@@ -64,11 +73,10 @@ static void get_status(void *state, kd_call *call, const ProtobufCMessage *messa
     const kd_status redis = kd_store_ping(store, &errors[3]);
     fill_status(&services[4], "redis", g->process->redis, redis, &errors[3]);
     if (redis == KD_OK) {
-        kd_error
-            ignored; /* gone since the ping: the queues show as empty, and the next call tells */
-        if (kd_jobs_depth(store, TRAINER_QUEUE, &response.train_queue, &ignored) != KD_OK ||
-            kd_jobs_depth(store, GATEWAY_QUEUE, &response.gateway_queue, &ignored) != KD_OK)
-            fill_status(&services[4], "redis", g->process->redis, KD_UNAVAILABLE, &ignored);
+        kd_status depth = kd_jobs_depth(store, TRAINER_QUEUE, &response.train_queue, &errors[3]);
+        if (depth == KD_OK)
+            depth = kd_jobs_depth(store, GATEWAY_QUEUE, &response.gateway_queue, &errors[3]);
+        fill_status(&services[4], "redis", g->process->redis, depth, &errors[3]);
     }
     store_give(g, store);
     for (size_t i = 0; i < 5; i++)
@@ -135,11 +143,18 @@ static kd_status check_unused(gateway *g, kd_call *call, const char *model_id, k
         status = ask(call, g->indexer, INDEXER, "ListCollections", &request.base, &page, err);
         free(token);
         token = NULL;
-        for (size_t i = 0; status == KD_OK && i < page->n_collections; i++)
-            if (strcmp(page->collections[i]->model_id, model_id) == 0)
+        for (size_t i = 0; status == KD_OK && i < page->n_collections; i++) {
+            const Kindred__V1__Collection *const c = page->collections[i];
+            if (c->damage[0] != '\0')
                 status = kd_error_set(err, KD_FAILED_PRECONDITION,
-                    "collection '%s' holds vectors of model %s: delete it first",
-                    page->collections[i]->name, model_id);
+                    "collection '%s' is damaged and may hold vectors of model %s: restore or "
+                    "delete it first",
+                    c->name, model_id);
+            else if (strcmp(c->model_id, model_id) == 0)
+                status = kd_error_set(err, KD_FAILED_PRECONDITION,
+                    "collection '%s' holds vectors of model %s: delete it first", c->name,
+                    model_id);
+        }
         if (status == KD_OK && page->next_page_token[0] != '\0' &&
             !(token = strdup(page->next_page_token)))
             status = kd_error_memory(err, "a page token");
@@ -160,8 +175,11 @@ static void delete_model(void *state, kd_call *call, const ProtobufCMessage *mes
     kd_error err = KD_ERROR_INIT;
     get.model = request->model;
     kd_status status = ask(call, g->trainer, TRAINER, "GetModel", &get.base, &got, &err);
+    if (status == KD_DATA_LOSS || status == KD_FAILED_PRECONDITION)
+        status = KD_OK; /* can't be read, by its id it can go */
+    const char *const id = got ? got->model->id : request->model;
     if (status == KD_OK)
-        status = check_unused(g, call, got->model->id, &err);
+        status = check_unused(g, call, id, &err);
     if (status == KD_OK)
         status = ask(call, g->trainer, TRAINER, "DeleteModel", message, &response, &err);
     if (status == KD_OK) {
@@ -170,7 +188,7 @@ static void delete_model(void *state, kd_call *call, const ProtobufCMessage *mes
         Kindred__V1__UnloadModelRequest unload = KINDRED__V1__UNLOAD_MODEL_REQUEST__INIT;
         Kindred__V1__UnloadModelResponse *unloaded = NULL;
         kd_error ignored;
-        unload.model = got->model->id;
+        unload.model = (char *)id;
         (void)!ask(call, g->embedder, EMBEDDER, "UnloadModel", &unload.base, &unloaded, &ignored);
         kd_message_free(unloaded);
         kd_call_reply(call, &response->base);

@@ -57,6 +57,7 @@ static kd_status check_train(
     gateway *g, kd_call *call, const Kindred__V1__TrainSpec *asked, kd_buf *out, kd_error *err)
 {
     Kindred__V1__TrainSpec train = *asked;
+    train.base.n_unknown_fields = 0; /* else they are packed and kept too */
     Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
     char *dataset = NULL, *model = NULL;
     kd_status status = KD_OK;
@@ -98,6 +99,8 @@ static kd_status check_collection(
     status = ask(call, g->indexer, INDEXER, "GetCollection", &request.base, &response, err);
     if (status == KD_NOT_FOUND)
         return KD_OK;
+    if (status == KD_OK)
+        status = check_intact(response->collection, err);
     if (status == KD_OK && strcmp(response->collection->model_id, model_id) != 0)
         status = kd_error_set(err, KD_FAILED_PRECONDITION,
             "collection '%s' holds vectors of model %s, not of %s", name,
@@ -110,6 +113,7 @@ static kd_status check_index(
     gateway *g, kd_call *call, const Kindred__V1__IndexSpec *asked, kd_buf *out, kd_error *err)
 {
     Kindred__V1__IndexSpec index = *asked;
+    index.base.n_unknown_fields = 0;
     Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
     char *dataset = NULL, *model = NULL;
     kd_split split;
@@ -156,6 +160,7 @@ static kd_status check_evaluate(
     gateway *g, kd_call *call, const Kindred__V1__EvaluateSpec *asked, kd_buf *out, kd_error *err)
 {
     Kindred__V1__EvaluateSpec evaluate = *asked;
+    evaluate.base.n_unknown_fields = 0;
     Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
     char *dataset = NULL, *gallery = NULL, *models[MAX_MODELS] = {NULL};
     kd_status status = check_protocol(asked, err);

@@ -148,10 +148,14 @@ static void finish(
     const int64_t until = kd_mono_ms() + PATIENCE_MS;
     kd_error err = KD_ERROR_INIT;
     kd_status status;
-    while ((status = kd_jobs_finish(w->store, job, state, result->data, result->len, why, &err)) ==
-               KD_UNAVAILABLE &&
-           kd_mono_ms() < until && !atomic_load(&w->stopping))
+    for (;;) {
+        status = kd_jobs_finish(w->store, job, state, result->data, result->len, why, &err);
+        /* Gone, or out of memory or disk: both pass. */
+        if ((status != KD_UNAVAILABLE && status != KD_RESOURCE_EXHAUSTED) || kd_mono_ms() > until ||
+            atomic_load(&w->stopping))
+            break;
         kd_sleep_ms(200);
+    }
     if (status != KD_OK) /* it stays pending and runs again; its work is idempotent */
         kd_log_error(KD_LOG_WARN, "end_not_written", &err);
     else
@@ -194,6 +198,9 @@ static void run_job(worker *w, kd_job *job)
         else
             status = kd_error_memory(&err, "the job's result");
     }
+    /* A call that the stop cut short says so by its status alone. */
+    if (status != KD_OK && atomic_load(&w->stopping) && !atomic_load(&r.stop))
+        (void)stop_job(&r, KD_UNAVAILABLE, &err);
     if (status == KD_OK)
         finish(w, job, KD_JOB_DONE, &packed, NULL);
     else if (atomic_load(&r.stop) && r.stop_reason == KD_CANCELLED)

@@ -19,9 +19,11 @@
 #include "lib/base/thread.h"
 #include "lib/vector/vector.h"
 
-#define COLLECTION_MAX_BATCH 4096u  /* images in one change */
-#define COLLECTION_MAX_URI 4096u    /* bytes */
-#define COLLECTION_MAX_LABEL 256u   /* bytes of a class or super-class name */
+#define COLLECTION_MAX_BATCH 4096u /* images in one change */
+#define COLLECTION_MAX_URI 4096u   /* bytes */
+#define COLLECTION_MAX_LABEL 256u  /* bytes of a class or super-class name */
+#define COLLECTION_MAX_TEXT                                                                        \
+    (64u << 20)                     /* bytes of strings in one answer: what a message can carry */
 #define COLLECTION_MAX_QUERIES 256u /* in one search */
 #define COLLECTION_MAX_FILTER 100u  /* super-classes in one search */
 #define COLLECTION_MAX_EXCLUDE 1000u

@@ -48,6 +48,11 @@ static kd_status own_text(collection_found *found, kd_error *err)
                 strlen(item->class_name) + strlen(item->super_class_name) + strlen(item->uri) + 3;
         }
     }
+    if (size > COLLECTION_MAX_TEXT)
+        return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
+            "the answer would have %zu bytes of text, allowed are %u: ask fewer "
+            "queries at a time, or for fewer neighbours",
+            size, COLLECTION_MAX_TEXT);
     char *at = found->text = malloc(size);
     if (!at)
         return no_memory(err);

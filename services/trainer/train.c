@@ -57,8 +57,8 @@ static kd_status choose_name(
     if (status == KD_OK)
         status = kd_error_set(
             err, KD_ALREADY_EXISTS, "model %s has the name '%s' already", there.id, run->name);
-    else if (status == KD_NOT_FOUND)
-        status = KD_OK;
+    else if (status == KD_NOT_FOUND || status == KD_DATA_LOSS || status == KD_FAILED_PRECONDITION)
+        status = KD_OK; /* a model that can't be read is no reason not to train */
     else
         status = kd_error_set(err, status, "%s", why.message);
     kd_model_clear(&there);
@@ -238,6 +238,9 @@ static kd_status resume(train_run *run, kd_error *err)
             KD_INT("epochs_done", run->record.epochs_done), KD_INT("step", run->record.step));
         return KD_OK;
     }
+    if (status != KD_INVALID_ARGUMENT && status != KD_DATA_LOSS && status != KD_NOT_FOUND &&
+        status != KD_FAILED_PRECONDITION) /* no fault of the checkpoint's */
+        return kd_error_set(err, status, "%s", why.message);
     kd_log_error(KD_LOG_WARN, "checkpoint_unusable", &why);
     train_record_reset(&run->record);
     return start_net(run, err);

@@ -157,7 +157,8 @@ static void finish(task *t, kd_job_state state, const kd_bytes *result, const kd
         note_redis(w, status, &err);
         if (status != KD_OK && status != KD_UNAVAILABLE)
             kd_log_error(KD_LOG_WARN, "finish_refused", &err);
-        if (status != KD_UNAVAILABLE || stopping(w))
+        /* Gone, or out of memory or disk: both pass. */
+        if ((status != KD_UNAVAILABLE && status != KD_RESOURCE_EXHAUSTED) || stopping(w))
             return;
         back_off(w, &delay_ms);
     }

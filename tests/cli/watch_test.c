@@ -364,7 +364,7 @@ static void test_cli_watch__ctrl_c_leaves_and_the_job_goes_on(void **state)
     CHECK_INT(0, pthread_create(&thread, NULL, interrupt_once_watched, NULL));
     RUN(&r, cmd_train, "train", "/d/endless", "--loss", "triplet");
     (void)pthread_join(thread, NULL);
-    CHECK_INT(0, r.status);
+    CHECK_INT(1, r.status);
     CHECK_HAS("kindred train: the job goes on: kindred job watch endless\n", r.err);
     CHECK_STR("", r.out);
 }

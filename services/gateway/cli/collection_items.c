@@ -176,12 +176,9 @@ static int delete_images(
     return exit_status;
 }
 
-/* Asks on a terminal; elsewhere the command line is the answer. */
 static bool is_sure(const char *name)
 {
     char answer[16] = "";
-    if (!isatty(STDIN_FILENO))
-        return true;
     (void)fprintf(stderr, "Remove the whole collection %s? [y/N] ", name);
     return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
@@ -213,14 +210,16 @@ int collection_delete(int argc, const char **argv)
         {"yes", 0, POPT_ARG_NONE, &yes, 0, "don't ask before the whole is removed", NULL},
         POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "NAME [ID...] [OPTION...]",
-        "Removes images by their ids; without ids the whole collection, on a terminal after "
-        "asking.\n"
+        "Removes images by their ids; without ids the whole collection, after asking on a "
+        "terminal, elsewhere with --yes.\n"
         "Example: kindred collection delete shop 17 18",
         options, NULL, NULL, 1, -1, &common, &args);
     if (exit_status >= 0)
         return exit_status;
     if (args[1]) {
         exit_status = delete_images(&common, argv[0], args[0], args + 1);
+    } else if (!yes && !isatty(STDIN_FILENO)) { /* an empty list of ids must not mean all */
+        exit_status = cli_usage(argv[0], "no ids were given; --yes removes the whole collection");
     } else if (yes || is_sure(args[0])) {
         exit_status = delete_whole(&common, argv[0], args[0]);
     } else {

@@ -140,7 +140,7 @@ static int run_watch(watch *w, Kindred__V1__Job **done)
     } else if (!is_over(w->job)) {
         (void)fprintf(
             stderr, "kindred %s: the job goes on: kindred job watch %s\n", w->command, w->job_id);
-        exit_status = EXIT_DONE;
+        exit_status = EXIT_FAILED; /* what comes next in a script would find half the work */
     } else {
         exit_status = conclude(w);
         if (exit_status == EXIT_DONE) {
