@@ -79,6 +79,16 @@ static void test_base_file__paths_stay_under_their_roots(void **state)
     assert_null(real);
 }
 
+static void test_base_file__a_pipe_holds_nobody_up(void **state)
+{
+    kd_buf bytes = KD_BUF_INIT;
+    (void)state;
+    CHECK_INT(0, mkfifo(in_dir("pipe"), 0600));
+    CHECK(kd_file_read(in_dir("pipe"), 100, &bytes, &g_err) != KD_OK);
+    CHECK_HAS("pipe", g_err.message);
+    kd_buf_free(&bytes);
+}
+
 static void test_base_file__a_lock_names_its_holder_and_ends_with_it(void **state)
 {
     char path[600];
@@ -182,6 +192,7 @@ int main(void)
         cmocka_unit_test(test_base_file__a_written_file_is_read_back),
         cmocka_unit_test(test_base_file__moves_within_and_across_file_systems),
         cmocka_unit_test(test_base_file__limits_and_absence_are_told),
+        cmocka_unit_test(test_base_file__a_pipe_holds_nobody_up),
         cmocka_unit_test(test_base_file__paths_stay_under_their_roots),
         cmocka_unit_test(test_base_file__a_lock_names_its_holder_and_ends_with_it),
         cmocka_unit_test(test_base_file__names_that_may_be_files),

@@ -159,6 +159,18 @@ class Chain(unittest.TestCase):
         model = self.stack.ok("model", "import", out, "--image-size", 64)
         self.assertEqual(model["id"], self.stack.ok("model", "show", "trained")["id"])
 
+    def test_model__a_damaged_one_can_be_removed_and_stops_nothing(self):
+        model = self.stack.ok("model", "init", "--name", "hurt", "--image-size", 64, "--seed", 9)
+        record = self.stack.data / "models" / model["id"] / "model.json"
+        record.write_text(record.read_text()[:-40])
+        shown = self.stack.run("model", "show", model["id"], "--json")
+        self.assertEqual(shown.error["code"], "DATA_LOSS")
+        job = self.stack.ok("train", self.products, "--loss", "triplet", "--epochs", 1,
+                            "--image-size", 64, "--name", "beside-it")
+        self.assertEqual(job["state"], "done", job)
+        self.stack.ok("model", "rm", model["id"])
+        self.assertFalse(record.exists())
+
     def test_collection__changes_snapshot_and_alias(self):
         image, label, above, path = kindred.listing(self.products, "test")[1]
         self.stack.ok("index", self.products, "--model", "plain", "--collection", "second")
@@ -171,6 +183,9 @@ class Chain(unittest.TestCase):
         self.assertEqual(int(self.stack.ok("collection", "show", "second")["count"]), before)
         self.stack.ok("collection", "restore", "second", snapshot["file"])
         self.assertEqual(int(self.stack.ok("collection", "show", "second")["count"]), before + 1)
+        unsure = self.stack.run("collection", "delete", "second")  # an empty list of ids
+        self.assertEqual(unsure.status, 2, unsure)
+        self.assertIn("--yes", unsure.err)
         self.stack.ok("collection", "alias", "live", "second")
         found = self.stack.ok("search", self.products / path, "--collection", "live")
         self.assertEqual(int(found["results"][0]["hits"][0]["item"]["image_id"]), image)

@@ -43,6 +43,33 @@ class IndexCrash(unittest.TestCase):
         self.index_and_kill("gateway", 3)
 
 
+class DamagedCollection(unittest.TestCase):
+    def test_a_damaged_collection__is_said_to_be_and_can_be_deleted(self):
+        stack = kindred.Stack("damaged").up("--datasets", kindred.folder())
+        products = kindred.draw("worn", products=1, views=3)
+        stack.ok("model", "init", "--name", "plain", "--image-size", 32)
+        stack.ok("index", products, "--model", "plain", "--collection", "worn")
+        database = stack.data / "collections" / "worn" / "collection.db"
+        killed = stack.kill("indexer")
+        database.write_bytes(b"not a database " * 100)
+        for ending in ("-wal", "-shm"):
+            database.with_name(database.name + ending).unlink(missing_ok=True)
+        stack.wait_back("indexer", killed)
+        photo = products / kindred.listing(products, "test")[0][3]
+        for asked in (("search", photo, "--collection", "worn"),
+                      ("index", products, "--model", "plain", "--collection", "worn"),
+                      ("collection", "add", "worn", photo, "--image-id", 1, "--class-id", 1,
+                       "--super-class-id", 1)):
+            failed = stack.run(*asked, "--json")
+            self.assertEqual(failed.status, 1, failed)
+            self.assertEqual(failed.error["code"], "DATA_LOSS", failed)
+            self.assertIn("worn", failed.error["message"])
+        kept = stack.run("model", "rm", "plain", "--json")
+        self.assertEqual(kept.error["code"], "FAILED_PRECONDITION", kept)
+        stack.ok("collection", "delete", "worn", "--yes")
+        stack.ok("model", "rm", "plain")
+
+
 class RedisCrash(unittest.TestCase):
     def test_redis_down__is_said_and_jobs_are_still_there_when_it_is_back(self):
         stack = kindred.Stack("redis").up("--datasets", kindred.folder())
