@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "lib/base/buf.h"
@@ -211,6 +212,13 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+
+    /* Each open collection and each client holds some. */
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
 
     kd_status status = take_lock(&process, spec->name, &lock, &err);
     if (status == KD_OK) {

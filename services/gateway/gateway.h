@@ -92,9 +92,10 @@ void watch_job(void *state, kd_call *call, const ProtobufCMessage *message);
 
 /* ---- worker.c: the job thread ---- */
 KD_MUST_CHECK kd_status worker_new(worker **out, gateway *g, kd_error *err);
-/* Stops at the job's next step and leaves it pending, so that it goes on after a restart. */
+/* Asks it to stop at the job's next step and to give the job back, so that it goes on after a
+ * restart. */
 void worker_stop(worker *w);
-void worker_free(worker *w);
+void worker_free(worker *w); /* waits for that */
 
 /* A job that is being run. */
 typedef struct running_job {

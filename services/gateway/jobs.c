@@ -7,6 +7,7 @@
 
 #define DEFAULT_PAGE 50u
 #define MAX_PAGE 1000u
+#define MAX_QUEUED 1000u /* jobs that may wait in one queue */
 
 void job_message_make(job_message *out, const kd_job *job)
 {
@@ -100,6 +101,17 @@ void retry_job(void *state, kd_call *call, const ProtobufCMessage *message)
         &kindred__v1__retry_job_response__descriptor);
 }
 
+/* So that what runs wild fills no memory; the number is a little soft. */
+static kd_status check_room(kd_store *store, const char *queue, kd_error *err)
+{
+    uint64_t depth;
+    const kd_status status = kd_jobs_depth(store, queue, &depth, err);
+    if (status != KD_OK || depth < MAX_QUEUED)
+        return status;
+    return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
+        "%u jobs wait in the %s queue already: cancel some, or try again later", MAX_QUEUED, queue);
+}
+
 void submit_job(void *state, kd_call *call, const ProtobufCMessage *message)
 {
     gateway *const g = state;
@@ -113,7 +125,9 @@ void submit_job(void *state, kd_call *call, const ProtobufCMessage *message)
     kd_status status = submit_check(g, call, request->spec, &spec, &queue, &kind, &err);
     if (status == KD_OK) {
         kd_store *const store = store_take(g);
-        status = kd_jobs_submit(store, queue, kind, spec.data, spec.len, id, &err);
+        status = check_room(store, queue, &err);
+        if (status == KD_OK)
+            status = kd_jobs_submit(store, queue, kind, spec.data, spec.len, id, &err);
         if (status == KD_OK)
             status = kd_jobs_get(store, id, &job, &err);
         store_give(g, store);

@@ -1,5 +1,6 @@
 /* WatchJob: one thread looks at the watched jobs' records and sends what has changed. No watch has
  * a thread of its own, and a client that reads slowly misses steps in between, never the end. */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +25,7 @@ struct watcher {
     pthread_cond_t changed;
     watch *watches;
     size_t n;
-    bool draining;
+    atomic_bool draining;
 };
 
 static void watch_end(watch *w, const kd_error *error)
@@ -86,7 +87,7 @@ static watch *look_at_all(watcher *all, watch *list, size_t *ended)
     while (list) {
         watch *const w = list;
         list = w->next;
-        if (look(all, w)) {
+        if (!atomic_load(&all->draining) && look(all, w)) {
             (*ended)++;
         } else {
             w->next = kept;
@@ -143,7 +144,7 @@ void watch_job(void *state, kd_call *call, const ProtobufCMessage *message)
     else
         w->call = call;
     pthread_mutex_lock(&all->mutex);
-    if (err.status == KD_OK && all->draining)
+    if (err.status == KD_OK && atomic_load(&all->draining))
         (void)kd_error_set(&err, KD_UNAVAILABLE, "the gateway is shutting down");
     else if (err.status == KD_OK && all->n == MAX_WATCHES)
         (void)kd_error_set(&err, KD_RESOURCE_EXHAUSTED, "%d jobs are watched already", MAX_WATCHES);
@@ -183,7 +184,7 @@ void watcher_drain(watcher *all)
     if (!all)
         return;
     pthread_mutex_lock(&all->mutex);
-    all->draining = true;
+    atomic_store(&all->draining, true);
     pthread_cond_broadcast(&all->changed);
     pthread_mutex_unlock(&all->mutex);
     if (all->started)

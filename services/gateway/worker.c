@@ -263,9 +263,6 @@ void worker_stop(worker *w)
     if (!w)
         return;
     atomic_store(&w->stopping, true);
-    if (w->started)
-        pthread_join(w->thread, NULL);
-    w->started = false;
 }
 
 void worker_free(worker *w)
@@ -273,6 +270,8 @@ void worker_free(worker *w)
     if (!w)
         return;
     worker_stop(w);
+    if (w->started)
+        pthread_join(w->thread, NULL);
     kd_store_close(w->store);
     free(w);
 }
