@@ -3,8 +3,8 @@
  * A server takes calls on a few threads. A handler answers now or later, from any thread, by
  * kd_call_reply, kd_call_fail or, for a server stream, kd_call_write… and kd_call_finish: no thread
  * per request. Deadlines and cancellation reach the last hop, because a call that a handler makes
- * on behalf of its caller (kd_call_ask, proxies) is the core's child of it. Every server serves
- * grpc.health.v1, counts and times its calls, and passes W3C trace context on.
+ * on behalf of its caller (kd_call_ask, proxies, options.parent) is the core's child of it. Every
+ * server serves grpc.health.v1, counts and times its calls, and passes W3C trace context on.
  *
  * Messages that go out borrow (build them on the stack); only unpacked ones are freed, with
  * kd_message_free. Incoming messages are checked before they are unpacked: strings are UTF-8

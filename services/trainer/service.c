@@ -206,11 +206,13 @@ static void delete_model(void *state, kd_call *call, const ProtobufCMessage *mes
     kd_model model = {0};
     kd_error err = KD_ERROR_INIT;
     kd_status status = kd_models_find(t->models_dir, request->model, &model, &err);
-    if ((status == KD_DATA_LOSS || status == KD_FAILED_PRECONDITION) &&
-        kd_copy(model.id, sizeof model.id, request->model))
-        status = KD_OK; /* can't be read, by its id it can go */
-    if (status == KD_OK)
+    if (status == KD_OK) {
         status = kd_models_remove(t->models_dir, model.id, &err);
+    } else if ((status == KD_DATA_LOSS || status == KD_FAILED_PRECONDITION) &&
+               kd_models_remove(t->models_dir, request->model, NULL) == KD_OK) {
+        (void)kd_copy(model.id, sizeof model.id, request->model);
+        status = KD_OK; /* can't be read, by its id it can go */
+    }
     if (status == KD_OK) {
         Kindred__V1__Model described = to_message(&model);
         Kindred__V1__DeleteModelResponse response = KINDRED__V1__DELETE_MODEL_RESPONSE__INIT;

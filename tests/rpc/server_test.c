@@ -108,6 +108,24 @@ static void get_model(void *state, kd_call *call, const ProtobufCMessage *messag
     kd_call_ask(call, state, INDEXER, "GetCollection", &ask.base, got_collection, call);
 }
 
+/* DeleteModel on the front: waits for the back's answer, on the caller's behalf. */
+static void delete_model(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    const Kindred__V1__DeleteModelRequest *request = (const void *)message;
+    Kindred__V1__GetCollectionRequest ask = KINDRED__V1__GET_COLLECTION_REQUEST__INIT;
+    Kindred__V1__DeleteModelResponse response = KINDRED__V1__DELETE_MODEL_RESPONSE__INIT;
+    const kd_call_options options = {.timeout_ms = 20000, .parent = call};
+    ProtobufCMessage *answer = NULL;
+    kd_error error = KD_ERROR_INIT;
+    ask.name = request->model;
+    if (kd_channel_call(state, INDEXER, "GetCollection", &ask.base, &options, &answer, &error) ==
+        KD_OK)
+        kd_call_reply(call, &response.base);
+    else
+        kd_call_fail(call, &error);
+    kd_message_free(answer);
+}
+
 static char *address_of(uint16_t port)
 {
     static char text[32];
@@ -120,7 +138,8 @@ static int setup(void **state)
     static const kd_method indexer[] = {
         {"GetCollection", get_collection, true}, {"ListCollections", list_collections, false}};
     static const kd_method trainer[] = {{"ExportModel", export_model, true}};
-    static const kd_method front[] = {{"GetModel", get_model, false}};
+    static const kd_method front[] = {
+        {"GetModel", get_model, false}, {"DeleteModel", delete_model, true}};
     kd_server_options options = KD_SERVER_OPTIONS_INIT;
     uint16_t port;
     (void)state;
@@ -134,7 +153,7 @@ static int setup(void **state)
     CHECK_OK(kd_channel_open(&g_channel, address_of(port), &g_err), g_err);
 
     CHECK_OK(kd_server_new(&g_front, &options, &g_err), g_err);
-    CHECK_OK(kd_server_add(g_front, TRAINER, front, 1, g_channel, &g_err), g_err);
+    CHECK_OK(kd_server_add(g_front, TRAINER, front, 2, g_channel, &g_err), g_err);
     CHECK_OK(kd_server_add_proxy(g_front, TRAINER, g_channel, &g_err), g_err);
     CHECK_OK(kd_server_add_proxy(g_front, INDEXER, g_channel, &g_err), g_err);
     CHECK_OK(kd_server_start(g_front, "127.0.0.1:0", &port, &g_err), g_err);
@@ -330,6 +349,24 @@ static void test_rpc_server__asks_on_behalf_of_a_call(void **state)
         g_err);
 }
 
+static void test_rpc_server__a_call_that_a_handler_waits_for_ends_with_its_caller(void **state)
+{
+    Kindred__V1__DeleteModelRequest request = KINDRED__V1__DELETE_MODEL_REQUEST__INIT;
+    const kd_call_options options = {.timeout_ms = 100};
+    ProtobufCMessage *response = NULL;
+    (void)state;
+    atomic_store(&g_saw_cancel, false);
+    request.model = (char *)"slow";
+    CHECK_FAILS(KD_DEADLINE_EXCEEDED,
+        kd_channel_call(
+            g_front_channel, TRAINER, "DeleteModel", &request.base, &options, &response, &g_err),
+        g_err);
+    const int64_t until = kd_mono_ms() + 5000; /* the handler's own limit is four times that */
+    while (!atomic_load(&g_saw_cancel) && kd_mono_ms() < until)
+        kd_sleep_ms(1);
+    CHECK(atomic_load(&g_saw_cancel));
+}
+
 static void test_rpc_server__refuses_text_that_is_not_utf8(void **state)
 {
     char name[64];
@@ -444,6 +481,7 @@ int main(void)
         cmocka_unit_test(test_rpc_server__a_stream_can_be_left),
         cmocka_unit_test(test_rpc_proxy__passes_calls_and_errors_on),
         cmocka_unit_test(test_rpc_server__asks_on_behalf_of_a_call),
+        cmocka_unit_test(test_rpc_server__a_call_that_a_handler_waits_for_ends_with_its_caller),
         cmocka_unit_test(test_rpc_server__refuses_text_that_is_not_utf8),
         cmocka_unit_test(test_rpc_server__refuses_a_message_over_the_limit),
         cmocka_unit_test(test_rpc_server__says_when_a_port_is_in_use),
