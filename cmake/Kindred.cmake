@@ -52,3 +52,15 @@ function(kd_unit_test room name)
         add_dependencies(thread_tests test_${room}_${name})
     endif()
 endfunction()
+
+# kd_alloc_test(base LIBS kd_base): the ctest base.alloc, whose allocations and those of our libraries
+# pass through tests/support/alloc.c. WRAP names functions of shared libraries to wrap besides.
+function(kd_alloc_test room)
+    cmake_parse_arguments(arg "" "" "WRAP" ${ARGN})
+    kd_unit_test(${room} alloc ${arg_UNPARSED_ARGUMENTS})
+    target_sources(test_${room}_alloc PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/alloc.c)
+    foreach(name malloc calloc realloc reallocarray strdup strndup vasprintf realpath free
+            ${arg_WRAP})
+        target_link_options(test_${room}_alloc PRIVATE LINKER:--wrap=${name})
+    endforeach()
+endfunction()
