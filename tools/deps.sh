@@ -9,7 +9,7 @@ set -euo pipefail
 
 build=(
     build-essential cmake ninja-build pkg-config git ca-certificates dpkg-dev
-    libgrpc-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
+    libgrpc-dev libprotobuf-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
     libtorch-dev libopenblas-dev libhiredis-dev
     libturbojpeg0-dev libpng-dev libwebp-dev libexif-dev libcairo2-dev libmicrohttpd-dev libjansson-dev libpopt-dev
     libssl-dev libxxhash-dev libsqlite3-dev libzip-dev uthash-dev debian-archive-keyring

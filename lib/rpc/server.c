@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <grpc/grpc_security.h>
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
 
@@ -12,6 +11,15 @@
 #include "lib/rpc/internal.h"
 
 #define POSTED_CALLS 64 /* calls that the core may hand over before we ask for more */
+#define MAX_BYTES ((size_t)512 << 20)
+#define STALL_MS 60000
+#define SWEEPS 8 /* in the time of a stall */
+/* What a client's transport may hold for us before it is unpacked. The core sheds calls that would
+ * go over it. */
+#define RECEIVE_BYTES ((size_t)1 << 30)
+#define KEEPALIVE_MS 30000 /* a client that is silent that long is asked whether it is there… */
+#define KEEPALIVE_WAIT_MS 20000 /* …and has so long to say so */
+#define PING_MS 10000           /* a client may ask us as often as that */
 
 static void core_log(gpr_log_func_args *args)
 {
@@ -32,6 +40,11 @@ void kd_rpc_shutdown(void)
 
 /* ---- Making ---- */
 
+static grpc_arg integer(const char *key, unsigned value)
+{
+    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = (int)value};
+}
+
 kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_error *err)
 {
     *out = NULL;
@@ -41,6 +54,12 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
     server->options = *options;
     atomic_init(&server->draining, false);
     atomic_init(&server->in_flight, 0);
+    atomic_init(&server->bytes, 0);
+    atomic_init(&server->next_sweep_ms, 0);
+    if (server->options.max_bytes == 0)
+        server->options.max_bytes = MAX_BYTES;
+    if (server->options.stall_ms == 0)
+        server->options.stall_ms = STALL_MS;
     pthread_mutex_init(&server->mutex, NULL);
     kd_cond_init(&server->idle);
 
@@ -49,19 +68,33 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
     if (status == KD_OK && !(server->threads = calloc(options->threads, sizeof *server->threads)))
         status = kd_error_memory(err, "a server");
     if (status == KD_OK)
+        status = kd_descriptors_new(&server->descriptors, options->descriptors, err);
+    if (status == KD_OK)
         status = kd_health_new(&server->health, server, err);
+    if (status == KD_OK)
+        status = kd_reflection_add(server, err);
     if (status != KD_OK) {
         kd_server_free(server);
         return status;
     }
+    grpc_resource_quota *const quota = grpc_resource_quota_create("kindred");
+    grpc_resource_quota_resize(quota, RECEIVE_BYTES);
     grpc_arg args[] = {
-        {.type = GRPC_ARG_INTEGER,
-            .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
-            .value.integer = (int)KD_RPC_MAX_MESSAGE},
-        {.type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_ALLOW_REUSEPORT, .value.integer = 0},
+        integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, KD_RPC_MAX_MESSAGE),
+        integer(GRPC_ARG_MAX_METADATA_SIZE, KD_RPC_MAX_METADATA),
+        /* Of one connection; over max_calls a call is refused, over this it waits in the client. */
+        integer(GRPC_ARG_MAX_CONCURRENT_STREAMS, 2 * options->max_calls),
+        integer(GRPC_ARG_ALLOW_REUSEPORT, 0),
+        integer(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
+        integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS),
+        integer(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, PING_MS),
+        {.type = GRPC_ARG_POINTER,
+            .key = (char *)GRPC_ARG_RESOURCE_QUOTA,
+            .value.pointer = {quota, grpc_resource_quota_arg_vtable()}},
     };
     const grpc_channel_args all = {sizeof args / sizeof args[0], args};
     server->grpc = grpc_server_create(&all, NULL);
+    grpc_resource_quota_unref(quota);
     server->queue = grpc_completion_queue_create_for_next(NULL);
     grpc_server_register_completion_queue(server->grpc, server->queue, NULL);
     *out = server;
@@ -76,11 +109,10 @@ static kd_endpoint *find(kd_server *server, const char *path)
     return NULL;
 }
 
-/* The endpoint of a method, made if need be; NULL without memory. */
-static kd_endpoint *endpoint_for(kd_server *server, const ProtobufCServiceDescriptor *service,
-    const ProtobufCMethodDescriptor *method)
+kd_endpoint *kd_server_endpoint(
+    kd_server *server, const char *service, const ProtobufCMethodDescriptor *method)
 {
-    char *path = kd_format("/%s/%s", service->name, method->name);
+    char *path = kd_format("/%s/%s", service, method->name);
     if (!path)
         return NULL;
     kd_endpoint *const there = find(server, path);
@@ -99,6 +131,8 @@ static kd_endpoint *endpoint_for(kd_server *server, const ProtobufCServiceDescri
     memset(endpoint, 0, sizeof *endpoint);
     endpoint->path = path;
     endpoint->descriptor = method;
+    endpoint->takes_stream =
+        kd_descriptors_takes_stream(server->descriptors, service, method->name);
     char labels[200];
     (void)snprintf(labels, sizeof labels, "method=\"%s\"", path + 1);
     endpoint->seconds = kd_metrics_histogram(
@@ -114,7 +148,7 @@ kd_status kd_server_add(kd_server *server, const ProtobufCServiceDescriptor *ser
         const ProtobufCMethodDescriptor *const method =
             protobuf_c_service_descriptor_get_method_by_name(service, methods[i].name);
         assert(method);
-        kd_endpoint *const endpoint = endpoint_for(server, service, method);
+        kd_endpoint *const endpoint = kd_server_endpoint(server, service->name, method);
         if (!endpoint)
             return kd_error_memory(err, "a method");
         endpoint->handler = methods[i].handler;
@@ -129,7 +163,8 @@ kd_status kd_server_add_proxy(kd_server *server, const ProtobufCServiceDescripto
 {
     assert(!server->started);
     for (unsigned i = 0; i < service->n_methods; i++) {
-        kd_endpoint *const endpoint = endpoint_for(server, service, &service->methods[i]);
+        kd_endpoint *const endpoint =
+            kd_server_endpoint(server, service->name, &service->methods[i]);
         if (!endpoint)
             return kd_error_memory(err, "a method");
         if (!endpoint->handler)
@@ -140,14 +175,42 @@ kd_status kd_server_add_proxy(kd_server *server, const ProtobufCServiceDescripto
 
 /* ---- Running ---- */
 
+/* Gives up calls whose clients have moved nothing for too long. */
+static void sweep(kd_server *server)
+{
+    const int64_t now = kd_mono_ms();
+    long long due = atomic_load(&server->next_sweep_ms);
+    if (now < due || !atomic_compare_exchange_strong(
+                         &server->next_sweep_ms, &due, now + server->options.stall_ms / SWEEPS))
+        return;
+    const int64_t since = now - server->options.stall_ms;
+    pthread_mutex_lock(&server->mutex);
+    for (kd_call *call = server->calls; call; call = call->next) {
+        const int64_t receiving = atomic_load(&call->receiving_ms);
+        const int64_t sending = atomic_load(&call->sending_ms);
+        if (receiving > 0 && receiving < since)
+            (void)grpc_call_cancel_with_status(call->grpc, GRPC_STATUS_DEADLINE_EXCEEDED,
+                "the request did not arrive in time", NULL);
+        else if (sending > 0 && sending < since)
+            (void)grpc_call_cancel_with_status(call->grpc, GRPC_STATUS_DEADLINE_EXCEEDED,
+                "the client has not read its answer in time", NULL);
+    }
+    pthread_mutex_unlock(&server->mutex);
+}
+
 static void *take_events(void *arg)
 {
     kd_server *const server = arg;
+    const gpr_timespec pause =
+        gpr_time_from_millis(server->options.stall_ms / SWEEPS, GPR_TIMESPAN);
     for (;;) {
-        const grpc_event event =
-            grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        const grpc_event event = grpc_completion_queue_next(
+            server->queue, gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), pause), NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
+        sweep(server);
+        if (event.type == GRPC_QUEUE_TIMEOUT)
+            continue;
         kd_tag *const tag = event.tag;
         KD_TSAN_ACQUIRE(tag);
         tag->done(tag->owner, event.success != 0);
@@ -163,6 +226,27 @@ void kd_server_post(kd_server *server)
     if (grpc_server_request_call(server->grpc, &call->grpc, &call->details, &call->metadata,
             server->queue, server->queue, &call->on_new) != GRPC_CALL_OK)
         kd_call_unref(call);
+}
+
+void kd_server_call_begun(kd_server *server, kd_call *call)
+{
+    pthread_mutex_lock(&server->mutex);
+    atomic_fetch_add(&server->in_flight, 1);
+    call->link = &server->calls;
+    call->next = server->calls;
+    if (call->next)
+        call->next->link = &call->next;
+    server->calls = call;
+    pthread_mutex_unlock(&server->mutex);
+}
+
+void kd_server_call_unlink(kd_server *server, kd_call *call)
+{
+    pthread_mutex_lock(&server->mutex);
+    *call->link = call->next;
+    if (call->next)
+        call->next->link = call->link;
+    pthread_mutex_unlock(&server->mutex);
 }
 
 /* Under the lock, so that whoever saw the last call end may free the server. */
@@ -181,9 +265,12 @@ static int compare_paths(const void *a, const void *b)
 
 kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port, kd_error *err)
 {
-    grpc_server_credentials *const plain = grpc_insecure_server_credentials_create();
-    const int bound = grpc_server_add_http2_port(server->grpc, address, plain);
-    grpc_server_credentials_release(plain);
+    grpc_server_credentials *credentials = NULL;
+    const kd_status status = kd_tls_server(&credentials, server->options.tls, err);
+    if (status != KD_OK)
+        return status;
+    const int bound = grpc_server_add_http2_port(server->grpc, address, credentials);
+    grpc_server_credentials_release(credentials);
     if (bound == 0)
         return kd_error_set(err, KD_UNAVAILABLE,
             "cannot listen on %s: the address is in use or not this machine's", address);
@@ -216,6 +303,18 @@ static void on_shutdown(void *owner, bool ok)
     pthread_mutex_unlock(&server->mutex);
 }
 
+/* A call that would wait for its client's next message for ever, with a reference to it. */
+static kd_call *find_idle(kd_server *server)
+{
+    kd_call *found = NULL;
+    pthread_mutex_lock(&server->mutex);
+    for (kd_call *call = server->calls; call && !found; call = call->next)
+        if (atomic_load(&call->reading) && call->endpoint->idle_ends && kd_call_try_ref(call))
+            found = call;
+    pthread_mutex_unlock(&server->mutex);
+    return found;
+}
+
 /* Waits until no call is in flight, or the time is over. */
 static void wait_idle(kd_server *server, int64_t ms)
 {
@@ -233,6 +332,8 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
         return;
     atomic_store(&server->draining, true);
     kd_health_stop(server->health);
+    for (kd_call *call; (call = find_idle(server)) != NULL; kd_call_unref(call))
+        kd_call_end_idle(call);
     wait_idle(server, grace_ms);
 
     server->on_shutdown = (kd_tag){on_shutdown, server};
@@ -274,6 +375,7 @@ void kd_server_free(kd_server *server)
         grpc_completion_queue_destroy(server->queue);
     kd_pool_free(server->workers);
     kd_health_free(server->health);
+    kd_message_free(server->descriptors);
     for (size_t i = 0; i < server->n_endpoints; i++)
         free(server->endpoints[i].path);
     free(server->endpoints);

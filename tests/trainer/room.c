@@ -110,8 +110,8 @@ void room_start_trainer(room *r)
         kd_sleep_ms(10);
     }
     json_t *const ready = json_load_file(r->ready, 0, NULL);
-    CHECK_OK(
-        kd_channel_open(&r->channel, json_string_value(json_object_get(ready, "grpc")), &r->err),
+    CHECK_OK(kd_channel_open(
+                 &r->channel, json_string_value(json_object_get(ready, "grpc")), NULL, &r->err),
         r->err);
     json_decref(ready);
 }

@@ -39,7 +39,7 @@ kd_status cli_connect(const cli_common *common, kd_channel **out, kd_error *err)
     if (status != KD_OK)
         return status;
     kd_rpc_init();
-    status = kd_channel_open(out, address, err);
+    status = kd_channel_open(out, address, NULL, err);
     if (status != KD_OK)
         kd_rpc_shutdown();
     return status;

@@ -23,7 +23,7 @@ static kd_status check(const char *address, uint64_t timeout_ms, kd_error *err)
     if (!colon || colon == address || !kd_parse_u64(colon + 1, 1, 65535, &port))
         return kd_error_set(err, KD_INVALID_ARGUMENT, "'%s' is not HOST:PORT", address);
     kd_rpc_init();
-    kd_status status = kd_channel_open(&channel, address, err);
+    kd_status status = kd_channel_open(&channel, address, NULL, err);
     if (status == KD_OK)
         status = kd_health_check(channel, (int64_t)timeout_ms, err);
     kd_channel_close(channel);
