@@ -14,6 +14,7 @@ static void on_new(void *owner, bool ok);
 static void on_request(void *owner, bool ok);
 static void on_close(void *owner, bool ok);
 static void on_message(void *owner, bool ok);
+static void on_ended(void *owner, bool ok);
 
 kd_call *kd_call_new(kd_server *server)
 {
@@ -31,6 +32,7 @@ kd_call *kd_call_new(kd_server *server)
     call->on_close = (kd_tag){on_close, call};
     call->on_sent = (kd_tag){kd_call_on_sent, call};
     call->on_message = (kd_tag){on_message, call};
+    call->on_ended = (kd_tag){on_ended, call};
     grpc_call_details_init(&call->details);
     grpc_metadata_array_init(&call->metadata);
     call->details_slice = grpc_empty_slice();
@@ -211,23 +213,9 @@ static void hand_over(void *arg)
     call->read_fn(call->read_arg, call, message, &error);
 }
 
-static void on_message(void *owner, bool ok)
+/* What was asked for is there: the message, the client's end, or why neither is. */
+static void deliver(kd_call *call)
 {
-    kd_call *const call = owner;
-    kd_error *const error = &call->message_error;
-    grpc_byte_buffer *const bytes = call->request_bytes;
-    call->request_bytes = NULL;
-    *error = (kd_error)KD_ERROR_INIT;
-    if (bytes) {
-        if (kd_unpack(bytes, call->endpoint->descriptor->input, call, &call->message, error) !=
-            KD_OK)
-            call->message = NULL; /* the error tells */
-    } else if (!ok || atomic_load(&call->cancelled)) {
-        (void)kd_error_set(error, KD_CANCELLED,
-            "the client has gone, or sent a message that is larger than the server's limit");
-    }
-    grpc_byte_buffer_destroy(bytes);
-
     pthread_mutex_lock(&call->mutex);
     const bool wanted = atomic_load(&call->reading);
     atomic_store(&call->reading, false);
@@ -240,8 +228,45 @@ static void on_message(void *owner, bool ok)
     } else if (!kd_pool_try_run(call->server->workers, hand_over, call)) {
         kd_message_free(call->message);
         call->message = NULL;
-        (void)kd_error_set(error, KD_RESOURCE_EXHAUSTED, BUSY);
+        (void)kd_error_set(&call->message_error, KD_RESOURCE_EXHAUSTED, BUSY);
         hand_over(call);
+    }
+}
+
+static void deliver_gone(kd_call *call)
+{
+    (void)kd_error_set(&call->message_error, KD_CANCELLED,
+        "the client has gone, or sent a message that is larger than the server's limit");
+    deliver(call);
+}
+
+/* The headers went out, so the client was there after its last message: it has really ended. */
+static void on_ended(void *owner, bool ok)
+{
+    kd_call *const call = owner;
+    if (ok && !atomic_load(&call->cancelled))
+        deliver(call);
+    else
+        deliver_gone(call);
+    kd_call_unref(call);
+}
+
+static void on_message(void *owner, bool ok)
+{
+    kd_call *const call = owner;
+    grpc_byte_buffer *const bytes = call->request_bytes;
+    call->request_bytes = NULL;
+    call->message_error = (kd_error)KD_ERROR_INIT;
+    if (bytes) {
+        if (kd_unpack(bytes, call->endpoint->descriptor->input, call, &call->message,
+                &call->message_error) != KD_OK)
+            call->message = NULL; /* the error tells */
+        grpc_byte_buffer_destroy(bytes);
+        deliver(call);
+    } else if (!ok || atomic_load(&call->cancelled)) {
+        deliver_gone(call);
+    } else if (!kd_call_send_headers(call, &call->on_ended)) { /* they are out: nothing to learn */
+        deliver(call);
     }
     kd_call_unref(call);
 }

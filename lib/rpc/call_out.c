@@ -99,6 +99,21 @@ void kd_call_on_sent(void *owner, bool ok)
     kd_call_unref(call);
 }
 
+bool kd_call_send_headers(kd_call *call, kd_tag *tag)
+{
+    grpc_op op;
+    memset(&op, 0, sizeof op);
+    op.op = GRPC_OP_SEND_INITIAL_METADATA;
+    pthread_mutex_lock(&call->mutex);
+    const bool sends = !call->metadata_sent && !call->answered;
+    if (sends) {
+        call->metadata_sent = true;
+        kd_call_start(call, &op, 1, tag);
+    }
+    pthread_mutex_unlock(&call->mutex);
+    return sends;
+}
+
 kd_status kd_call_send(kd_call *call, grpc_byte_buffer *bytes, bool wait)
 {
     const size_t room = sizeof call->waiting / sizeof call->waiting[0];

@@ -17,8 +17,8 @@ kd_status kd_descriptors_new(kd_descriptors **out, const kd_descriptor_set *set,
 /* "package.name", or name where there is no package. */
 static void join(char full[MAX_NAME], const char *package, const char *name)
 {
-    (void)snprintf(full, MAX_NAME, "%s%s%s", package ? package : "",
-        package && *package ? "." : "", name);
+    (void)snprintf(
+        full, MAX_NAME, "%s%s%s", package ? package : "", package && *package ? "." : "", name);
 }
 
 bool kd_descriptors_takes_stream(const kd_descriptors *set, const char *service, const char *method)

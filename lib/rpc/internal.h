@@ -85,6 +85,7 @@ struct kd_server {
     pthread_mutex_t mutex; /* guards what follows; a call's own is never taken while it is held */
     pthread_cond_t idle;
     bool shut_down;
+    uint64_t begun; /* calls since the start */
     kd_call *calls; /* all in flight */
     kd_tag on_shutdown;
 };
@@ -115,7 +116,7 @@ struct kd_call {
     atomic_llong receiving_ms; /* since when the request is on its way; 0: it isn't */
     atomic_llong sending_ms;   /* since when a message is on its way out; 0: none is */
     int close_cancelled;       /* written by the core */
-    kd_tag on_new, on_request, on_close, on_sent, on_message;
+    kd_tag on_new, on_request, on_close, on_sent, on_message, on_ended;
     kd_call *next, **link; /* server->calls; under the server's mutex */
     size_t charged;        /* bytes of server->bytes; by whoever receives */
 
@@ -146,6 +147,8 @@ void kd_call_start(kd_call *call, const grpc_op *ops, size_t n, kd_tag *tag);
 /* False when the server has no room for so many bytes more; they are the call's until the next
  * message or its end. */
 bool kd_call_charge(kd_call *call, size_t bytes);
+/* False when they are out already. */
+bool kd_call_send_headers(kd_call *call, kd_tag *tag);
 /* Queues bytes (taken over) and/or the end; see kd_call_write. */
 kd_status kd_call_send(kd_call *call, grpc_byte_buffer *bytes, bool wait);
 void kd_call_end(kd_call *call, kd_status status, const char *message);

@@ -12,7 +12,7 @@
 #include "lib/rpc/internal.h"
 
 typedef struct outgoing {
-    kd_call *call; /* the caller's, kept by the duty to answer it */
+    kd_call *call; /* the caller's, held */
     kd_channel *channel;
     grpc_call *grpc;
     grpc_byte_buffer *request, *received;
@@ -47,6 +47,7 @@ static void outgoing_unref(outgoing *o)
     free(o->metadata);
     grpc_slice_unref(o->details);
     pthread_mutex_destroy(&o->mutex);
+    kd_call_unref(o->call);
     free(o);
 }
 
@@ -59,6 +60,7 @@ static outgoing *outgoing_new(
         return NULL;
     }
     o->call = call;
+    atomic_fetch_add(&call->refs, 1);
     o->channel = channel;
     o->details = grpc_empty_slice();
     o->metadata[o->n_metadata++] = kd_trace_metadata(call->trace);

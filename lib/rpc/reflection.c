@@ -52,8 +52,8 @@ static bool pack_files(const kd_file **files, size_t n, ProtobufCBinaryData *pac
     return true;
 }
 
-static kd_status send_files(const kd_descriptors *set, const kd_file *file, kd_call *call,
-    reflection_response *response)
+static kd_status send_files(
+    const kd_descriptors *set, const kd_file *file, kd_call *call, reflection_response *response)
 {
     Grpc__Reflection__V1__FileDescriptorResponse answer =
         GRPC__REFLECTION__V1__FILE_DESCRIPTOR_RESPONSE__INIT;
@@ -76,8 +76,8 @@ static kd_status send_files(const kd_descriptors *set, const kd_file *file, kd_c
     return status;
 }
 
-static kd_status send_error(
-    kd_call *call, reflection_response *response, kd_status code, const char *what, const char *name)
+static kd_status send_error(kd_call *call, reflection_response *response, kd_status code,
+    const char *what, const char *name)
 {
     Grpc__Reflection__V1__ErrorResponse error = GRPC__REFLECTION__V1__ERROR_RESPONSE__INIT;
     char text[300];
@@ -154,9 +154,8 @@ static kd_status answer(kd_server *server, kd_call *call, reflection_request *re
         return send_error(call, &response, KD_NOT_FOUND, "no extension of",
             request->all_extension_numbers_of_type);
     default:
-        return send_error(
-            call, &response, KD_INVALID_ARGUMENT, "the request asks for nothing of host",
-            request->host);
+        return send_error(call, &response, KD_INVALID_ARGUMENT,
+            "the request asks for nothing of host", request->host);
     }
 }
 

@@ -110,7 +110,8 @@ void kd_call_fail(kd_call *call, const kd_error *error);
  * kd_message_free; or NULL with KD_OK at the client's end; or NULL with KD_CANCELLED (the client
  * has gone), KD_INVALID_ARGUMENT (not a message) or KD_RESOURCE_EXHAUSTED (a limit). It runs on a
  * server thread, for a blocking method on a worker. A call that is answered while it waits for a
- * message calls fn no more. */
+ * message calls fn no more. Once something was written back, the core may not tell a client that
+ * has gone from one that has ended: where that matters, let the messages say which is the last. */
 typedef void (*kd_on_message)(
     void *arg, kd_call *call, ProtobufCMessage *message, const kd_error *error);
 void kd_call_read(kd_call *call, kd_on_message fn, void *arg);

@@ -13,7 +13,8 @@
 #define POSTED_CALLS 64 /* calls that the core may hand over before we ask for more */
 #define MAX_BYTES ((size_t)512 << 20)
 #define STALL_MS 60000
-#define SWEEPS 8 /* in the time of a stall */
+#define QUIET_MS 30 /* what is on its way to us at the end comes within */
+#define SWEEPS 8    /* in the time of a stall */
 /* What a client's transport may hold for us before it is unpacked. The core sheds calls that would
  * go over it. */
 #define RECEIVE_BYTES ((size_t)1 << 30)
@@ -232,6 +233,7 @@ void kd_server_call_begun(kd_server *server, kd_call *call)
 {
     pthread_mutex_lock(&server->mutex);
     atomic_fetch_add(&server->in_flight, 1);
+    server->begun++;
     call->link = &server->calls;
     call->next = server->calls;
     if (call->next)
@@ -315,39 +317,64 @@ static kd_call *find_idle(kd_server *server)
     return found;
 }
 
-/* Waits until no call is in flight, or the time is over. */
-static void wait_idle(kd_server *server, int64_t ms)
+/* Waits until no call is in flight and, with quiet, none came for a moment; or the time is over. */
+static void wait_idle(kd_server *server, int64_t until_ms, bool quiet)
+{
+    pthread_mutex_lock(&server->mutex);
+    for (int64_t now; (now = kd_mono_ms()) < until_ms;) {
+        const uint64_t begun = server->begun;
+        const bool idle = atomic_load(&server->in_flight) == 0;
+        if (idle && !quiet)
+            break;
+        const struct timespec next =
+            kd_mono_after(idle && until_ms - now > QUIET_MS ? QUIET_MS : until_ms - now);
+        if (pthread_cond_timedwait(&server->idle, &server->mutex, &next) != 0 && idle &&
+            begun == server->begun)
+            break;
+    }
+    pthread_mutex_unlock(&server->mutex);
+}
+
+/* False when the time is over. */
+static bool wait_shut_down(kd_server *server, int64_t ms)
 {
     const struct timespec until = kd_mono_after(ms);
     pthread_mutex_lock(&server->mutex);
-    while (atomic_load(&server->in_flight) > 0)
+    while (!server->shut_down && server->n_threads > 0)
         if (pthread_cond_timedwait(&server->idle, &server->mutex, &until) != 0)
             break;
+    const bool done = server->shut_down || server->n_threads == 0;
     pthread_mutex_unlock(&server->mutex);
+    return done;
 }
 
 void kd_server_drain(kd_server *server, int64_t grace_ms)
 {
+    const int64_t until_ms = kd_mono_ms() + grace_ms;
     if (!server->started)
         return;
     atomic_store(&server->draining, true);
     kd_health_stop(server->health);
     for (kd_call *call; (call = find_idle(server)) != NULL; kd_call_unref(call))
         kd_call_end_idle(call);
-    wait_idle(server, grace_ms);
+    /* From the shutdown on the core ends calls that it can't hand over with CANCELLED, which tells
+     * nobody to try elsewhere: first let those come that are on their way. */
+    wait_idle(server, until_ms, true);
 
     server->on_shutdown = (kd_tag){on_shutdown, server};
     KD_TSAN_RELEASE(&server->on_shutdown);
     grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->on_shutdown);
-    grpc_server_cancel_all_calls(server->grpc);
-    pthread_mutex_lock(&server->mutex);
-    while (!server->shut_down && server->n_threads > 0)
-        pthread_cond_wait(&server->idle, &server->mutex);
-    pthread_mutex_unlock(&server->mutex);
+    const int64_t left_ms = until_ms - kd_mono_ms();
+    if (!wait_shut_down(server, left_ms > 0 ? left_ms : 0)) {
+        grpc_server_cancel_all_calls(server->grpc);
+        while (!wait_shut_down(server, 60000))
+            KD_LOG(KD_LOG_WARN, "calls_still_run",
+                KD_INT("calls", (int64_t)atomic_load(&server->in_flight)));
+    }
 
     /* Handlers that were cancelled still answer; their calls must end before the queue does. */
     while (atomic_load(&server->in_flight) > 0)
-        wait_idle(server, 1000);
+        wait_idle(server, kd_mono_ms() + 1000, false);
     grpc_completion_queue_shutdown(server->queue);
     for (unsigned i = 0; i < server->n_threads; i++)
         pthread_join(server->threads[i], NULL);

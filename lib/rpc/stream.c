@@ -190,8 +190,8 @@ static kd_status unpack_received(kd_stream *stream, ProtobufCMessage **message, 
     grpc_byte_buffer_destroy(stream->received);
     stream->received = NULL;
     if (status == KD_RESOURCE_EXHAUSTED)
-        return kd_error_set(err, status, "the answer of %s: %s", stream->channel->address,
-            fault.message);
+        return kd_error_set(
+            err, status, "the answer of %s: %s", stream->channel->address, fault.message);
     if (status != KD_OK)
         return kd_error_set(err, KD_INTERNAL, "%s answered what can't be read: %s",
             stream->channel->address, fault.message);

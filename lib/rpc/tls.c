@@ -3,8 +3,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#include "lib/base/file.h"
 #include "lib/base/buf.h"
+#include "lib/base/file.h"
 #include "lib/rpc/internal.h"
 
 #define MAX_PEM ((size_t)1 << 20)
@@ -55,11 +55,11 @@ static kd_status check_pair(const kd_tls *tls, const pem_texts *t, kd_error *err
     if (!cert)
         status = check_certificate(tls->cert, &t->cert, err);
     else if (!key)
-        status = kd_error_set(
-            err, KD_INVALID_ARGUMENT, "%s has no private key without a pass phrase (PEM)", tls->key);
+        status = kd_error_set(err, KD_INVALID_ARGUMENT,
+            "%s has no private key without a pass phrase (PEM)", tls->key);
     else if (X509_check_private_key(cert, key) != 1)
-        status = kd_error_set(err, KD_INVALID_ARGUMENT, "the key in %s is not the one of %s",
-            tls->key, tls->cert);
+        status = kd_error_set(
+            err, KD_INVALID_ARGUMENT, "the key in %s is not the one of %s", tls->key, tls->cert);
     X509_free(cert);
     EVP_PKEY_free(key);
     BIO_free(bio);
@@ -81,7 +81,8 @@ static kd_status texts_read(pem_texts *t, const kd_tls *tls, kd_error *err)
     kd_status status = KD_OK;
     if (!tls->cert != !tls->key)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "TLS needs certificate and key together; %s is alone", tls->cert ? tls->cert : tls->key);
+            "TLS needs certificate and key together; %s is alone",
+            tls->cert ? tls->cert : tls->key);
     if (tls->ca)
         status = read_text(tls->ca, &t->ca, err);
     if (status == KD_OK && tls->ca)

@@ -70,12 +70,14 @@ static void end_talk(talk *t, kd_call *call, const kd_error *error, bool collect
     if (error->status == KD_CANCELLED)
         atomic_fetch_add(&t->room->gone, 1);
     response.times = t->n;
-    if (error->status != KD_OK)
+    if (error->status != KD_OK) {
         kd_call_fail(call, error);
-    else if (collects)
+    } else if (collects) {
+        atomic_fetch_add(&t->room->answered, 1);
         kd_call_reply(call, &response.base);
-    else
+    } else {
         kd_call_finish(call, NULL);
+    }
     free(t);
 }
 

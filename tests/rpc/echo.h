@@ -23,14 +23,14 @@ typedef struct echo_room {
     atomic_uint answered;
     atomic_uint drops; /* calls yet to end UNAVAILABLE, as if the connection had broken */
     atomic_uint gone;  /* streams whose client left */
-    atomic_bool hold; /* Echo and Act wait for it to be false, or for cancellation */
+    atomic_bool hold;  /* Echo and Act wait for it to be false, or for cancellation */
     kd_error err;
 } echo_room;
 
 /* options may be NULL; descriptors are filled in. address NULL: a free port of 127.0.0.1. */
 void echo_start(echo_room *room, const kd_server_options *options, const char *address);
 void echo_open(echo_room *room, const kd_tls *tls);
-void echo_end(echo_room *room); /* what there is of it */
+void echo_end(echo_room *room);    /* what there is of it */
 extern kd_descriptor_set echo_set; /* once a room was started */
 
 /* Echo of the text; the answer is checked when it comes. */

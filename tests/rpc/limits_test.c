@@ -52,8 +52,8 @@ static void *call_large(void *arg)
     ProtobufCMessage *response = NULL;
     request.data.len = c->bytes;
     request.data.data = calloc(1, c->bytes + 1);
-    c->status = kd_channel_call(
-        g_room.channel, ECHO, "Echo", &request.base, &options, &response, &c->err);
+    c->status =
+        kd_channel_call(g_room.channel, ECHO, "Echo", &request.base, &options, &response, &c->err);
     free(request.data.data);
     kd_message_free(response);
     return NULL;
@@ -118,7 +118,8 @@ static void test_rpc_limits__over_max_calls_too(void **state)
     (void)state;
     WAIT_FOR(atomic_load(&g_room.server->in_flight) == 0);
     for (size_t i = 0; i < 16; i++)
-        CHECK_OK(kd_stream_open(&streams[i], g_room.channel, ECHO, "Collect", NULL, NULL, &err), err);
+        CHECK_OK(
+            kd_stream_open(&streams[i], g_room.channel, ECHO, "Collect", NULL, NULL, &err), err);
     WAIT_FOR(atomic_load(&g_room.server->in_flight) == 16);
     CHECK_FAILS(KD_RESOURCE_EXHAUSTED, echo_once(&g_room, "one more", 5000), g_room.err);
     CHECK_HAS("too many calls in flight", g_room.err.message);
@@ -138,7 +139,8 @@ static void test_rpc_limits__a_client_that_reads_nothing_is_given_up(void **stat
     request.data.len = MIB;
     request.data.data = calloc(1, MIB);
     request.times = 1000;
-    CHECK_OK(kd_stream_open(&stream, g_room.channel, ECHO, "Repeat", &request.base, NULL, &err), err);
+    CHECK_OK(
+        kd_stream_open(&stream, g_room.channel, ECHO, "Repeat", &request.base, NULL, &err), err);
     WAIT_FOR(atomic_load(&g_room.gone) == 1); /* the handler's write gave up */
     WAIT_FOR(atomic_load(&g_room.server->in_flight) == 0);
     kd_stream_close(stream);
@@ -160,7 +162,8 @@ static void test_rpc_limits__a_slow_reader_gets_it_all(void **state)
     request.data.len = MIB / 4;
     request.data.data = calloc(1, request.data.len);
     request.times = 40;
-    CHECK_OK(kd_stream_open(&stream, g_room.channel, ECHO, "Repeat", &request.base, NULL, &err), err);
+    CHECK_OK(
+        kd_stream_open(&stream, g_room.channel, ECHO, "Repeat", &request.base, NULL, &err), err);
     while ((status = kd_stream_read(stream, -1, &message, &waiting, &err)) == KD_OK && message) {
         n++;
         kd_message_free(message);
@@ -173,7 +176,8 @@ static void test_rpc_limits__a_slow_reader_gets_it_all(void **state)
     free(request.data.data);
 }
 
-/* HTTP/2 by hand (RFC 9113): preface, empty SETTINGS, HEADERS of a call whose message never comes. */
+/* HTTP/2 by hand (RFC 9113): preface, empty SETTINGS, HEADERS of a call whose message never comes.
+ */
 static size_t header(uint8_t *to, const char *name, const char *value)
 {
     const size_t n = strlen(name), v = strlen(value);

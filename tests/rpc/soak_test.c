@@ -57,8 +57,8 @@ static void *call_many(void *arg)
         ProtobufCMessage *response = NULL;
         kd_error err;
         request.times = i + (uint32_t)(intptr_t)arg;
-        CHECK_OK(kd_channel_call(
-                     g_room.channel, ECHO, "Echo", &request.base, NULL, &response, &err),
+        CHECK_OK(
+            kd_channel_call(g_room.channel, ECHO, "Echo", &request.base, NULL, &response, &err),
             err);
         CHECK_INT(request.times, ((const echo_response *)(void *)response)->times);
         kd_message_free(response);
@@ -91,8 +91,8 @@ static void *cancel_many(void *arg)
         kd_error err;
         bool waiting;
         request.times = 1000;
-        CHECK_OK(kd_stream_open(&stream, channel, ECHO, method, writes ? NULL : &request.base, NULL,
-                     &err),
+        CHECK_OK(kd_stream_open(
+                     &stream, channel, ECHO, method, writes ? NULL : &request.base, NULL, &err),
             err);
         for (int n = rand_r(&seed) % 3; writes && n > 0; n--)
             if (kd_stream_write(stream, &request.base, &err) != KD_OK)
