@@ -122,7 +122,7 @@ static void chat_next(void *arg, kd_call *call, ProtobufCMessage *message, const
     }
     response.text = request->text;
     response.times = t->n++;
-    const kd_status status = kd_call_write(call, &response.base, false);
+    const kd_status status = kd_call_write(call, &response.base, true);
     kd_message_free(message);
     if (status == KD_OK) {
         kd_call_read(call, chat_next, t);
