@@ -21,7 +21,7 @@ typedef struct outgoing {
     grpc_metadata_array initial, trailing;
     grpc_status_code code;
     grpc_slice details;
-    kd_tag on_done, on_request, on_received, on_status, on_forwarded;
+    kd_tag on_done, on_request, on_received, on_status, on_forwarded, on_ended;
     atomic_uint refs;
 
     const ProtobufCMessageDescriptor *type; /* ask: of the response */
@@ -303,6 +303,27 @@ static void on_proxy_request(void *owner, bool ok)
     kd_call_unref(call);
 }
 
+static void proxy_close(outgoing *o)
+{
+    grpc_op op;
+    memset(&op, 0, sizeof op);
+    op.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+    start(o, &op, 1, &o->on_done);
+}
+
+/* As for a call of our own: the headers went out, so the caller has ended and not left. */
+static void on_proxy_ended(void *owner, bool ok)
+{
+    outgoing *const o = owner;
+    kd_call *const call = o->call;
+    if (ok && !atomic_load(&call->cancelled))
+        proxy_close(o);
+    else
+        (void)grpc_call_cancel(o->grpc, NULL);
+    kd_call_unref(call); /* the batch's; o has its own */
+    outgoing_unref(o);
+}
+
 /* One of several: it goes out, and the next is asked for once it is on its way. */
 static void on_proxy_message(void *owner, bool ok)
 {
@@ -317,9 +338,12 @@ static void on_proxy_message(void *owner, bool ok)
         op.op = GRPC_OP_SEND_MESSAGE;
         op.data.send_message.send_message = o->request;
         start(o, &op, 1, &o->on_forwarded);
-    } else if (ok) {
-        op.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
-        start(o, &op, 1, &o->on_done);
+    } else if (ok && !atomic_load(&call->cancelled)) {
+        atomic_fetch_add(&o->refs, 1);
+        if (!kd_call_send_headers(call, &o->on_ended)) { /* they are out: nothing to learn */
+            atomic_fetch_sub(&o->refs, 1);
+            proxy_close(o);
+        }
     } else { /* gone, or a message over the limit: its own end tells the caller */
         (void)grpc_call_cancel(o->grpc, NULL);
     }
@@ -349,6 +373,7 @@ void kd_proxy_begin(kd_call *call, kd_channel *channel)
     o->on_status = (kd_tag){on_proxy_status, o};
     o->on_received = (kd_tag){on_proxy_received, o};
     o->on_forwarded = (kd_tag){on_proxy_forwarded, o};
+    o->on_ended = (kd_tag){on_proxy_ended, o};
     if (call->endpoint->takes_stream) {
         o->on_request = (kd_tag){on_proxy_message, o};
         proxy_start(o);
