@@ -194,8 +194,10 @@ class EveryMethod(unittest.TestCase):
         self.ok(f"{indexer}/SetAlias", alias="front")
         self.ok(f"{indexer}/DeleteCollection", name="again")
 
-        job = self.ok(f"{gateway}/SubmitJob", spec={"index": {
-            "dataset": str(self.dataset), "model": "plain", "collection": "all"}}).job
+        spec = {"index": {"dataset": str(self.dataset), "model": "plain", "collection": "all"}}
+        job = self.ok(f"{gateway}/SubmitJob", spec=spec, request_id="mine").job
+        self.assertEqual(
+            self.ok(f"{gateway}/SubmitJob", spec=spec, request_id="mine").job.id, job.id)
         watched = self.ok(f"{gateway}/WatchJob", job_id=job.id)
         self.assertEqual(watched[-1].job.state, 3, watched[-1])
         self.assertEqual(self.ok(f"{gateway}/GetJob", job_id=job.id).job.state, 3)
