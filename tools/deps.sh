@@ -4,6 +4,7 @@
 #
 #   tools/deps.sh             what `make`, `make demo` and `make test` need
 #   tools/deps.sh --lint      also clang-format and clang-tidy
+#   tools/deps.sh --coverage  also gcovr
 #   tools/deps.sh --programs  only what the programs are built from (deploy/Dockerfile)
 set -euo pipefail
 
@@ -17,9 +18,11 @@ build=(
 # The local stack starts a redis-server of its own; the others are for the tests.
 run=(redis-server libcmocka-dev python3-numpy python3-sklearn python3-grpcio python3-protobuf)
 lint=(clang-format-19 clang-tidy-19)
+coverage=(gcovr)
 
 case ${1:-} in
 --lint) want=("${build[@]}" "${run[@]}" "${lint[@]}") ;;
+--coverage) want=("${build[@]}" "${run[@]}" "${coverage[@]}") ;;
 --programs) want=("${build[@]}") ;;
 *) want=("${build[@]}" "${run[@]}") ;;
 esac
