@@ -16,6 +16,7 @@ help:
 	@echo "make format     format the sources; make lint checks format and runs clang-tidy"
 	@echo "make asan       tests under AddressSanitizer; make tsan, tests labelled threads"
 	@echo "make coverage   which lines of lib/ the tests run"
+	@echo "make bench-rpc  lib/rpc beside gRPC's C++ server [FULL=1]"
 
 deps:
 	tools/deps.sh

@@ -5,6 +5,7 @@
 #   tools/deps.sh             what `make`, `make demo` and `make test` need
 #   tools/deps.sh --lint      also clang-format and clang-tidy
 #   tools/deps.sh --coverage  also gcovr
+#   tools/deps.sh --bench     also what the benchmarks' peers are built with
 #   tools/deps.sh --programs  only what the programs are built from (deploy/Dockerfile)
 set -euo pipefail
 
@@ -19,9 +20,11 @@ build=(
 run=(redis-server libcmocka-dev python3-numpy python3-sklearn python3-grpcio python3-protobuf)
 lint=(clang-format-19 clang-tidy-19)
 coverage=(gcovr)
+bench=(python3 libgrpc++-dev protobuf-compiler-grpc)
 
 case ${1:-} in
 --lint) want=("${build[@]}" "${run[@]}" "${lint[@]}") ;;
+--bench) want=("${build[@]}" "${run[@]}" "${bench[@]}") ;;
 --coverage) want=("${build[@]}" "${run[@]}" "${coverage[@]}") ;;
 --programs) want=("${build[@]}") ;;
 *) want=("${build[@]}" "${run[@]}") ;;
