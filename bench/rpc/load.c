@@ -1,5 +1,6 @@
 /* load ADDRESS IN_FLIGHT SECONDS PAYLOAD: keeps so many echoes on their way for so long, from one
- * thread over one connection, on the core itself. Each answer must be what was sent. Prints JSON. */
+ * thread over one connection, on the core itself. Each answer must be what was sent. Prints JSON.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 
 typedef struct one {
     grpc_call *call;
-    grpc_byte_buffer *received;
+    grpc_byte_buffer *request, *received;
     grpc_metadata_array initial, trailing;
     grpc_status_code code;
     grpc_slice details;
@@ -28,7 +29,6 @@ typedef struct one {
 typedef struct load {
     grpc_channel *channel;
     grpc_completion_queue *queue;
-    grpc_byte_buffer *request;
     grpc_slice method, payload;
     float *samples; /* µs */
     size_t n_samples;
@@ -47,13 +47,14 @@ static void begin(load *l, one *o)
     memset(ops, 0, sizeof ops);
     grpc_metadata_array_init(&o->initial);
     grpc_metadata_array_init(&o->trailing);
+    o->request = grpc_raw_byte_buffer_create(&l->payload, 1); /* the core empties it */
     o->received = NULL;
     o->begun_ns = kd_mono_ns();
     o->call = grpc_channel_create_call(l->channel, NULL, GRPC_PROPAGATE_DEFAULTS, l->queue,
         l->method, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
     ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
     ops[1].op = GRPC_OP_SEND_MESSAGE;
-    ops[1].data.send_message.send_message = l->request;
+    ops[1].data.send_message.send_message = o->request;
     ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
     ops[3].op = GRPC_OP_RECV_INITIAL_METADATA;
     ops[3].data.recv_initial_metadata.recv_initial_metadata = &o->initial;
@@ -63,8 +64,7 @@ static void begin(load *l, one *o)
     ops[5].data.recv_status_on_client.trailing_metadata = &o->trailing;
     ops[5].data.recv_status_on_client.status = &o->code;
     ops[5].data.recv_status_on_client.status_details = &o->details;
-    if (grpc_call_start_batch(o->call, ops, 6, o, NULL) !=
-        GRPC_CALL_OK)
+    if (grpc_call_start_batch(o->call, ops, 6, o, NULL) != GRPC_CALL_OK)
         die("a batch was refused");
 }
 
@@ -79,6 +79,7 @@ static void end(load *l, one *o)
         die("an answer is not what was sent");
     grpc_slice_unref(answer);
     grpc_byte_buffer_reader_destroy(&reader);
+    grpc_byte_buffer_destroy(o->request);
     grpc_byte_buffer_destroy(o->received);
     grpc_metadata_array_destroy(&o->initial);
     grpc_metadata_array_destroy(&o->trailing);
@@ -144,7 +145,6 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < payload; i++)
         bytes[len++] = (uint8_t)(i * 7);
     l.payload = grpc_slice_from_copied_buffer((const char *)bytes, len);
-    l.request = grpc_raw_byte_buffer_create(&l.payload, 1);
 
     (void)run(&l, all, in_flight, WARM_UP_MS);
     const double took = run(&l, all, in_flight, (int64_t)(seconds * 1e3));
@@ -156,7 +156,6 @@ int main(int argc, char **argv)
 
     free(bytes);
     free(l.samples);
-    grpc_byte_buffer_destroy(l.request);
     grpc_slice_unref(l.payload);
     grpc_completion_queue_shutdown(l.queue);
     while (grpc_completion_queue_next(l.queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=

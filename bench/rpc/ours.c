@@ -25,7 +25,8 @@ int main(void)
     kd_error err = KD_ERROR_INIT;
     kd_log_setup("bench", KD_LOG_INFO, false);
     kd_rpc_init();
-    kd_status status = kd_metrics_new(&options.metrics, &err); /* counted and timed, as in earnest */
+    kd_status status =
+        kd_metrics_new(&options.metrics, &err); /* counted and timed, as in earnest */
     if (status == KD_OK)
         status = kd_server_new(&server, &options, &err);
     if (status == KD_OK)

@@ -16,12 +16,13 @@ static void on_close(void *owner, bool ok);
 static void on_message(void *owner, bool ok);
 static void on_ended(void *owner, bool ok);
 
-kd_call *kd_call_new(kd_server *server)
+kd_call *kd_call_new(kd_server *server, grpc_completion_queue *queue)
 {
     kd_call *call = calloc(1, sizeof *call);
     if (!call)
         return NULL;
     call->server = server;
+    call->queue = queue;
     atomic_init(&call->refs, 1);
     atomic_init(&call->cancelled, false);
     atomic_init(&call->receiving_ms, 0);
@@ -45,8 +46,6 @@ static void call_free(kd_call *call)
 {
     kd_server *const server = call->server;
     const bool counted = call->grpc != NULL;
-    if (counted)
-        kd_server_call_unlink(server, call);
     atomic_fetch_sub(&server->bytes, call->charged);
     for (size_t i = 0; i < call->n_waiting; i++)
         grpc_byte_buffer_destroy(call->waiting[i]);
@@ -61,9 +60,9 @@ static void call_free(kd_call *call)
     grpc_call_details_destroy(&call->details);
     pthread_cond_destroy(&call->room);
     pthread_mutex_destroy(&call->mutex);
-    free(call);
     if (counted)
-        kd_server_call_ended(server);
+        kd_server_call_ended(server, call);
+    free(call);
 }
 
 void kd_call_unref(kd_call *call)
@@ -144,6 +143,22 @@ static void on_close(void *owner, bool ok)
 
 #define BUSY "too many calls wait already; try again later"
 
+/* Lets the call learn of its cancellation. One that is answered before needs no batch for it: its
+ * last one has the operation (kd_call_send_next). */
+static void ask_for_close(kd_call *call)
+{
+    grpc_op op;
+    memset(&op, 0, sizeof op);
+    op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+    op.data.recv_close_on_server.cancelled = &call->close_cancelled;
+    pthread_mutex_lock(&call->mutex);
+    if (!call->close_asked) {
+        call->close_asked = true;
+        kd_call_start(call, &op, 1, &call->on_close);
+    }
+    pthread_mutex_unlock(&call->mutex);
+}
+
 static void run_handler(void *arg)
 {
     kd_call *const call = arg;
@@ -155,9 +170,13 @@ static void run_handler(void *arg)
 
 static void dispatch(kd_call *call)
 {
-    if (!call->endpoint->blocking)
+    if (!call->endpoint->blocking) {
         run_handler(call);
-    else if (!kd_pool_try_run(call->server->workers, run_handler, call))
+        ask_for_close(call);
+        return;
+    }
+    ask_for_close(call);
+    if (!kd_pool_try_run(call->server->workers, run_handler, call))
         kd_call_end(call, KD_RESOURCE_EXHAUSTED, BUSY);
 }
 
@@ -287,13 +306,8 @@ static int by_path(const void *key, const void *element)
 void kd_call_begin(kd_call *call)
 {
     kd_server *const server = call->server;
-    grpc_op op;
     call->begun_ns = kd_mono_ns();
-    kd_trace_read(&call->metadata, call->trace);
-    memset(&op, 0, sizeof op);
-    op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
-    op.data.recv_close_on_server.cancelled = &call->close_cancelled;
-    kd_call_start(call, &op, 1, &call->on_close);
+    kd_trace_read(&server->traces, &call->metadata, call->trace);
     call->endpoint = bsearch(&call->details.method, server->endpoints, server->n_endpoints,
         sizeof *server->endpoints, by_path);
     if (atomic_load(&server->draining)) {
@@ -307,9 +321,12 @@ void kd_call_begin(kd_call *call)
     } else if (atomic_load(&server->in_flight) > server->options.max_calls) {
         kd_call_end(call, KD_RESOURCE_EXHAUSTED, "too many calls in flight; try again later");
     } else if (!call->endpoint->handler) {
+        ask_for_close(call);
         kd_proxy_begin(call, call->endpoint->proxy);
     } else if (call->endpoint->takes_stream) {
+        atomic_fetch_add(&call->refs, 1); /* dispatch looks at it after the handler */
         dispatch(call);
+        kd_call_unref(call);
     } else {
         atomic_store(&call->receiving_ms, call->begun_ns / 1000000);
         receive(call, &call->on_request);
@@ -324,6 +341,6 @@ static void on_new(void *owner, bool ok)
         return;
     }
     kd_server_call_begun(call->server, call);
-    kd_server_post(call->server);
+    kd_server_post(call->server, call->queue);
     kd_call_begin(call);
 }

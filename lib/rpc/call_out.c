@@ -37,7 +37,7 @@ static void record_end(kd_call *call)
 /* Mutex held. Sends what can be sent now: the next message, the end, or both in one batch. */
 void kd_call_send_next(kd_call *call)
 {
-    grpc_op ops[3];
+    grpc_op ops[4];
     grpc_metadata pushback;
     size_t n = 0;
     if (call->sending_now || call->status_sent)
@@ -70,6 +70,11 @@ void kd_call_send_next(kd_call *call)
         }
         ops[n].data.send_status_from_server.status = call->code;
         ops[n++].data.send_status_from_server.status_details = &call->details_slice;
+        if (!call->close_asked) {
+            call->close_asked = true;
+            ops[n].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+            ops[n++].data.recv_close_on_server.cancelled = &call->close_cancelled;
+        }
         call->status_sent = true;
         record_end(call);
     }

@@ -47,8 +47,15 @@ kd_status kd_error_from_grpc(
 
 /* ---- trace.c ---- */
 void kd_trace_make(char trace[KD_TRACE_TEXT]);
+/* Makes many, without asking the kernel for random bytes each time. */
+typedef struct kd_trace_source {
+    uint64_t seed[2];
+    atomic_ullong next;
+} kd_trace_source;
+void kd_trace_source_init(kd_trace_source *source);
 /* From the call's metadata, or a new one. */
-void kd_trace_read(const grpc_metadata_array *metadata, char trace[KD_TRACE_TEXT]);
+void kd_trace_read(
+    kd_trace_source *source, const grpc_metadata_array *metadata, char trace[KD_TRACE_TEXT]);
 grpc_metadata kd_trace_metadata(const char *trace); /* slices borrow trace */
 
 /* ---- server.c ---- */
@@ -69,10 +76,13 @@ typedef struct kd_health kd_health;
 struct kd_server {
     kd_server_options options;
     grpc_server *grpc;
-    grpc_completion_queue *queue;
     kd_pool *workers;
-    pthread_t *threads;
-    unsigned n_threads;
+    struct kd_server_thread { /* that takes calls, each off a queue of its own */
+        kd_server *server;
+        grpc_completion_queue *queue;
+        pthread_t thread;
+    } *threads;
+    unsigned n_threads;     /* that were started */
     kd_endpoint *endpoints; /* sorted by path once started */
     size_t n_endpoints;
     kd_health *health;
@@ -80,7 +90,7 @@ struct kd_server {
     atomic_bool draining;
     atomic_uint in_flight;
     atomic_size_t bytes; /* charged by calls */
-    atomic_llong next_sweep_ms;
+    kd_trace_source traces;
     bool started;
     pthread_mutex_t mutex; /* guards what follows; a call's own is never taken while it is held */
     pthread_cond_t idle;
@@ -93,16 +103,16 @@ struct kd_server {
 /* The endpoint of a method, made if need be; NULL without memory. */
 kd_endpoint *kd_server_endpoint(
     kd_server *server, const char *service, const ProtobufCMethodDescriptor *method);
-void kd_server_post(kd_server *server); /* asks the core for one more call */
+/* Asks the core for one more call, whose events come to the queue. */
+void kd_server_post(kd_server *server, grpc_completion_queue *queue);
 void kd_server_call_begun(kd_server *server, kd_call *call);
-/* The call's last sign of life has two steps: out of the list while it is whole, then the count,
- * after which the server may be gone. */
-void kd_server_call_unlink(kd_server *server, kd_call *call);
-void kd_server_call_ended(kd_server *server);
+/* The call's last sign of life; afterwards the server may be gone. */
+void kd_server_call_ended(kd_server *server, kd_call *call);
 
 /* ---- call.c, call_out.c ---- */
 struct kd_call {
     kd_server *server;
+    grpc_completion_queue *queue;
     kd_endpoint *endpoint;
     grpc_call *grpc;
     grpc_call_details details;
@@ -133,13 +143,14 @@ struct kd_call {
     void (*wrote)(void *arg); /* a proxy's: room again */
     void *wrote_arg;
     bool metadata_sent, sending_now, answered, status_sent;
+    bool close_asked;    /* RECV_CLOSE_ON_SERVER has been started */
     atomic_bool reading; /* waits for a message; read without the mutex by a drain */
     bool no_retry;       /* tells the client's core not to send the call again */
     grpc_status_code code;
     grpc_slice details_slice;
 };
 
-kd_call *kd_call_new(kd_server *server);
+kd_call *kd_call_new(kd_server *server, grpc_completion_queue *queue);
 void kd_call_unref(kd_call *call);
 bool kd_call_try_ref(kd_call *call); /* false for one that is being freed */
 /* Starts a batch that keeps the call alive until its tag is done. */

@@ -69,7 +69,7 @@ static outgoing *outgoing_new(
     pthread_mutex_init(&o->mutex, NULL);
     atomic_init(&o->refs, 1);
     o->grpc = grpc_channel_create_call(channel->grpc, call->grpc, GRPC_PROPAGATE_DEFAULTS,
-        call->server->queue, path, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        call->queue, path, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
     return o;
 }
 

@@ -10,7 +10,7 @@
 #include "lib/base/log.h"
 #include "lib/rpc/internal.h"
 
-#define POSTED_CALLS 64 /* calls that the core may hand over before we ask for more */
+#define POSTED_CALLS 64 /* calls that the core may hand to a thread before it asks for more */
 #define MAX_BYTES ((size_t)512 << 20)
 #define STALL_MS 60000
 #define QUIET_MS 30 /* what is on its way to us at the end comes within */
@@ -56,7 +56,7 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
     atomic_init(&server->draining, false);
     atomic_init(&server->in_flight, 0);
     atomic_init(&server->bytes, 0);
-    atomic_init(&server->next_sweep_ms, 0);
+    kd_trace_source_init(&server->traces);
     if (server->options.max_bytes == 0)
         server->options.max_bytes = MAX_BYTES;
     if (server->options.stall_ms == 0)
@@ -96,8 +96,11 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
     const grpc_channel_args all = {sizeof args / sizeof args[0], args};
     server->grpc = grpc_server_create(&all, NULL);
     grpc_resource_quota_unref(quota);
-    server->queue = grpc_completion_queue_create_for_next(NULL);
-    grpc_server_register_completion_queue(server->grpc, server->queue, NULL);
+    for (unsigned i = 0; i < options->threads; i++) {
+        server->threads[i].server = server;
+        server->threads[i].queue = grpc_completion_queue_create_for_next(NULL);
+        grpc_server_register_completion_queue(server->grpc, server->threads[i].queue, NULL);
+    }
     *out = server;
     return KD_OK;
 }
@@ -176,15 +179,11 @@ kd_status kd_server_add_proxy(kd_server *server, const ProtobufCServiceDescripto
 
 /* ---- Running ---- */
 
-/* Gives up calls whose clients have moved nothing for too long. */
+/* Gives up calls whose clients have moved nothing for too long. Calls that are being freed are
+ * still in the list, but neither receive nor send. */
 static void sweep(kd_server *server)
 {
-    const int64_t now = kd_mono_ms();
-    long long due = atomic_load(&server->next_sweep_ms);
-    if (now < due || !atomic_compare_exchange_strong(
-                         &server->next_sweep_ms, &due, now + server->options.stall_ms / SWEEPS))
-        return;
-    const int64_t since = now - server->options.stall_ms;
+    const int64_t since = kd_mono_ms() - server->options.stall_ms;
     pthread_mutex_lock(&server->mutex);
     for (kd_call *call = server->calls; call; call = call->next) {
         const int64_t receiving = atomic_load(&call->receiving_ms);
@@ -201,15 +200,22 @@ static void sweep(kd_server *server)
 
 static void *take_events(void *arg)
 {
-    kd_server *const server = arg;
-    const gpr_timespec pause =
-        gpr_time_from_millis(server->options.stall_ms / SWEEPS, GPR_TIMESPAN);
+    struct kd_server_thread *const self = arg;
+    kd_server *const server = self->server;
+    const bool sweeps = self == server->threads; /* the first does */
+    const int64_t pause_ms = server->options.stall_ms / SWEEPS;
+    int64_t next_ms = 0;
     for (;;) {
-        const grpc_event event = grpc_completion_queue_next(
-            server->queue, gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), pause), NULL);
+        const gpr_timespec until = sweeps ? gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                                gpr_time_from_millis(pause_ms, GPR_TIMESPAN))
+                                          : gpr_inf_future(GPR_CLOCK_MONOTONIC);
+        const grpc_event event = grpc_completion_queue_next(self->queue, until, NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
-        sweep(server);
+        if (sweeps && kd_mono_ms() >= next_ms) {
+            sweep(server);
+            next_ms = kd_mono_ms() + pause_ms;
+        }
         if (event.type == GRPC_QUEUE_TIMEOUT)
             continue;
         kd_tag *const tag = event.tag;
@@ -218,14 +224,14 @@ static void *take_events(void *arg)
     }
 }
 
-void kd_server_post(kd_server *server)
+void kd_server_post(kd_server *server, grpc_completion_queue *queue)
 {
-    kd_call *const call = kd_call_new(server);
+    kd_call *const call = kd_call_new(server, queue);
     if (!call)
         return; /* one posted call less; the others go on */
     KD_TSAN_RELEASE(&call->on_new);
-    if (grpc_server_request_call(server->grpc, &call->grpc, &call->details, &call->metadata,
-            server->queue, server->queue, &call->on_new) != GRPC_CALL_OK)
+    if (grpc_server_request_call(server->grpc, &call->grpc, &call->details, &call->metadata, queue,
+            queue, &call->on_new) != GRPC_CALL_OK)
         kd_call_unref(call);
 }
 
@@ -242,19 +248,13 @@ void kd_server_call_begun(kd_server *server, kd_call *call)
     pthread_mutex_unlock(&server->mutex);
 }
 
-void kd_server_call_unlink(kd_server *server, kd_call *call)
+/* All under the lock, so that whoever saw the last call end may free the server. */
+void kd_server_call_ended(kd_server *server, kd_call *call)
 {
     pthread_mutex_lock(&server->mutex);
     *call->link = call->next;
     if (call->next)
         call->next->link = call->link;
-    pthread_mutex_unlock(&server->mutex);
-}
-
-/* Under the lock, so that whoever saw the last call end may free the server. */
-void kd_server_call_ended(kd_server *server)
-{
-    pthread_mutex_lock(&server->mutex);
     if (atomic_fetch_sub(&server->in_flight, 1) == 1)
         pthread_cond_broadcast(&server->idle);
     pthread_mutex_unlock(&server->mutex);
@@ -280,12 +280,13 @@ kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port
     qsort(server->endpoints, server->n_endpoints, sizeof *server->endpoints, compare_paths);
     grpc_server_start(server->grpc);
     server->started = true;
-    for (unsigned i = 0; i < POSTED_CALLS; i++)
-        kd_server_post(server);
     for (; server->n_threads < server->options.threads; server->n_threads++) {
-        if (pthread_create(&server->threads[server->n_threads], NULL, take_events, server) != 0)
+        struct kd_server_thread *const self = &server->threads[server->n_threads];
+        for (unsigned i = 0; i < POSTED_CALLS; i++)
+            kd_server_post(server, self->queue);
+        if (pthread_create(&self->thread, NULL, take_events, self) != 0)
             return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start a server thread");
-        (void)pthread_setname_np(server->threads[server->n_threads], "rpc");
+        (void)pthread_setname_np(self->thread, "rpc");
     }
     return KD_OK;
 }
@@ -348,6 +349,14 @@ static bool wait_shut_down(kd_server *server, int64_t ms)
     return done;
 }
 
+/* Of a queue that no thread takes from. */
+static void drain_queue(grpc_completion_queue *queue)
+{
+    while (grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
+           GRPC_QUEUE_SHUTDOWN)
+        ;
+}
+
 void kd_server_drain(kd_server *server, int64_t grace_ms)
 {
     const int64_t until_ms = kd_mono_ms() + grace_ms;
@@ -363,7 +372,7 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
 
     server->on_shutdown = (kd_tag){on_shutdown, server};
     KD_TSAN_RELEASE(&server->on_shutdown);
-    grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->on_shutdown);
+    grpc_server_shutdown_and_notify(server->grpc, server->threads[0].queue, &server->on_shutdown);
     const int64_t left_ms = until_ms - kd_mono_ms();
     if (!wait_shut_down(server, left_ms > 0 ? left_ms : 0)) {
         grpc_server_cancel_all_calls(server->grpc);
@@ -375,9 +384,12 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
     /* Handlers that were cancelled still answer; their calls must end before the queue does. */
     while (atomic_load(&server->in_flight) > 0)
         wait_idle(server, kd_mono_ms() + 1000, false);
-    grpc_completion_queue_shutdown(server->queue);
+    for (unsigned i = 0; i < server->options.threads; i++)
+        grpc_completion_queue_shutdown(server->threads[i].queue);
     for (unsigned i = 0; i < server->n_threads; i++)
-        pthread_join(server->threads[i], NULL);
+        pthread_join(server->threads[i].thread, NULL);
+    for (unsigned i = server->n_threads; i < server->options.threads; i++)
+        drain_queue(server->threads[i].queue);
     server->n_threads = 0;
     server->started = false;
 }
@@ -388,18 +400,18 @@ void kd_server_free(kd_server *server)
         return;
     if (server->started) {
         kd_server_drain(server, 0);
-    } else if (server->queue &&
-               !server->shut_down) { /* never started: the core wants the same steps */
-        grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->on_shutdown);
-        grpc_completion_queue_shutdown(server->queue);
-        while (grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL)
-                   .type != GRPC_QUEUE_SHUTDOWN)
-            ;
+    } else if (server->grpc && !server->shut_down) { /* never started: the core wants the same */
+        grpc_server_shutdown_and_notify(
+            server->grpc, server->threads[0].queue, &server->on_shutdown);
+        for (unsigned i = 0; i < server->options.threads; i++) {
+            grpc_completion_queue_shutdown(server->threads[i].queue);
+            drain_queue(server->threads[i].queue);
+        }
     }
     if (server->grpc)
         grpc_server_destroy(server->grpc);
-    if (server->queue)
-        grpc_completion_queue_destroy(server->queue);
+    for (unsigned i = 0; server->grpc && i < server->options.threads; i++)
+        grpc_completion_queue_destroy(server->threads[i].queue);
     kd_pool_free(server->workers);
     kd_health_free(server->health);
     kd_message_free(server->descriptors);
