@@ -4,7 +4,7 @@ BUILD := build/$(PRESET)
 DATA ?=
 WEIGHTS ?=
 
-.PHONY: all help deps configure build test demo format lint asan tsan clean
+.PHONY: all help deps configure build test demo format lint asan tsan coverage clean
 
 all: build
 
@@ -15,6 +15,8 @@ help:
 	@echo "make deps       install missing packages"
 	@echo "make format     format the sources; make lint checks format and runs clang-tidy"
 	@echo "make asan       tests under AddressSanitizer; make tsan, tests labelled threads"
+	@echo "make coverage   which lines of lib/ the tests run"
+	@echo "make bench-rpc  lib/rpc beside gRPC's C++ server [FULL=1]"
 
 deps:
 	tools/deps.sh
@@ -40,6 +42,10 @@ lint:
 
 asan tsan:
 	$(MAKE) PRESET=$@ test
+
+coverage: deps
+	tools/deps.sh --coverage
+	tools/coverage.sh -LE shared
 
 clean:
 	rm -rf build

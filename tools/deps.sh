@@ -4,22 +4,28 @@
 #
 #   tools/deps.sh             what `make`, `make demo` and `make test` need
 #   tools/deps.sh --lint      also clang-format and clang-tidy
+#   tools/deps.sh --coverage  also gcovr
+#   tools/deps.sh --bench     also what the benchmarks' peers are built with
 #   tools/deps.sh --programs  only what the programs are built from (deploy/Dockerfile)
 set -euo pipefail
 
 build=(
     build-essential cmake ninja-build pkg-config git ca-certificates dpkg-dev
-    libgrpc-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
+    libgrpc-dev libprotobuf-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
     libtorch-dev libopenblas-dev libhiredis-dev
     libturbojpeg0-dev libpng-dev libwebp-dev libexif-dev libcairo2-dev libmicrohttpd-dev libjansson-dev libpopt-dev
     libssl-dev libxxhash-dev libsqlite3-dev libzip-dev uthash-dev debian-archive-keyring
 )
 # The local stack starts a redis-server of its own; the others are for the tests.
-run=(redis-server libcmocka-dev python3-numpy python3-sklearn)
+run=(redis-server libcmocka-dev python3-numpy python3-sklearn python3-grpcio python3-protobuf)
 lint=(clang-format-19 clang-tidy-19)
+coverage=(gcovr)
+bench=(python3 libgrpc++-dev protobuf-compiler-grpc)
 
 case ${1:-} in
 --lint) want=("${build[@]}" "${run[@]}" "${lint[@]}") ;;
+--bench) want=("${build[@]}" "${run[@]}" "${bench[@]}") ;;
+--coverage) want=("${build[@]}" "${run[@]}" "${coverage[@]}") ;;
 --programs) want=("${build[@]}") ;;
 *) want=("${build[@]}" "${run[@]}") ;;
 esac

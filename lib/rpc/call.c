@@ -1,4 +1,5 @@
-/* One call on the server, from the core's hand-over to its last batch. */
+/* One call on the server, from the core's hand-over to its last batch; its way out is call_out.c.
+ */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,26 +8,32 @@
 #include <grpc/support/time.h>
 
 #include "lib/base/clock.h"
-#include "lib/base/log.h"
 #include "lib/rpc/internal.h"
 
 static void on_new(void *owner, bool ok);
 static void on_request(void *owner, bool ok);
 static void on_close(void *owner, bool ok);
-static void on_sent(void *owner, bool ok);
+static void on_message(void *owner, bool ok);
+static void on_ended(void *owner, bool ok);
 
-kd_call *kd_call_new(kd_server *server)
+kd_call *kd_call_new(kd_server *server, grpc_completion_queue *queue)
 {
     kd_call *call = calloc(1, sizeof *call);
     if (!call)
         return NULL;
     call->server = server;
+    call->queue = queue;
     atomic_init(&call->refs, 1);
     atomic_init(&call->cancelled, false);
+    atomic_init(&call->receiving_ms, 0);
+    atomic_init(&call->sending_ms, 0);
+    atomic_init(&call->reading, false);
     call->on_new = (kd_tag){on_new, call};
     call->on_request = (kd_tag){on_request, call};
     call->on_close = (kd_tag){on_close, call};
-    call->on_sent = (kd_tag){on_sent, call};
+    call->on_sent = (kd_tag){kd_call_on_sent, call};
+    call->on_message = (kd_tag){on_message, call};
+    call->on_ended = (kd_tag){on_ended, call};
     grpc_call_details_init(&call->details);
     grpc_metadata_array_init(&call->metadata);
     call->details_slice = grpc_empty_slice();
@@ -39,11 +46,13 @@ static void call_free(kd_call *call)
 {
     kd_server *const server = call->server;
     const bool counted = call->grpc != NULL;
+    atomic_fetch_sub(&server->bytes, call->charged);
     for (size_t i = 0; i < call->n_waiting; i++)
         grpc_byte_buffer_destroy(call->waiting[i]);
     grpc_byte_buffer_destroy(call->sending);
     grpc_byte_buffer_destroy(call->request_bytes);
     kd_message_free(call->request);
+    kd_message_free(call->message);
     if (call->grpc)
         grpc_call_unref(call->grpc);
     grpc_slice_unref(call->details_slice);
@@ -51,9 +60,9 @@ static void call_free(kd_call *call)
     grpc_call_details_destroy(&call->details);
     pthread_cond_destroy(&call->room);
     pthread_mutex_destroy(&call->mutex);
-    free(call);
     if (counted)
-        kd_server_call_ended(server);
+        kd_server_call_ended(server, call);
+    free(call);
 }
 
 void kd_call_unref(kd_call *call)
@@ -62,8 +71,28 @@ void kd_call_unref(kd_call *call)
         call_free(call);
 }
 
-/* Starts a batch that keeps the call alive until its tag is done. */
-static void start(kd_call *call, const grpc_op *ops, size_t n, kd_tag *tag)
+bool kd_call_try_ref(kd_call *call)
+{
+    unsigned refs = atomic_load(&call->refs);
+    while (refs > 0)
+        if (atomic_compare_exchange_weak(&call->refs, &refs, refs + 1))
+            return true;
+    return false;
+}
+
+bool kd_call_charge(kd_call *call, size_t bytes)
+{
+    atomic_fetch_sub(&call->server->bytes, call->charged);
+    call->charged = 0;
+    if (atomic_fetch_add(&call->server->bytes, bytes) + bytes > call->server->options.max_bytes) {
+        atomic_fetch_sub(&call->server->bytes, bytes);
+        return false;
+    }
+    call->charged = bytes;
+    return true;
+}
+
+void kd_call_start(kd_call *call, const grpc_op *ops, size_t n, kd_tag *tag)
 {
     atomic_fetch_add(&call->refs, 1);
     KD_TSAN_RELEASE(tag);
@@ -72,151 +101,9 @@ static void start(kd_call *call, const grpc_op *ops, size_t n, kd_tag *tag)
     (void)error;
 }
 
-/* ---- The way out ---- */
-
-static void record_end(kd_call *call)
+const char *kd_call_trace(const kd_call *call)
 {
-    kd_endpoint *const endpoint = call->endpoint;
-    const unsigned code = (unsigned)call->code < 17 ? (unsigned)call->code : KD_UNKNOWN;
-    const double seconds = (double)(kd_mono_ns() - call->begun_ns) / 1e9;
-    if (endpoint) {
-        kd_counter *counter = atomic_load(&endpoint->by_code[code]);
-        if (!counter) {
-            char labels[256];
-            (void)snprintf(labels, sizeof labels, "method=\"%s\",code=\"%s\"", endpoint->path + 1,
-                kd_status_name((kd_status)code));
-            counter = kd_metrics_counter(call->server->options.metrics,
-                "kindred_rpc_requests_total", labels, "Calls answered, by method and code");
-            atomic_store(&endpoint->by_code[code], counter);
-        }
-        kd_counter_add(counter, 1);
-        kd_histogram_observe(endpoint->seconds, seconds);
-    }
-    const bool grave = code == KD_INTERNAL || code == KD_DATA_LOSS || code == KD_UNKNOWN;
-    KD_LOG(grave ? KD_LOG_WARN : KD_LOG_DEBUG, "rpc",
-        KD_STR("method", endpoint ? endpoint->path + 1 : "unknown"),
-        KD_STR("code", kd_status_name((kd_status)code)), KD_REAL("ms", seconds * 1e3),
-        KD_STR("trace", call->trace));
-}
-
-/* Mutex held. Sends what can be sent now: the next message, the end, or both in one batch. */
-static void send_next(kd_call *call)
-{
-    grpc_op ops[3];
-    size_t n = 0;
-    if (call->sending_now || call->status_sent)
-        return;
-    const bool cancelled = atomic_load(&call->cancelled);
-    if (call->n_waiting == 0 && !call->answered)
-        return;
-    memset(ops, 0, sizeof ops);
-    if (!call->metadata_sent) {
-        ops[n++].op = GRPC_OP_SEND_INITIAL_METADATA;
-        call->metadata_sent = true;
-    }
-    if (call->n_waiting > 0 && !cancelled) {
-        call->sending = call->waiting[0];
-        call->n_waiting--;
-        memmove(call->waiting, call->waiting + 1, call->n_waiting * sizeof call->waiting[0]);
-        ops[n].op = GRPC_OP_SEND_MESSAGE;
-        ops[n++].data.send_message.send_message = call->sending;
-    }
-    if (call->answered && (call->n_waiting == 0 || cancelled)) {
-        ops[n].op = GRPC_OP_SEND_STATUS_FROM_SERVER;
-        ops[n].data.send_status_from_server.status = call->code;
-        ops[n++].data.send_status_from_server.status_details = &call->details_slice;
-        call->status_sent = true;
-        record_end(call);
-    }
-    if (n == 0)
-        return;
-    call->sending_now = true;
-    start(call, ops, n, &call->on_sent);
-}
-
-static void on_sent(void *owner, bool ok)
-{
-    kd_call *const call = owner;
-    (void)ok; /* false: the client has gone, which on_close says as well */
-    pthread_mutex_lock(&call->mutex);
-    call->sending_now = false;
-    grpc_byte_buffer_destroy(call->sending);
-    call->sending = NULL;
-    send_next(call);
-    void (*const wrote)(void *) = call->answered ? NULL : call->wrote;
-    void *const arg = call->wrote_arg;
-    pthread_cond_broadcast(&call->room);
-    pthread_mutex_unlock(&call->mutex);
-    if (wrote)
-        wrote(arg);
-    kd_call_unref(call);
-}
-
-kd_status kd_call_send(kd_call *call, grpc_byte_buffer *bytes, bool wait)
-{
-    const size_t room = sizeof call->waiting / sizeof call->waiting[0];
-    kd_status status = KD_OK;
-    pthread_mutex_lock(&call->mutex);
-    while (wait && call->n_waiting == room && !atomic_load(&call->cancelled))
-        pthread_cond_wait(&call->room, &call->mutex);
-    assert(!call->answered);
-    if (atomic_load(&call->cancelled)) {
-        status = KD_CANCELLED;
-    } else if (call->n_waiting == room) {
-        status = KD_RESOURCE_EXHAUSTED;
-    } else {
-        call->waiting[call->n_waiting++] = bytes;
-        send_next(call);
-    }
-    pthread_mutex_unlock(&call->mutex);
-    if (status != KD_OK)
-        grpc_byte_buffer_destroy(bytes);
-    return status;
-}
-
-void kd_call_end(kd_call *call, kd_status status, const char *message)
-{
-    pthread_mutex_lock(&call->mutex);
-    assert(!call->answered);
-    call->answered = true;
-    call->code = (grpc_status_code)status;
-    if (status != KD_OK)
-        call->details_slice = grpc_slice_from_copied_string(message);
-    send_next(call);
-    pthread_mutex_unlock(&call->mutex);
-    kd_call_unref(call); /* whoever had to answer has done so */
-}
-
-void kd_call_reply(kd_call *call, const ProtobufCMessage *response)
-{
-    grpc_byte_buffer *const bytes = kd_pack(response);
-    pthread_mutex_lock(&call->mutex);
-    assert(!call->answered && call->n_waiting == 0);
-    call->waiting[call->n_waiting++] = bytes;
-    call->answered = true;
-    call->code = GRPC_STATUS_OK;
-    send_next(call); /* metadata, message and status in one batch */
-    pthread_mutex_unlock(&call->mutex);
-    kd_call_unref(call);
-}
-
-void kd_call_fail(kd_call *call, const kd_error *error)
-{
-    assert(error->status != KD_OK);
-    kd_call_end(call, error->status, error->message);
-}
-
-kd_status kd_call_write(kd_call *call, const ProtobufCMessage *message, bool wait)
-{
-    return kd_call_send(call, kd_pack(message), wait);
-}
-
-void kd_call_finish(kd_call *call, const kd_error *error)
-{
-    if (error && error->status != KD_OK)
-        kd_call_end(call, error->status, error->message);
-    else
-        kd_call_end(call, KD_OK, "");
+    return call->trace;
 }
 
 bool kd_call_cancelled(const kd_call *call)
@@ -224,9 +111,18 @@ bool kd_call_cancelled(const kd_call *call)
     return atomic_load(&call->cancelled);
 }
 
-const char *kd_call_trace(const kd_call *call)
+bool kd_call_metadata(const kd_call *call, const char *key, char *value, size_t size)
 {
-    return call->trace;
+    for (size_t i = 0; i < call->metadata.count; i++) {
+        const grpc_slice text = call->metadata.metadata[i].value;
+        const size_t len = GRPC_SLICE_LENGTH(text);
+        if (grpc_slice_str_cmp(call->metadata.metadata[i].key, key) != 0 || len >= size)
+            continue;
+        memcpy(value, GRPC_SLICE_START_PTR(text), len);
+        value[len] = '\0';
+        return true;
+    }
+    return false;
 }
 
 /* ---- The way in ---- */
@@ -238,11 +134,29 @@ static void on_close(void *owner, bool ok)
     if (call->close_cancelled) {
         pthread_mutex_lock(&call->mutex);
         atomic_store(&call->cancelled, true);
-        send_next(call);
+        kd_call_send_next(call);
         pthread_cond_broadcast(&call->room);
         pthread_mutex_unlock(&call->mutex);
     }
     kd_call_unref(call);
+}
+
+#define BUSY "too many calls wait already; try again later"
+
+/* Lets the call learn of its cancellation. One that is answered before needs no batch for it: its
+ * last one has the operation (kd_call_send_next). */
+static void ask_for_close(kd_call *call)
+{
+    grpc_op op;
+    memset(&op, 0, sizeof op);
+    op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+    op.data.recv_close_on_server.cancelled = &call->close_cancelled;
+    pthread_mutex_lock(&call->mutex);
+    if (!call->close_asked) {
+        call->close_asked = true;
+        kd_call_start(call, &op, 1, &call->on_close);
+    }
+    pthread_mutex_unlock(&call->mutex);
 }
 
 static void run_handler(void *arg)
@@ -254,29 +168,129 @@ static void run_handler(void *arg)
         call->endpoint->handler(call->endpoint->state, call, call->request);
 }
 
+static void dispatch(kd_call *call)
+{
+    if (!call->endpoint->blocking) {
+        run_handler(call);
+        ask_for_close(call);
+        return;
+    }
+    ask_for_close(call);
+    if (!kd_pool_try_run(call->server->workers, run_handler, call))
+        kd_call_end(call, KD_RESOURCE_EXHAUSTED, BUSY);
+}
+
 static void on_request(void *owner, bool ok)
 {
     kd_call *const call = owner;
     kd_endpoint *const endpoint = call->endpoint;
     kd_error error = KD_ERROR_INIT;
     (void)ok;
+    atomic_store(&call->receiving_ms, 0);
     if (!call->request_bytes) {
         kd_call_end(call, KD_INVALID_ARGUMENT,
             "the call has no request, or one that is larger than the server's limit");
-    } else if (kd_unpack(call->request_bytes, endpoint->descriptor->input, &call->request,
+    } else if (kd_unpack(call->request_bytes, endpoint->descriptor->input, call, &call->request,
                    &error) != KD_OK) {
-        kd_call_fail(call, &error);
+        kd_call_end(call, error.status, error.message);
     } else {
         grpc_byte_buffer_destroy(call->request_bytes);
         call->request_bytes = NULL;
-        if (!endpoint->blocking)
-            run_handler(call);
-        else if (!kd_pool_try_run(call->server->workers, run_handler, call))
-            kd_call_end(
-                call, KD_RESOURCE_EXHAUSTED, "too many calls wait already; try again later");
+        dispatch(call);
     }
     kd_call_unref(call);
 }
+
+/* ---- Streams of requests ---- */
+
+static void receive(kd_call *call, kd_tag *tag)
+{
+    grpc_op op;
+    memset(&op, 0, sizeof op);
+    op.op = GRPC_OP_RECV_MESSAGE;
+    op.data.recv_message.recv_message = &call->request_bytes;
+    kd_call_start(call, &op, 1, tag);
+}
+
+void kd_call_read(kd_call *call, kd_on_message fn, void *arg)
+{
+    pthread_mutex_lock(&call->mutex);
+    assert(call->endpoint->takes_stream && !call->answered && !atomic_load(&call->reading));
+    call->read_fn = fn;
+    call->read_arg = arg;
+    atomic_store(&call->reading, true);
+    receive(call, &call->on_message); /* under the lock, or a drain could end the call before */
+    pthread_mutex_unlock(&call->mutex);
+}
+
+static void hand_over(void *arg)
+{
+    kd_call *const call = arg;
+    ProtobufCMessage *const message = call->message;
+    const kd_error error = call->message_error; /* a copy: fn may ask for the next at once */
+    call->message = NULL;
+    call->read_fn(call->read_arg, call, message, &error);
+}
+
+/* What was asked for is there: the message, the client's end, or why neither is. */
+static void deliver(kd_call *call)
+{
+    pthread_mutex_lock(&call->mutex);
+    const bool wanted = atomic_load(&call->reading);
+    atomic_store(&call->reading, false);
+    pthread_mutex_unlock(&call->mutex);
+    if (!wanted) { /* answered meanwhile */
+        kd_message_free(call->message);
+        call->message = NULL;
+    } else if (!call->endpoint->blocking) {
+        hand_over(call);
+    } else if (!kd_pool_try_run(call->server->workers, hand_over, call)) {
+        kd_message_free(call->message);
+        call->message = NULL;
+        (void)kd_error_set(&call->message_error, KD_RESOURCE_EXHAUSTED, BUSY);
+        hand_over(call);
+    }
+}
+
+static void deliver_gone(kd_call *call)
+{
+    (void)kd_error_set(&call->message_error, KD_CANCELLED,
+        "the client has gone, or sent a message that is larger than the server's limit");
+    deliver(call);
+}
+
+/* The headers went out, so the client was there after its last message: it has really ended. */
+static void on_ended(void *owner, bool ok)
+{
+    kd_call *const call = owner;
+    if (ok && !atomic_load(&call->cancelled))
+        deliver(call);
+    else
+        deliver_gone(call);
+    kd_call_unref(call);
+}
+
+static void on_message(void *owner, bool ok)
+{
+    kd_call *const call = owner;
+    grpc_byte_buffer *const bytes = call->request_bytes;
+    call->request_bytes = NULL;
+    call->message_error = (kd_error)KD_ERROR_INIT;
+    if (bytes) {
+        if (kd_unpack(bytes, call->endpoint->descriptor->input, call, &call->message,
+                &call->message_error) != KD_OK)
+            call->message = NULL; /* the error tells */
+        grpc_byte_buffer_destroy(bytes);
+        deliver(call);
+    } else if (!ok || atomic_load(&call->cancelled)) {
+        deliver_gone(call);
+    } else if (!kd_call_send_headers(call, &call->on_ended)) { /* they are out: nothing to learn */
+        deliver(call);
+    }
+    kd_call_unref(call);
+}
+
+/* ---- The beginning ---- */
 
 /* strcmp's order; grpc_slice_str_cmp has another (shorter first). */
 static int by_path(const void *key, const void *element)
@@ -292,13 +306,8 @@ static int by_path(const void *key, const void *element)
 void kd_call_begin(kd_call *call)
 {
     kd_server *const server = call->server;
-    grpc_op op;
     call->begun_ns = kd_mono_ns();
-    kd_trace_read(&call->metadata, call->trace);
-    memset(&op, 0, sizeof op);
-    op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
-    op.data.recv_close_on_server.cancelled = &call->close_cancelled;
-    start(call, &op, 1, &call->on_close);
+    kd_trace_read(&server->traces, &call->metadata, call->trace);
     call->endpoint = bsearch(&call->details.method, server->endpoints, server->n_endpoints,
         sizeof *server->endpoints, by_path);
     if (atomic_load(&server->draining)) {
@@ -312,12 +321,15 @@ void kd_call_begin(kd_call *call)
     } else if (atomic_load(&server->in_flight) > server->options.max_calls) {
         kd_call_end(call, KD_RESOURCE_EXHAUSTED, "too many calls in flight; try again later");
     } else if (!call->endpoint->handler) {
+        ask_for_close(call);
         kd_proxy_begin(call, call->endpoint->proxy);
+    } else if (call->endpoint->takes_stream) {
+        atomic_fetch_add(&call->refs, 1); /* dispatch looks at it after the handler */
+        dispatch(call);
+        kd_call_unref(call);
     } else {
-        op.op = GRPC_OP_RECV_MESSAGE;
-        memset(&op.data, 0, sizeof op.data);
-        op.data.recv_message.recv_message = &call->request_bytes;
-        start(call, &op, 1, &call->on_request);
+        atomic_store(&call->receiving_ms, call->begun_ns / 1000000);
+        receive(call, &call->on_request);
     }
 }
 
@@ -328,7 +340,7 @@ static void on_new(void *owner, bool ok)
         kd_call_unref(call);
         return;
     }
-    atomic_fetch_add(&call->server->in_flight, 1);
-    kd_server_post(call->server);
+    kd_server_call_begun(call->server, call);
+    kd_server_post(call->server, call->queue);
     kd_call_begin(call);
 }

@@ -7,8 +7,10 @@
 
 #include <grpc/byte_buffer.h>
 #include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
 
 #include "lib/base/thread.h"
+#include "lib/rpc/descriptors.h"
 #include "lib/rpc/rpc.h"
 
 #if defined(__SANITIZE_THREAD__)
@@ -31,20 +33,29 @@ typedef struct kd_tag {
 /* ---- message.c ---- */
 /* NULL without memory. */
 grpc_byte_buffer *kd_pack(const ProtobufCMessage *message);
-/* Checks, then unpacks. *out is freed by kd_message_free. */
+/* Checks, then unpacks. *out is freed by kd_message_free. With a call the memory that the message
+ * takes is charged to it first. */
 KD_MUST_CHECK kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessageDescriptor *type,
-    ProtobufCMessage **out, kd_error *err);
-/* wire.c: strings are UTF-8 without NUL, at most KD_RPC_MAX_ELEMENTS elements, well formed. */
-KD_MUST_CHECK kd_status kd_wire_check(
-    const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t len, kd_error *err);
+    kd_call *charge, ProtobufCMessage **out, kd_error *err);
+/* wire.c: well formed, strings are UTF-8 without NUL, unpacking takes at most KD_RPC_MAX_UNPACKED;
+ * *memory is how much, rather over than under. */
+KD_MUST_CHECK kd_status kd_wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *bytes,
+    size_t len, size_t *memory, kd_error *err);
 /* The status and sentence that a peer sent. */
 kd_status kd_error_from_grpc(
     kd_error *err, grpc_status_code code, grpc_slice details, const char *address);
 
 /* ---- trace.c ---- */
 void kd_trace_make(char trace[KD_TRACE_TEXT]);
+/* Makes many, without asking the kernel for random bytes each time. */
+typedef struct kd_trace_source {
+    uint64_t seed[2];
+    atomic_ullong next;
+} kd_trace_source;
+void kd_trace_source_init(kd_trace_source *source);
 /* From the call's metadata, or a new one. */
-void kd_trace_read(const grpc_metadata_array *metadata, char trace[KD_TRACE_TEXT]);
+void kd_trace_read(
+    kd_trace_source *source, const grpc_metadata_array *metadata, char trace[KD_TRACE_TEXT]);
 grpc_metadata kd_trace_metadata(const char *trace); /* slices borrow trace */
 
 /* ---- server.c ---- */
@@ -52,7 +63,8 @@ typedef struct kd_endpoint { /* one method of one service */
     char *path;              /* "/package.Service/Method", owned */
     const ProtobufCMethodDescriptor *descriptor;
     kd_handler handler; /* NULL: proxy, or not implemented */
-    bool blocking;
+    bool blocking, takes_stream;
+    bool idle_ends; /* a drain ends calls that wait for a message */
     void *state;
     kd_channel *proxy;
     kd_histogram *seconds;
@@ -64,28 +76,43 @@ typedef struct kd_health kd_health;
 struct kd_server {
     kd_server_options options;
     grpc_server *grpc;
-    grpc_completion_queue *queue;
     kd_pool *workers;
-    pthread_t *threads;
-    unsigned n_threads;
+    struct kd_server_thread { /* that takes calls, each off a queue of its own */
+        kd_server *server;
+        grpc_completion_queue *queue;
+        pthread_t thread;
+    } *threads;
+    unsigned n_threads;     /* that were started */
     kd_endpoint *endpoints; /* sorted by path once started */
     size_t n_endpoints;
     kd_health *health;
+    kd_descriptors *descriptors;
     atomic_bool draining;
     atomic_uint in_flight;
+    atomic_size_t bytes; /* charged by calls */
+    kd_trace_source traces;
     bool started;
-    pthread_mutex_t mutex; /* for idle, and shut_down */
+    pthread_mutex_t mutex; /* guards what follows; a call's own is never taken while it is held */
     pthread_cond_t idle;
     bool shut_down;
+    uint64_t begun; /* calls since the start */
+    kd_call *calls; /* all in flight */
     kd_tag on_shutdown;
 };
 
-void kd_server_post(kd_server *server); /* asks the core for one more call */
-void kd_server_call_ended(kd_server *server);
+/* The endpoint of a method, made if need be; NULL without memory. */
+kd_endpoint *kd_server_endpoint(
+    kd_server *server, const char *service, const ProtobufCMethodDescriptor *method);
+/* Asks the core for one more call, whose events come to the queue. */
+void kd_server_post(kd_server *server, grpc_completion_queue *queue);
+void kd_server_call_begun(kd_server *server, kd_call *call);
+/* The call's last sign of life; afterwards the server may be gone. */
+void kd_server_call_ended(kd_server *server, kd_call *call);
 
-/* ---- call.c ---- */
+/* ---- call.c, call_out.c ---- */
 struct kd_call {
     kd_server *server;
+    grpc_completion_queue *queue;
     kd_endpoint *endpoint;
     grpc_call *grpc;
     grpc_call_details details;
@@ -96,8 +123,17 @@ struct kd_call {
     char trace[KD_TRACE_TEXT];
     atomic_uint refs; /* one for whoever must answer, one for each pending batch */
     atomic_bool cancelled;
-    int close_cancelled; /* written by the core */
-    kd_tag on_new, on_request, on_close, on_sent;
+    atomic_llong receiving_ms; /* since when the request is on its way; 0: it isn't */
+    atomic_llong sending_ms;   /* since when a message is on its way out; 0: none is */
+    int close_cancelled;       /* written by the core */
+    kd_tag on_new, on_request, on_close, on_sent, on_message, on_ended;
+    kd_call *next, **link; /* server->calls; under the server's mutex */
+    size_t charged;        /* bytes of server->bytes; by whoever receives */
+
+    kd_on_message read_fn; /* what kd_call_read was given; the message's way to a worker */
+    void *read_arg;
+    ProtobufCMessage *message;
+    kd_error message_error;
 
     pthread_mutex_t mutex; /* guards what follows; no other lock is taken while it is held */
     pthread_cond_t room;
@@ -107,17 +143,32 @@ struct kd_call {
     void (*wrote)(void *arg); /* a proxy's: room again */
     void *wrote_arg;
     bool metadata_sent, sending_now, answered, status_sent;
+    bool close_asked;    /* RECV_CLOSE_ON_SERVER has been started */
+    atomic_bool reading; /* waits for a message; read without the mutex by a drain */
+    bool no_retry;       /* tells the client's core not to send the call again */
     grpc_status_code code;
     grpc_slice details_slice;
 };
 
-kd_call *kd_call_new(kd_server *server);
+kd_call *kd_call_new(kd_server *server, grpc_completion_queue *queue);
 void kd_call_unref(kd_call *call);
+bool kd_call_try_ref(kd_call *call); /* false for one that is being freed */
+/* Starts a batch that keeps the call alive until its tag is done. */
+void kd_call_start(kd_call *call, const grpc_op *ops, size_t n, kd_tag *tag);
+/* False when the server has no room for so many bytes more; they are the call's until the next
+ * message or its end. */
+bool kd_call_charge(kd_call *call, size_t bytes);
+/* False when they are out already. */
+bool kd_call_send_headers(kd_call *call, kd_tag *tag);
 /* Queues bytes (taken over) and/or the end; see kd_call_write. */
 kd_status kd_call_send(kd_call *call, grpc_byte_buffer *bytes, bool wait);
 void kd_call_end(kd_call *call, kd_status status, const char *message);
 /* The first thing a call does once the core has handed it over. */
 void kd_call_begin(kd_call *call);
+/* Ends a call that still waits for a message. */
+void kd_call_end_idle(kd_call *call);
+void kd_call_on_sent(void *owner, bool ok);
+void kd_call_send_next(kd_call *call); /* mutex held */
 
 /* ---- proxy.c ---- */
 void kd_proxy_begin(kd_call *call, kd_channel *channel);
@@ -127,7 +178,15 @@ struct kd_channel {
     grpc_channel *grpc;
     char *address;
 };
-gpr_timespec kd_deadline(int64_t timeout_ms); /* 0: never */
+
+/* ---- tls.c ---- */
+KD_MUST_CHECK kd_status kd_tls_server(
+    grpc_server_credentials **out, const kd_tls *tls, kd_error *err);
+KD_MUST_CHECK kd_status kd_tls_channel(
+    grpc_channel_credentials **out, const kd_tls *tls, kd_error *err);
+
+/* ---- reflection.c ---- */
+KD_MUST_CHECK kd_status kd_reflection_add(kd_server *server, kd_error *err);
 
 /* ---- health.c ---- */
 KD_MUST_CHECK kd_status kd_health_new(kd_health **out, kd_server *server, kd_error *err);

@@ -18,9 +18,10 @@ grpc_byte_buffer *kd_pack(const ProtobufCMessage *message)
 }
 
 kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessageDescriptor *type,
-    ProtobufCMessage **out, kd_error *err)
+    kd_call *charge, ProtobufCMessage **out, kd_error *err)
 {
     grpc_byte_buffer_reader reader;
+    size_t memory = 0;
     *out = NULL;
     if (!grpc_byte_buffer_reader_init(&reader, bytes))
         return kd_error_set(err, KD_INVALID_ARGUMENT, "the request can't be decompressed");
@@ -28,7 +29,11 @@ kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessageDescriptor *t
     grpc_byte_buffer_reader_destroy(&reader);
     const uint8_t *const at = GRPC_SLICE_START_PTR(whole);
     const size_t len = GRPC_SLICE_LENGTH(whole);
-    kd_status status = kd_wire_check(type, at, len, err);
+    kd_status status = kd_wire_check(type, at, len, &memory, err);
+    if (status == KD_OK && charge && !kd_call_charge(charge, memory))
+        status = kd_error_set(err, KD_RESOURCE_EXHAUSTED,
+            "the server works on %zu MiB of requests already; try again later",
+            charge->server->options.max_bytes >> 20);
     if (status == KD_OK) {
         *out = protobuf_c_message_unpack(type, NULL, len, at);
         if (!*out)

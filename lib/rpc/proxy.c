@@ -12,15 +12,16 @@
 #include "lib/rpc/internal.h"
 
 typedef struct outgoing {
-    kd_call *call; /* the caller's, kept by the duty to answer it */
+    kd_call *call; /* the caller's, held */
     kd_channel *channel;
     grpc_call *grpc;
     grpc_byte_buffer *request, *received;
-    grpc_metadata trace;
+    grpc_metadata *metadata; /* what goes out: the trace and, from a proxy, what came in */
+    size_t n_metadata;
     grpc_metadata_array initial, trailing;
     grpc_status_code code;
     grpc_slice details;
-    kd_tag on_done, on_request, on_received, on_status;
+    kd_tag on_done, on_request, on_received, on_status, on_forwarded, on_ended;
     atomic_uint refs;
 
     const ProtobufCMessageDescriptor *type; /* ask: of the response */
@@ -41,27 +42,34 @@ static void outgoing_unref(outgoing *o)
     grpc_byte_buffer_destroy(o->received);
     grpc_metadata_array_destroy(&o->initial);
     grpc_metadata_array_destroy(&o->trailing);
-    grpc_slice_unref(o->trace.value);
+    if (o->n_metadata > 0)
+        grpc_slice_unref(o->metadata[0].value); /* the trace; the others are the call's */
+    free(o->metadata);
     grpc_slice_unref(o->details);
     pthread_mutex_destroy(&o->mutex);
+    kd_call_unref(o->call);
     free(o);
 }
 
-static outgoing *outgoing_new(kd_call *call, kd_channel *channel, grpc_slice path)
+static outgoing *outgoing_new(
+    kd_call *call, kd_channel *channel, grpc_slice path, size_t room_for_metadata)
 {
     outgoing *o = calloc(1, sizeof *o);
-    if (!o)
+    if (!o || !(o->metadata = calloc(1 + room_for_metadata, sizeof *o->metadata))) {
+        free(o);
         return NULL;
+    }
     o->call = call;
+    atomic_fetch_add(&call->refs, 1);
     o->channel = channel;
     o->details = grpc_empty_slice();
-    o->trace = kd_trace_metadata(call->trace);
+    o->metadata[o->n_metadata++] = kd_trace_metadata(call->trace);
     grpc_metadata_array_init(&o->initial);
     grpc_metadata_array_init(&o->trailing);
     pthread_mutex_init(&o->mutex, NULL);
     atomic_init(&o->refs, 1);
     o->grpc = grpc_channel_create_call(channel->grpc, call->grpc, GRPC_PROPAGATE_DEFAULTS,
-        call->server->queue, path, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        call->queue, path, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
     return o;
 }
 
@@ -74,17 +82,20 @@ static void start(outgoing *o, const grpc_op *ops, size_t n, kd_tag *tag)
     (void)error;
 }
 
+/* With o->request that is the only one; without, the requests follow. */
 static grpc_op *add_start(outgoing *o, grpc_op *op)
 {
     op->op = GRPC_OP_SEND_INITIAL_METADATA;
-    op->data.send_initial_metadata.count = 1;
-    op->data.send_initial_metadata.metadata = &o->trace;
+    op->data.send_initial_metadata.count = o->n_metadata;
+    op->data.send_initial_metadata.metadata = o->metadata;
     op++;
-    op->op = GRPC_OP_SEND_MESSAGE;
-    op->data.send_message.send_message = o->request;
-    op++;
-    op->op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
-    op++;
+    if (o->request) {
+        op->op = GRPC_OP_SEND_MESSAGE;
+        op->data.send_message.send_message = o->request;
+        op++;
+        op->op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+        op++;
+    }
     op->op = GRPC_OP_RECV_INITIAL_METADATA;
     op->data.recv_initial_metadata.recv_initial_metadata = &o->initial;
     return op + 1;
@@ -120,7 +131,7 @@ static void on_answer(void *owner, bool ok)
         (void)kd_error_set(&error, KD_INTERNAL, "%s sent no answer", o->channel->address);
     } else {
         kd_error fault = KD_ERROR_INIT;
-        if (kd_unpack(o->received, o->type, &response, &fault) != KD_OK)
+        if (kd_unpack(o->received, o->type, NULL, &response, &fault) != KD_OK)
             (void)kd_error_set(&error, KD_INTERNAL, "%s answered what can't be read: %s",
                 o->channel->address, fault.message);
     }
@@ -136,7 +147,7 @@ void kd_call_ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescr
         protobuf_c_service_descriptor_get_method_by_name(service, method);
     char *const path = kd_format("/%s/%s", service->name, method);
     const grpc_slice slice = grpc_slice_from_copied_string(path ? path : "/");
-    outgoing *const o = path ? outgoing_new(call, channel, slice) : NULL;
+    outgoing *const o = path ? outgoing_new(call, channel, slice, 0) : NULL;
     free(path);
     grpc_slice_unref(slice);
     if (!o) {
@@ -157,7 +168,17 @@ void kd_call_ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescr
     outgoing_unref(o);
 }
 
-/* ---- Proxies: request bytes out, messages back one by one, then the status ---- */
+/* ---- Proxies: requests out one by one, messages back one by one, then the status ---- */
+
+/* Headers of the caller that are about its own connection, or that we send anew. */
+static bool passes_on(grpc_slice key)
+{
+    static const char *const own[] = {"traceparent", "user-agent", "te", "content-type"};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (grpc_slice_str_cmp(key, own[i]) == 0)
+            return false;
+    return GRPC_SLICE_LENGTH(key) < 5 || memcmp(GRPC_SLICE_START_PTR(key), "grpc-", 5) != 0;
+}
 
 static void proxy_receive(outgoing *o)
 {
@@ -230,28 +251,28 @@ static void on_proxy_started(void *owner, bool ok)
     outgoing_unref(owner);
 }
 
-static void on_proxy_request(void *owner, bool ok)
+/* Asks the caller for a message; it comes to o->on_request, which holds both by then. */
+static void proxy_request(outgoing *o)
 {
-    outgoing *const o = owner;
     kd_call *const call = o->call;
-    (void)ok;
-    o->request = call->request_bytes;
-    call->request_bytes = NULL;
-    if (!o->request) {
-        kd_call_end(call, KD_INVALID_ARGUMENT,
-            "the call has no request, or one that is larger than the server's limit");
-        (void)grpc_call_cancel(o->grpc, NULL);
-        outgoing_unref(o);
-        outgoing_unref(o); /* NOLINT(clang-analyzer-unix.Malloc): the start's own, never begun */
-        kd_call_unref(call);
-        return;
-    }
-    /* One message is on its way at a time, so that a slow caller slows the other side down. */
+    grpc_op op;
+    memset(&op, 0, sizeof op);
+    op.op = GRPC_OP_RECV_MESSAGE;
+    op.data.recv_message.recv_message = &call->request_bytes;
+    atomic_fetch_add(&o->refs, 1);
+    kd_call_start(call, &op, 1, &o->on_request);
+}
+
+/* Begins the call to the other side. One message is on its way to the caller at a time, so that a
+ * slow caller slows the other side down. */
+static void proxy_start(outgoing *o)
+{
+    kd_call *const call = o->call;
+    grpc_op ops[4];
     pthread_mutex_lock(&call->mutex);
     call->wrote = proxy_wrote;
     call->wrote_arg = o;
     pthread_mutex_unlock(&call->mutex);
-    grpc_op ops[4];
     memset(ops, 0, sizeof ops);
     grpc_op *const end = add_start(o, ops);
     start(o, ops, (size_t)(end - ops), &o->on_done);
@@ -259,28 +280,108 @@ static void on_proxy_request(void *owner, bool ok)
     (void)add_status(o, ops);
     start(o, ops, 1, &o->on_status);
     proxy_receive(o);
-    outgoing_unref(o);
-    outgoing_unref(o); /* NOLINT(clang-analyzer-unix.Malloc): the beginning's, see kd_proxy_begin */
+}
+
+/* The only request. */
+static void on_proxy_request(void *owner, bool ok)
+{
+    outgoing *const o = owner;
+    kd_call *const call = o->call;
+    (void)ok;
+    atomic_store(&call->receiving_ms, 0);
+    o->request = call->request_bytes;
+    call->request_bytes = NULL;
+    if (o->request) {
+        proxy_start(o);
+    } else {
+        (void)grpc_call_cancel(o->grpc, NULL);
+        kd_call_end(call, KD_INVALID_ARGUMENT,
+            "the call has no request, or one that is larger than the server's limit");
+    }
+    outgoing_unref(o); /* the batch's */
+    outgoing_unref(o); /* NOLINT(clang-analyzer-unix.Malloc): kd_proxy_begin's */
     kd_call_unref(call);
+}
+
+static void proxy_close(outgoing *o)
+{
+    grpc_op op;
+    memset(&op, 0, sizeof op);
+    op.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+    start(o, &op, 1, &o->on_done);
+}
+
+/* As for a call of our own: the headers went out, so the caller has ended and not left. */
+static void on_proxy_ended(void *owner, bool ok)
+{
+    outgoing *const o = owner;
+    kd_call *const call = o->call;
+    if (ok && !atomic_load(&call->cancelled))
+        proxy_close(o);
+    else
+        (void)grpc_call_cancel(o->grpc, NULL);
+    kd_call_unref(call); /* the batch's; o has its own */
+    outgoing_unref(o);
+}
+
+/* One of several: it goes out, and the next is asked for once it is on its way. */
+static void on_proxy_message(void *owner, bool ok)
+{
+    outgoing *const o = owner;
+    kd_call *const call = o->call;
+    grpc_op op;
+    memset(&op, 0, sizeof op);
+    grpc_byte_buffer_destroy(o->request);
+    o->request = call->request_bytes;
+    call->request_bytes = NULL;
+    if (o->request) {
+        op.op = GRPC_OP_SEND_MESSAGE;
+        op.data.send_message.send_message = o->request;
+        start(o, &op, 1, &o->on_forwarded);
+    } else if (ok && !atomic_load(&call->cancelled)) {
+        atomic_fetch_add(&o->refs, 1);
+        if (!kd_call_send_headers(call, &o->on_ended)) { /* they are out: nothing to learn */
+            atomic_fetch_sub(&o->refs, 1);
+            proxy_close(o);
+        }
+    } else { /* gone, or a message over the limit: its own end tells the caller */
+        (void)grpc_call_cancel(o->grpc, NULL);
+    }
+    outgoing_unref(o);
+    kd_call_unref(call);
+}
+
+static void on_proxy_forwarded(void *owner, bool ok)
+{
+    outgoing *const o = owner;
+    if (ok) /* else the other side has ended the call */
+        proxy_request(o);
+    outgoing_unref(o);
 }
 
 void kd_proxy_begin(kd_call *call, kd_channel *channel)
 {
-    outgoing *const o = outgoing_new(call, channel, call->details.method);
+    outgoing *const o = outgoing_new(call, channel, call->details.method, call->metadata.count);
     if (!o) {
         kd_call_end(call, KD_RESOURCE_EXHAUSTED, "no memory for a call");
         return;
     }
+    for (size_t i = 0; i < call->metadata.count; i++)
+        if (passes_on(call->metadata.metadata[i].key))
+            o->metadata[o->n_metadata++] = call->metadata.metadata[i];
     o->on_done = (kd_tag){on_proxy_started, o};
     o->on_status = (kd_tag){on_proxy_status, o};
     o->on_received = (kd_tag){on_proxy_received, o};
-    o->on_request = (kd_tag){on_proxy_request, o};
-    grpc_op op;
-    memset(&op, 0, sizeof op);
-    op.op = GRPC_OP_RECV_MESSAGE;
-    op.data.recv_message.recv_message = &call->request_bytes;
-    atomic_fetch_add(&o->refs, 1);
-    atomic_fetch_add(&call->refs, 1);
-    KD_TSAN_RELEASE(&o->on_request);
-    (void)grpc_call_start_batch(call->grpc, &op, 1, &o->on_request, NULL);
+    o->on_forwarded = (kd_tag){on_proxy_forwarded, o};
+    o->on_ended = (kd_tag){on_proxy_ended, o};
+    if (call->endpoint->takes_stream) {
+        o->on_request = (kd_tag){on_proxy_message, o};
+        proxy_start(o);
+        proxy_request(o);
+        outgoing_unref(o);
+    } else {
+        o->on_request = (kd_tag){on_proxy_request, o};
+        atomic_store(&call->receiving_ms, call->begun_ns / 1000000);
+        proxy_request(o);
+    }
 }

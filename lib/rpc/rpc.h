@@ -1,17 +1,23 @@
 /* lib/rpc/rpc.h: gRPC's C core under protobuf-c messages.
  *
  * A server takes calls on a few threads. A handler answers now or later, from any thread, by
- * kd_call_reply, kd_call_fail or, for a server stream, kd_call_write… and kd_call_finish: no thread
- * per request. Deadlines and cancellation reach the last hop, because a call that a handler makes
- * on behalf of its caller (kd_call_ask, proxies, options.parent) is the core's child of it. Every
- * server serves grpc.health.v1, counts and times its calls, and passes W3C trace context on.
+ * kd_call_reply, kd_call_fail or, for a stream, kd_call_read…, kd_call_write… and kd_call_finish:
+ * no thread per request. Deadlines and cancellation reach the last hop, because a call that a
+ * handler makes on behalf of its caller (kd_call_ask, proxies, options.parent) is the core's child
+ * of it. Every server serves grpc.health.v1 and grpc.reflection.v1 and v1alpha, counts and times
+ * its calls, and passes W3C trace context on.
  *
  * Messages that go out borrow (build them on the stack); only unpacked ones are freed, with
  * kd_message_free. Incoming messages are checked before they are unpacked: strings are UTF-8
- * without NUL, and the number of elements is bounded. */
+ * without NUL, and what the message will take in memory is bounded.
+ *
+ * What protobuf-c's descriptors don't say (which methods take a stream, which may be sent twice) is
+ * read from protoc's descriptor set. A call of a method with an idempotency_level is sent again by
+ * the core when its server was UNAVAILABLE: three times in all, within half a second or so. */
 #ifndef KD_RPC_RPC_H
 #define KD_RPC_RPC_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,21 +28,36 @@
 #include "lib/base/metrics.h"
 #include "lib/base/status.h"
 
-#define KD_RPC_MAX_MESSAGE (64u << 20) /* bytes, both ways */
-#define KD_RPC_MAX_ELEMENTS 4194304u   /* fields and packed values of one message */
-#define KD_TRACE_TEXT 56               /* a W3C traceparent and NUL */
+#define KD_RPC_MAX_MESSAGE (64u << 20)   /* bytes, both ways */
+#define KD_RPC_MAX_UNPACKED (256u << 20) /* bytes of memory that unpacking one may take */
+#define KD_RPC_MAX_METADATA (16u << 10)  /* bytes of a call's headers */
+#define KD_TRACE_TEXT 56                 /* a W3C traceparent and NUL */
 
 /* Before the first thread of a process that uses this module; routes gRPC's own log. */
 void kd_rpc_init(void);
 void kd_rpc_shutdown(void);
+
+/* PEM files. A server needs cert and key; with ca it asks its clients for a certificate that ca has
+ * signed (mutual TLS). A channel checks the server by ca (NULL: the authorities of the machine) and
+ * shows cert and key, where there are any. */
+typedef struct kd_tls {
+    const char *ca, *cert, *key;
+} kd_tls;
+
+/* A packed google.protobuf.FileDescriptorSet, imports included; borrowed. */
+typedef struct kd_descriptor_set {
+    const uint8_t *bytes;
+    size_t len;
+} kd_descriptor_set;
 
 /* ---- Server ---- */
 typedef struct kd_server kd_server;
 typedef struct kd_call kd_call;
 typedef struct kd_channel kd_channel;
 
-/* request is borrowed until the call is answered. The handler, or whoever it hands the call to,
- * must answer exactly once; afterwards call and request are gone. */
+/* request is borrowed until the call is answered; NULL for a method that takes a stream. The
+ * handler, or whoever it hands the call to, must answer exactly once; afterwards call and request
+ * are gone. */
 typedef void (*kd_handler)(void *state, kd_call *call, const ProtobufCMessage *request);
 
 typedef struct kd_method {
@@ -46,13 +67,18 @@ typedef struct kd_method {
 } kd_method;
 
 typedef struct kd_server_options {
-    unsigned threads;    /* that take calls and run handlers which don't block */
-    unsigned workers;    /* for blocking handlers */
-    unsigned queue;      /* blocking calls that may wait; more are RESOURCE_EXHAUSTED at once */
-    unsigned max_calls;  /* in flight at a time, streams included; more likewise */
-    kd_metrics *metrics; /* borrowed, may be NULL */
+    unsigned threads;   /* that take calls and run handlers which don't block */
+    unsigned workers;   /* for blocking handlers */
+    unsigned queue;     /* blocking calls that may wait; more are RESOURCE_EXHAUSTED at once */
+    unsigned max_calls; /* in flight at a time, streams included; more likewise */
+    size_t max_bytes;   /* of requests in work, unpacked; more likewise. 0: 512 MiB */
+    int64_t stall_ms;   /* a client is given up that neither sends the rest of its request nor reads
+                           what is there for it for so long. 0: a minute */
+    kd_metrics *metrics;                  /* borrowed, may be NULL */
+    const kd_tls *tls;                    /* borrowed for kd_server_start; NULL: plain text */
+    const kd_descriptor_set *descriptors; /* of the services; NULL: kindred's own */
 } kd_server_options;
-#define KD_SERVER_OPTIONS_INIT {2, 4, 256, 4096, NULL}
+#define KD_SERVER_OPTIONS_INIT {.threads = 2, .workers = 4, .queue = 256, .max_calls = 4096}
 
 KD_MUST_CHECK kd_status kd_server_new(
     kd_server **out, const kd_server_options *options, kd_error *err);
@@ -64,29 +90,43 @@ KD_MUST_CHECK kd_status kd_server_add(kd_server *server, const ProtobufCServiceD
  * kd_server_add. */
 KD_MUST_CHECK kd_status kd_server_add_proxy(kd_server *server,
     const ProtobufCServiceDescriptor *service, kd_channel *channel, kd_error *err);
-/* address is HOST:PORT, port 0 takes a free one; *port is the one taken. KD_UNAVAILABLE "port … is
- * in use". Health is SERVING from here on. */
+/* address is HOST:PORT, port 0 takes a free one; *port is the one taken. KD_UNAVAILABLE when it is
+ * in use, KD_INVALID_ARGUMENT or what reading gives for the files of TLS. Health is SERVING from
+ * here on. */
 KD_MUST_CHECK kd_status kd_server_start(
     kd_server *server, const char *address, uint16_t *port, kd_error *err);
 /* True from the moment that kd_server_drain was called: long streams end themselves. */
 bool kd_server_draining(const kd_server *server);
 /* Health NOT_SERVING, new calls UNAVAILABLE; waits until all in flight are answered, at most
- * grace_ms, then cancels the rest and stops. */
+ * grace_ms, then cancels the rest, waits until their handlers have noticed, and stops. */
 void kd_server_drain(kd_server *server, int64_t grace_ms);
 void kd_server_free(kd_server *server); /* drained first if it was started */
 
 /* ---- A call, on the server ---- */
 void kd_call_reply(kd_call *call, const ProtobufCMessage *response);
+/* KD_UNAVAILABLE tells the client's core not to send the call again: who fails it has tried. */
 void kd_call_fail(kd_call *call, const kd_error *error);
-/* Server streams: queues a message. KD_CANCELLED when the client has gone; when the client reads
- * slowly and 16 wait: waits for room, or without wait KD_RESOURCE_EXHAUSTED. Never with wait from a
- * handler that isn't blocking. */
+/* Methods that take a stream: asks for the next message; one at a time. fn gets it, to be freed by
+ * kd_message_free; or NULL with KD_OK at the client's end; or NULL with KD_CANCELLED (the client
+ * has gone), KD_INVALID_ARGUMENT (not a message) or KD_RESOURCE_EXHAUSTED (a limit). It runs on a
+ * server thread, for a blocking method on a worker. A call that is answered while it waits for a
+ * message calls fn no more. Once something was written back, the core may not tell a client that
+ * has gone from one that has ended: where that matters, let the messages say which is the last. */
+typedef void (*kd_on_message)(
+    void *arg, kd_call *call, ProtobufCMessage *message, const kd_error *error);
+void kd_call_read(kd_call *call, kd_on_message fn, void *arg);
+/* Methods that answer a stream: queues a message. KD_CANCELLED when the client has gone or has read
+ * nothing for stall_ms; when the client reads slowly and 16 wait: waits for room, or without wait
+ * KD_RESOURCE_EXHAUSTED. Never with wait from a handler that isn't blocking. */
 KD_MUST_CHECK kd_status kd_call_write(kd_call *call, const ProtobufCMessage *message, bool wait);
 /* Ends a stream once what was written has gone out; error NULL or KD_OK for a good end. */
 void kd_call_finish(kd_call *call, const kd_error *error);
 /* The client has gone or its deadline has passed: nobody waits for the answer. */
 bool kd_call_cancelled(const kd_call *call);
 const char *kd_call_trace(const kd_call *call); /* W3C traceparent, borrowed */
+/* Copies the value of the client's metadata; false when there is none or it doesn't fit. key is in
+ * lower case. */
+bool kd_call_metadata(const kd_call *call, const char *key, char *value, size_t size);
 
 /* Asks another service on behalf of a call; done runs on a server thread with the response,
  * borrowed for its time, or with the error. The call must be answered by then or later, not before.
@@ -96,15 +136,30 @@ void kd_call_ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescr
     const char *method, const ProtobufCMessage *request, kd_done done, void *arg);
 
 /* ---- Client ---- */
-/* Connects lazily and again after a loss (100 ms to 2 s between tries). Threads may share it. */
-KD_MUST_CHECK kd_status kd_channel_open(kd_channel **out, const char *address, kd_error *err);
+typedef struct kd_channel_options {
+    const kd_tls *tls;                    /* NULL: plain text. Read by kd_channel_open. */
+    const kd_descriptor_set *descriptors; /* NULL: kindred's own */
+} kd_channel_options;
+
+/* Connects lazily and again after a loss (100 ms to 2 s between tries); a server that is silent
+ * during a call for half a minute counts as lost. Threads may share it. options may be NULL. */
+KD_MUST_CHECK kd_status kd_channel_open(
+    kd_channel **out, const char *address, const kd_channel_options *options, kd_error *err);
 void kd_channel_close(kd_channel *channel);
 const char *kd_channel_address(const kd_channel *channel);
 
+typedef struct kd_metadata {
+    const char *key, *value; /* lower-case key; value is printable ASCII */
+} kd_metadata;
+#define KD_RPC_CALL_METADATA 8
+
 typedef struct kd_call_options {
-    int64_t timeout_ms; /* 0: none */
-    const char *trace;  /* traceparent to send; NULL makes one */
-    kd_call *parent;    /* made on its behalf: ends with it, and no later than its deadline */
+    int64_t timeout_ms;      /* 0: none */
+    const char *trace;       /* traceparent to send; NULL makes one */
+    kd_call *parent;         /* made on its behalf: ends with it, and no later than its deadline */
+    const atomic_bool *stop; /* looked at every 100 ms: once true, what waits ends KD_CANCELLED */
+    const kd_metadata *metadata; /* at most KD_RPC_CALL_METADATA */
+    size_t n_metadata;
 } kd_call_options;
 
 /* Waits for the answer. *response is owned by the caller: kd_message_free. On failure err has the
@@ -113,7 +168,8 @@ KD_MUST_CHECK kd_status kd_channel_call(kd_channel *channel,
     const ProtobufCServiceDescriptor *service, const char *method, const ProtobufCMessage *request,
     const kd_call_options *options, ProtobufCMessage **response, kd_error *err);
 
-/* A server stream, read by one thread. */
+/* A call of any kind: one thread may read while another writes. With a request it is sent as the
+ * only one; with NULL kd_stream_write and kd_stream_end send them. */
 typedef struct kd_stream kd_stream;
 KD_MUST_CHECK kd_status kd_stream_open(kd_stream **out, kd_channel *channel,
     const ProtobufCServiceDescriptor *service, const char *method, const ProtobufCMessage *request,
@@ -123,7 +179,11 @@ KD_MUST_CHECK kd_status kd_stream_open(kd_stream **out, kd_channel *channel,
  * failed. */
 KD_MUST_CHECK kd_status kd_stream_read(
     kd_stream *stream, int64_t wait_ms, ProtobufCMessage **message, bool *waiting, kd_error *err);
-void kd_stream_close(kd_stream *stream); /* cancels what has not ended */
+/* Waits until the core has taken the message. KD_CANCELLED: the call is over, reading says why. */
+KD_MUST_CHECK kd_status kd_stream_write(
+    kd_stream *stream, const ProtobufCMessage *message, kd_error *err);
+void kd_stream_end(kd_stream *stream);   /* no more writes */
+void kd_stream_close(kd_stream *stream); /* cancels what has not ended; no thread may use it now */
 
 void kd_message_free(void *message); /* an unpacked message; NULL is fine */
 

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <grpc/grpc_security.h>
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
 
@@ -11,7 +10,17 @@
 #include "lib/base/log.h"
 #include "lib/rpc/internal.h"
 
-#define POSTED_CALLS 64 /* calls that the core may hand over before we ask for more */
+#define POSTED_CALLS 64 /* calls that the core may hand to a thread before it asks for more */
+#define MAX_BYTES ((size_t)512 << 20)
+#define STALL_MS 60000
+#define QUIET_MS 30 /* what is on its way to us at the end comes within */
+#define SWEEPS 8    /* in the time of a stall */
+/* What a client's transport may hold for us before it is unpacked. The core sheds calls that would
+ * go over it. */
+#define RECEIVE_BYTES ((size_t)1 << 30)
+#define KEEPALIVE_MS 30000 /* a client that is silent that long is asked whether it is there… */
+#define KEEPALIVE_WAIT_MS 20000 /* …and has so long to say so */
+#define PING_MS 10000           /* a client may ask us as often as that */
 
 static void core_log(gpr_log_func_args *args)
 {
@@ -32,6 +41,11 @@ void kd_rpc_shutdown(void)
 
 /* ---- Making ---- */
 
+static grpc_arg integer(const char *key, unsigned value)
+{
+    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = (int)value};
+}
+
 kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_error *err)
 {
     *out = NULL;
@@ -41,6 +55,12 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
     server->options = *options;
     atomic_init(&server->draining, false);
     atomic_init(&server->in_flight, 0);
+    atomic_init(&server->bytes, 0);
+    kd_trace_source_init(&server->traces);
+    if (server->options.max_bytes == 0)
+        server->options.max_bytes = MAX_BYTES;
+    if (server->options.stall_ms == 0)
+        server->options.stall_ms = STALL_MS;
     pthread_mutex_init(&server->mutex, NULL);
     kd_cond_init(&server->idle);
 
@@ -49,21 +69,38 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
     if (status == KD_OK && !(server->threads = calloc(options->threads, sizeof *server->threads)))
         status = kd_error_memory(err, "a server");
     if (status == KD_OK)
+        status = kd_descriptors_new(&server->descriptors, options->descriptors, err);
+    if (status == KD_OK)
         status = kd_health_new(&server->health, server, err);
+    if (status == KD_OK)
+        status = kd_reflection_add(server, err);
     if (status != KD_OK) {
         kd_server_free(server);
         return status;
     }
+    grpc_resource_quota *const quota = grpc_resource_quota_create("kindred");
+    grpc_resource_quota_resize(quota, RECEIVE_BYTES);
     grpc_arg args[] = {
-        {.type = GRPC_ARG_INTEGER,
-            .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
-            .value.integer = (int)KD_RPC_MAX_MESSAGE},
-        {.type = GRPC_ARG_INTEGER, .key = (char *)GRPC_ARG_ALLOW_REUSEPORT, .value.integer = 0},
+        integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, KD_RPC_MAX_MESSAGE),
+        integer(GRPC_ARG_MAX_METADATA_SIZE, KD_RPC_MAX_METADATA),
+        /* Of one connection; over max_calls a call is refused, over this it waits in the client. */
+        integer(GRPC_ARG_MAX_CONCURRENT_STREAMS, 2 * options->max_calls),
+        integer(GRPC_ARG_ALLOW_REUSEPORT, 0),
+        integer(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
+        integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS),
+        integer(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, PING_MS),
+        {.type = GRPC_ARG_POINTER,
+            .key = (char *)GRPC_ARG_RESOURCE_QUOTA,
+            .value.pointer = {quota, grpc_resource_quota_arg_vtable()}},
     };
     const grpc_channel_args all = {sizeof args / sizeof args[0], args};
     server->grpc = grpc_server_create(&all, NULL);
-    server->queue = grpc_completion_queue_create_for_next(NULL);
-    grpc_server_register_completion_queue(server->grpc, server->queue, NULL);
+    grpc_resource_quota_unref(quota);
+    for (unsigned i = 0; i < options->threads; i++) {
+        server->threads[i].server = server;
+        server->threads[i].queue = grpc_completion_queue_create_for_next(NULL);
+        grpc_server_register_completion_queue(server->grpc, server->threads[i].queue, NULL);
+    }
     *out = server;
     return KD_OK;
 }
@@ -76,11 +113,10 @@ static kd_endpoint *find(kd_server *server, const char *path)
     return NULL;
 }
 
-/* The endpoint of a method, made if need be; NULL without memory. */
-static kd_endpoint *endpoint_for(kd_server *server, const ProtobufCServiceDescriptor *service,
-    const ProtobufCMethodDescriptor *method)
+kd_endpoint *kd_server_endpoint(
+    kd_server *server, const char *service, const ProtobufCMethodDescriptor *method)
 {
-    char *path = kd_format("/%s/%s", service->name, method->name);
+    char *path = kd_format("/%s/%s", service, method->name);
     if (!path)
         return NULL;
     kd_endpoint *const there = find(server, path);
@@ -99,6 +135,8 @@ static kd_endpoint *endpoint_for(kd_server *server, const ProtobufCServiceDescri
     memset(endpoint, 0, sizeof *endpoint);
     endpoint->path = path;
     endpoint->descriptor = method;
+    endpoint->takes_stream =
+        kd_descriptors_takes_stream(server->descriptors, service, method->name);
     char labels[200];
     (void)snprintf(labels, sizeof labels, "method=\"%s\"", path + 1);
     endpoint->seconds = kd_metrics_histogram(
@@ -114,7 +152,7 @@ kd_status kd_server_add(kd_server *server, const ProtobufCServiceDescriptor *ser
         const ProtobufCMethodDescriptor *const method =
             protobuf_c_service_descriptor_get_method_by_name(service, methods[i].name);
         assert(method);
-        kd_endpoint *const endpoint = endpoint_for(server, service, method);
+        kd_endpoint *const endpoint = kd_server_endpoint(server, service->name, method);
         if (!endpoint)
             return kd_error_memory(err, "a method");
         endpoint->handler = methods[i].handler;
@@ -129,7 +167,8 @@ kd_status kd_server_add_proxy(kd_server *server, const ProtobufCServiceDescripto
 {
     assert(!server->started);
     for (unsigned i = 0; i < service->n_methods; i++) {
-        kd_endpoint *const endpoint = endpoint_for(server, service, &service->methods[i]);
+        kd_endpoint *const endpoint =
+            kd_server_endpoint(server, service->name, &service->methods[i]);
         if (!endpoint)
             return kd_error_memory(err, "a method");
         if (!endpoint->handler)
@@ -140,35 +179,82 @@ kd_status kd_server_add_proxy(kd_server *server, const ProtobufCServiceDescripto
 
 /* ---- Running ---- */
 
+/* Gives up calls whose clients have moved nothing for too long. Calls that are being freed are
+ * still in the list, but neither receive nor send. */
+static void sweep(kd_server *server)
+{
+    const int64_t since = kd_mono_ms() - server->options.stall_ms;
+    pthread_mutex_lock(&server->mutex);
+    for (kd_call *call = server->calls; call; call = call->next) {
+        const int64_t receiving = atomic_load(&call->receiving_ms);
+        const int64_t sending = atomic_load(&call->sending_ms);
+        if (receiving > 0 && receiving < since)
+            (void)grpc_call_cancel_with_status(call->grpc, GRPC_STATUS_DEADLINE_EXCEEDED,
+                "the request did not arrive in time", NULL);
+        else if (sending > 0 && sending < since)
+            (void)grpc_call_cancel_with_status(call->grpc, GRPC_STATUS_DEADLINE_EXCEEDED,
+                "the client has not read its answer in time", NULL);
+    }
+    pthread_mutex_unlock(&server->mutex);
+}
+
 static void *take_events(void *arg)
 {
-    kd_server *const server = arg;
+    struct kd_server_thread *const self = arg;
+    kd_server *const server = self->server;
+    const bool sweeps = self == server->threads; /* the first does */
+    const int64_t pause_ms = server->options.stall_ms / SWEEPS;
+    int64_t next_ms = 0;
     for (;;) {
-        const grpc_event event =
-            grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+        const gpr_timespec until = sweeps ? gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                                gpr_time_from_millis(pause_ms, GPR_TIMESPAN))
+                                          : gpr_inf_future(GPR_CLOCK_MONOTONIC);
+        const grpc_event event = grpc_completion_queue_next(self->queue, until, NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
+        if (sweeps && kd_mono_ms() >= next_ms) {
+            sweep(server);
+            next_ms = kd_mono_ms() + pause_ms;
+        }
+        if (event.type == GRPC_QUEUE_TIMEOUT)
+            continue;
         kd_tag *const tag = event.tag;
         KD_TSAN_ACQUIRE(tag);
         tag->done(tag->owner, event.success != 0);
     }
 }
 
-void kd_server_post(kd_server *server)
+void kd_server_post(kd_server *server, grpc_completion_queue *queue)
 {
-    kd_call *const call = kd_call_new(server);
+    kd_call *const call = kd_call_new(server, queue);
     if (!call)
         return; /* one posted call less; the others go on */
     KD_TSAN_RELEASE(&call->on_new);
-    if (grpc_server_request_call(server->grpc, &call->grpc, &call->details, &call->metadata,
-            server->queue, server->queue, &call->on_new) != GRPC_CALL_OK)
+    if (grpc_server_request_call(server->grpc, &call->grpc, &call->details, &call->metadata, queue,
+            queue, &call->on_new) != GRPC_CALL_OK)
         kd_call_unref(call);
 }
 
-/* Under the lock, so that whoever saw the last call end may free the server. */
-void kd_server_call_ended(kd_server *server)
+void kd_server_call_begun(kd_server *server, kd_call *call)
 {
     pthread_mutex_lock(&server->mutex);
+    atomic_fetch_add(&server->in_flight, 1);
+    server->begun++;
+    call->link = &server->calls;
+    call->next = server->calls;
+    if (call->next)
+        call->next->link = &call->next;
+    server->calls = call;
+    pthread_mutex_unlock(&server->mutex);
+}
+
+/* All under the lock, so that whoever saw the last call end may free the server. */
+void kd_server_call_ended(kd_server *server, kd_call *call)
+{
+    pthread_mutex_lock(&server->mutex);
+    *call->link = call->next;
+    if (call->next)
+        call->next->link = call->link;
     if (atomic_fetch_sub(&server->in_flight, 1) == 1)
         pthread_cond_broadcast(&server->idle);
     pthread_mutex_unlock(&server->mutex);
@@ -181,9 +267,12 @@ static int compare_paths(const void *a, const void *b)
 
 kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port, kd_error *err)
 {
-    grpc_server_credentials *const plain = grpc_insecure_server_credentials_create();
-    const int bound = grpc_server_add_http2_port(server->grpc, address, plain);
-    grpc_server_credentials_release(plain);
+    grpc_server_credentials *credentials = NULL;
+    const kd_status status = kd_tls_server(&credentials, server->options.tls, err);
+    if (status != KD_OK)
+        return status;
+    const int bound = grpc_server_add_http2_port(server->grpc, address, credentials);
+    grpc_server_credentials_release(credentials);
     if (bound == 0)
         return kd_error_set(err, KD_UNAVAILABLE,
             "cannot listen on %s: the address is in use or not this machine's", address);
@@ -191,12 +280,13 @@ kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port
     qsort(server->endpoints, server->n_endpoints, sizeof *server->endpoints, compare_paths);
     grpc_server_start(server->grpc);
     server->started = true;
-    for (unsigned i = 0; i < POSTED_CALLS; i++)
-        kd_server_post(server);
     for (; server->n_threads < server->options.threads; server->n_threads++) {
-        if (pthread_create(&server->threads[server->n_threads], NULL, take_events, server) != 0)
+        struct kd_server_thread *const self = &server->threads[server->n_threads];
+        for (unsigned i = 0; i < POSTED_CALLS; i++)
+            kd_server_post(server, self->queue);
+        if (pthread_create(&self->thread, NULL, take_events, self) != 0)
             return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start a server thread");
-        (void)pthread_setname_np(server->threads[server->n_threads], "rpc");
+        (void)pthread_setname_np(self->thread, "rpc");
     }
     return KD_OK;
 }
@@ -216,40 +306,90 @@ static void on_shutdown(void *owner, bool ok)
     pthread_mutex_unlock(&server->mutex);
 }
 
-/* Waits until no call is in flight, or the time is over. */
-static void wait_idle(kd_server *server, int64_t ms)
+/* A call that would wait for its client's next message for ever, with a reference to it. */
+static kd_call *find_idle(kd_server *server)
+{
+    kd_call *found = NULL;
+    pthread_mutex_lock(&server->mutex);
+    for (kd_call *call = server->calls; call && !found; call = call->next)
+        if (atomic_load(&call->reading) && call->endpoint->idle_ends && kd_call_try_ref(call))
+            found = call;
+    pthread_mutex_unlock(&server->mutex);
+    return found;
+}
+
+/* Waits until no call is in flight and, with quiet, none came for a moment; or the time is over. */
+static void wait_idle(kd_server *server, int64_t until_ms, bool quiet)
+{
+    pthread_mutex_lock(&server->mutex);
+    for (int64_t now; (now = kd_mono_ms()) < until_ms;) {
+        const uint64_t begun = server->begun;
+        const bool idle = atomic_load(&server->in_flight) == 0;
+        if (idle && !quiet)
+            break;
+        const struct timespec next =
+            kd_mono_after(idle && until_ms - now > QUIET_MS ? QUIET_MS : until_ms - now);
+        if (pthread_cond_timedwait(&server->idle, &server->mutex, &next) != 0 && idle &&
+            begun == server->begun)
+            break;
+    }
+    pthread_mutex_unlock(&server->mutex);
+}
+
+/* False when the time is over. */
+static bool wait_shut_down(kd_server *server, int64_t ms)
 {
     const struct timespec until = kd_mono_after(ms);
     pthread_mutex_lock(&server->mutex);
-    while (atomic_load(&server->in_flight) > 0)
+    while (!server->shut_down && server->n_threads > 0)
         if (pthread_cond_timedwait(&server->idle, &server->mutex, &until) != 0)
             break;
+    const bool done = server->shut_down || server->n_threads == 0;
     pthread_mutex_unlock(&server->mutex);
+    return done;
+}
+
+/* Of a queue that no thread takes from. */
+static void drain_queue(grpc_completion_queue *queue)
+{
+    while (grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
+           GRPC_QUEUE_SHUTDOWN)
+        ;
 }
 
 void kd_server_drain(kd_server *server, int64_t grace_ms)
 {
+    const int64_t until_ms = kd_mono_ms() + grace_ms;
     if (!server->started)
         return;
     atomic_store(&server->draining, true);
     kd_health_stop(server->health);
-    wait_idle(server, grace_ms);
+    for (kd_call *call; (call = find_idle(server)) != NULL; kd_call_unref(call))
+        kd_call_end_idle(call);
+    /* From the shutdown on the core ends calls that it can't hand over with CANCELLED, which tells
+     * nobody to try elsewhere: first let those come that are on their way. */
+    wait_idle(server, until_ms, true);
 
     server->on_shutdown = (kd_tag){on_shutdown, server};
     KD_TSAN_RELEASE(&server->on_shutdown);
-    grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->on_shutdown);
-    grpc_server_cancel_all_calls(server->grpc);
-    pthread_mutex_lock(&server->mutex);
-    while (!server->shut_down && server->n_threads > 0)
-        pthread_cond_wait(&server->idle, &server->mutex);
-    pthread_mutex_unlock(&server->mutex);
+    grpc_server_shutdown_and_notify(server->grpc, server->threads[0].queue, &server->on_shutdown);
+    const int64_t left_ms = until_ms - kd_mono_ms();
+    if (!wait_shut_down(server, left_ms > 0 ? left_ms : 0)) {
+        grpc_server_cancel_all_calls(server->grpc);
+        while (!wait_shut_down(server, 60000))
+            KD_LOG(KD_LOG_WARN, "calls_still_run",
+                KD_INT("calls", (int64_t)atomic_load(&server->in_flight)));
+    }
 
     /* Handlers that were cancelled still answer; their calls must end before the queue does. */
     while (atomic_load(&server->in_flight) > 0)
-        wait_idle(server, 1000);
-    grpc_completion_queue_shutdown(server->queue);
+        wait_idle(server, kd_mono_ms() + 1000, false);
+    for (unsigned i = 0; i < server->options.threads; i++)
+        grpc_completion_queue_shutdown(server->threads[i].queue);
     for (unsigned i = 0; i < server->n_threads; i++)
-        pthread_join(server->threads[i], NULL);
+        pthread_join(server->threads[i].thread, NULL);
+    for (unsigned i = server->n_threads; i < server->options.threads; i++)
+        drain_queue(server->threads[i].queue);
     server->n_threads = 0;
     server->started = false;
 }
@@ -260,20 +400,21 @@ void kd_server_free(kd_server *server)
         return;
     if (server->started) {
         kd_server_drain(server, 0);
-    } else if (server->queue &&
-               !server->shut_down) { /* never started: the core wants the same steps */
-        grpc_server_shutdown_and_notify(server->grpc, server->queue, &server->on_shutdown);
-        grpc_completion_queue_shutdown(server->queue);
-        while (grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL)
-                   .type != GRPC_QUEUE_SHUTDOWN)
-            ;
+    } else if (server->grpc && !server->shut_down) { /* never started: the core wants the same */
+        grpc_server_shutdown_and_notify(
+            server->grpc, server->threads[0].queue, &server->on_shutdown);
+        for (unsigned i = 0; i < server->options.threads; i++) {
+            grpc_completion_queue_shutdown(server->threads[i].queue);
+            drain_queue(server->threads[i].queue);
+        }
     }
     if (server->grpc)
         grpc_server_destroy(server->grpc);
-    if (server->queue)
-        grpc_completion_queue_destroy(server->queue);
+    for (unsigned i = 0; server->grpc && i < server->options.threads; i++)
+        grpc_completion_queue_destroy(server->threads[i].queue);
     kd_pool_free(server->workers);
     kd_health_free(server->health);
+    kd_message_free(server->descriptors);
     for (size_t i = 0; i < server->n_endpoints; i++)
         free(server->endpoints[i].path);
     free(server->endpoints);

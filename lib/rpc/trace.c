@@ -9,18 +9,47 @@
 #include "lib/base/hash.h"
 #include "lib/rpc/internal.h"
 
+static void random_bytes(void *bytes, size_t len)
+{
+    if (getrandom(bytes, len, 0) != (ssize_t)len) {
+        const int64_t now = kd_mono_ns(); /* an id need only be unlikely, never secret */
+        memset(bytes, 1, len);
+        memcpy(bytes, &now, sizeof now);
+    }
+}
+
+static void write_trace(const uint8_t id[16], const uint8_t span[8], char trace[KD_TRACE_TEXT])
+{
+    memcpy(trace, "00-", 3);
+    kd_hex(id, 16, trace + 3);
+    trace[35] = '-';
+    kd_hex(span, 8, trace + 36);
+    memcpy(trace + 52, "-01", 4);
+}
+
 void kd_trace_make(char trace[KD_TRACE_TEXT])
 {
     uint8_t bytes[24]; /* trace id, span id */
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) {
-        const int64_t now = kd_mono_ns(); /* an id need only be unlikely, never secret */
-        memset(bytes, 1, sizeof bytes);
-        memcpy(bytes, &now, sizeof now);
+    random_bytes(bytes, sizeof bytes);
+    write_trace(bytes, bytes + 16, trace);
+}
+
+void kd_trace_source_init(kd_trace_source *source)
+{
+    random_bytes(source->seed, sizeof source->seed);
+    atomic_init(&source->next, 0);
+}
+
+/* Hashes of a random seed and a number. */
+static void trace_next(kd_trace_source *source, char trace[KD_TRACE_TEXT])
+{
+    const uint64_t n = atomic_fetch_add(&source->next, 1);
+    uint64_t parts[3];
+    for (size_t i = 0; i < 3; i++) {
+        const uint64_t from[4] = {source->seed[0], source->seed[1], n, i};
+        parts[i] = kd_xxh3(from, sizeof from);
     }
-    char id[33], span[17];
-    kd_hex(bytes, 16, id);
-    kd_hex(bytes + 16, 8, span);
-    (void)snprintf(trace, KD_TRACE_TEXT, "00-%s-%s-01", id, span);
+    write_trace((const uint8_t *)parts, (const uint8_t *)&parts[2], trace);
 }
 
 static bool well_formed(const char *text, size_t len)
@@ -34,7 +63,8 @@ static bool well_formed(const char *text, size_t len)
     return true;
 }
 
-void kd_trace_read(const grpc_metadata_array *metadata, char trace[KD_TRACE_TEXT])
+void kd_trace_read(
+    kd_trace_source *source, const grpc_metadata_array *metadata, char trace[KD_TRACE_TEXT])
 {
     for (size_t i = 0; i < metadata->count; i++) {
         const grpc_slice value = metadata->metadata[i].value;
@@ -47,7 +77,7 @@ void kd_trace_read(const grpc_metadata_array *metadata, char trace[KD_TRACE_TEXT
             return;
         }
     }
-    kd_trace_make(trace);
+    trace_next(source, trace);
 }
 
 grpc_metadata kd_trace_metadata(const char *trace)

@@ -1,5 +1,7 @@
 /* Checks a message's bytes against its descriptor before protobuf-c unpacks them: it takes invalid
- * UTF-8, cuts strings at NUL, and turns a few bytes into many objects. */
+ * UTF-8, cuts strings at NUL, and turns a few bytes into much memory. What that is is added up here
+ * from how protobuf-c 1.4 and 1.5 allocate: a block for each message, string and bytes, an array
+ * for each repeated field, and while a message is taken apart a note of each field in it. */
 #include <string.h>
 
 #include "lib/base/buf.h"
@@ -13,8 +15,11 @@ typedef struct reader {
     const uint8_t *at, *end;
 } reader;
 
+#define BLOCK 16 /* malloc's own, each time */
+#define NOTE 80  /* protobuf-c's ScannedMember of 40, its arrays at most half empty */
+
 typedef struct check {
-    size_t elements;
+    size_t memory;
     kd_error *err;
 } check;
 
@@ -44,12 +49,12 @@ static kd_status malformed(const check *c, const ProtobufCMessageDescriptor *typ
         c->err, KD_INVALID_ARGUMENT, "the request's bytes are not a %s", type->name);
 }
 
-static kd_status count(check *c, size_t n)
+static kd_status count(check *c, size_t bytes)
 {
-    c->elements += n;
-    if (n > KD_RPC_MAX_ELEMENTS || c->elements > KD_RPC_MAX_ELEMENTS)
-        return kd_error_set(c->err, KD_RESOURCE_EXHAUSTED, "the request has more than %u elements",
-            KD_RPC_MAX_ELEMENTS);
+    c->memory += bytes;
+    if (bytes > KD_RPC_MAX_UNPACKED || c->memory > KD_RPC_MAX_UNPACKED)
+        return kd_error_set(c->err, KD_RESOURCE_EXHAUSTED,
+            "the request takes more than %u MiB of memory", KD_RPC_MAX_UNPACKED >> 20);
     return KD_OK;
 }
 
@@ -68,21 +73,20 @@ static kd_status check_block(check *c, const ProtobufCMessageDescriptor *owner,
         if (!kd_utf8_valid(inner.at, len))
             return kd_error_set(c->err, KD_INVALID_ARGUMENT, "%s of %s is not UTF-8 text",
                 field->name, owner->short_name);
-        return KD_OK;
+        return count(c, len + 1 + BLOCK);
     case PROTOBUF_C_TYPE_MESSAGE:
         return check_message(c, field->descriptor, inner, depth + 1);
     case PROTOBUF_C_TYPE_BYTES:
-        return KD_OK;
+        return count(c, len + BLOCK);
     case PROTOBUF_C_TYPE_FLOAT:
     case PROTOBUF_C_TYPE_FIXED32:
     case PROTOBUF_C_TYPE_SFIXED32:
-        return count(c, len / 4);
     case PROTOBUF_C_TYPE_DOUBLE:
     case PROTOBUF_C_TYPE_FIXED64:
     case PROTOBUF_C_TYPE_SFIXED64:
-        return count(c, len / 8);
-    default:
-        return count(c, len); /* packed varints: at least a byte each */
+        return count(c, len);
+    default: /* packed varints: a byte at least, eight at most when unpacked */
+        return len > KD_RPC_MAX_UNPACKED ? count(c, len) : count(c, len * 8);
     }
 }
 
@@ -91,9 +95,12 @@ static kd_status check_message(
 {
     if (depth > MAX_DEPTH)
         return malformed(c, type);
+    kd_status status = count(c, type->sizeof_message + BLOCK);
+    if (status != KD_OK)
+        return status;
     while (r.at < r.end) {
         uint64_t key, value;
-        kd_status status = count(c, 1);
+        status = count(c, NOTE + sizeof(ProtobufCBinaryData)); /* an element's place, at most */
         if (status != KD_OK)
             return status;
         if (!read_varint(&r, &key) || key >> 3 == 0 || key >> 3 > UINT32_MAX >> 3)
@@ -131,9 +138,11 @@ static kd_status check_message(
     return KD_OK;
 }
 
-kd_status kd_wire_check(
-    const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t len, kd_error *err)
+kd_status kd_wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t len,
+    size_t *memory, kd_error *err)
 {
     check c = {0, err};
-    return check_message(&c, type, (reader){bytes, bytes + len}, 0);
+    const kd_status status = check_message(&c, type, (reader){bytes, bytes + len}, 0);
+    *memory = c.memory;
+    return status;
 }

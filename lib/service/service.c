@@ -18,6 +18,7 @@ typedef struct options {
     const char *listen, *http, *data, *log_level, *ready;
     int log_json, threads, version;
     const char *redis, *embedder, *indexer, *trainer;
+    kd_tls tls;
 } options;
 
 enum { OPTION_DATASETS = 1 };
@@ -50,6 +51,11 @@ static int parse_options(
         {"log-level", 0, POPT_ARG_STRING | POPT_ARGFLAG_SHOW_DEFAULT, &o->log_level, 0,
             "debug, info, warn or error", "LEVEL"},
         {"log-json", 0, POPT_ARG_NONE, &o->log_json, 0, "log JSON objects", NULL},
+        {"tls-cert", 0, POPT_ARG_STRING, &o->tls.cert, 0,
+            "speak TLS, here and to the other services, with this certificate (PEM)", "FILE"},
+        {"tls-key", 0, POPT_ARG_STRING, &o->tls.key, 0, "the certificate's private key", "FILE"},
+        {"tls-ca", 0, POPT_ARG_STRING, &o->tls.ca, 0,
+            "who signed the others' certificates; clients must show one too", "FILE"},
         {"ready", 0, POPT_ARG_STRING, &o->ready, 0,
             "write the addresses in use here once the service answers", "FILE"},
         {"version", 0, POPT_ARG_NONE, &o->version, 0, "print the version", NULL},
@@ -88,6 +94,9 @@ static int parse_options(
     } else if (exit_status == -1 && o->version) {
         printf("%s %s\n", name, KD_VERSION);
         exit_status = 0;
+    } else if (exit_status == -1 && (!o->tls.cert != !o->tls.key || (o->tls.ca && !o->tls.cert))) {
+        (void)fprintf(stderr, "%s: TLS needs --tls-cert and --tls-key together\n", name);
+        exit_status = 2;
     } else if (exit_status == -1 && (!o->data || o->threads < 0)) {
         (void)fprintf(
             stderr, o->data ? "%s: --threads is negative\n" : "%s: --data DIR is missing\n", name);
@@ -150,6 +159,7 @@ static kd_status serve(const kd_service_spec *spec, const options *o, kd_process
     kd_server_options server = spec->server;
     kd_status status = kd_metrics_new(&process->metrics, err);
     server.metrics = process->metrics;
+    server.tls = process->channel.tls;
     if (status == KD_OK)
         status = kd_server_new(&process->server, &server, err);
     if (status == KD_OK)
@@ -203,6 +213,7 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
     process.indexer = o.indexer;
     process.trainer = o.trainer;
     process.threads = (unsigned)o.threads;
+    process.channel.tls = o.tls.cert ? &o.tls : NULL;
 
     /* hiredis and gRPC write to sockets whose peers may have gone. Signals that end the process are
      * waited for by this thread alone; threads begin with them blocked. */

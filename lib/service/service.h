@@ -16,8 +16,8 @@
 
 #define KD_SERVICE_MAX_ROOTS 32
 
-/* Which options a service takes beside --listen, --http, --data, --log-level, --log-json, --ready.
- */
+/* Which options a service takes beside --listen, --http, --data, --log-level, --log-json, --ready
+ * and --tls-ca, --tls-cert, --tls-key. */
 enum {
     KD_TAKES_REDIS = 1,    /* --redis HOST:PORT */
     KD_TAKES_PEERS = 2,    /* --embedder, --indexer, --trainer HOST:PORT */
@@ -32,6 +32,8 @@ typedef struct kd_process {
     const char *datasets[KD_SERVICE_MAX_ROOTS];
     size_t n_datasets;
     unsigned threads; /* of computation; 0: as many as there are cores */
+    /* For the channels to the other services; its tls is NULL for plain text. */
+    kd_channel_options channel;
     /* Made by kd_service_main. */
     kd_metrics *metrics;
     kd_server *server;

@@ -37,6 +37,7 @@ KD_MUST_CHECK kd_status kd_store_command(
 #define KD_JOBS_KEY "kindred:jobs" /* sorted set: created ms, id */
 #define KD_DEAD_KEY "kindred:dead" /* the same, of dead letters */
 #define KD_QUEUE_KEY "kindred:queue:"
+#define KD_REQUEST_KEY "kindred:request:" /* the job that a request made; for a day */
 #define KD_QUEUE_GROUP "workers"
 
 /* The fields of a record, in the order that kd_job_parse expects. */

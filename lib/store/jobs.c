@@ -13,6 +13,9 @@
  * later job always has the greater id, then 8 random ones that tell two Redises apart. */
 static const char submit_script[] =
     "local stream, random, queue, kind, spec = KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4]\n"
+    "local request = ARGV[5] ~= '' and '" KD_REQUEST_KEY "' .. ARGV[5]\n"
+    "local there = request and redis.call('GET', request)\n"
+    "if there then return there end\n"
     "local t = redis.call('TIME')\n"
     "local us = t[1] * 1000000 + t[2]\n"
     "local newest = redis.call('ZREVRANGE', '" KD_JOBS_KEY "', 0, 0)[1]\n"
@@ -25,12 +28,13 @@ static const char submit_script[] =
     "  'spec', spec, 'progress', '', 'result', '', 'error_status', 0, 'error_message', '',\n"
     "  'entry', entry)\n"
     "redis.call('ZADD', '" KD_JOBS_KEY "', created, id)\n"
+    "if request then redis.call('SET', request, id, 'EX', 86400) end\n"
     "return id\n";
 
 kd_status kd_jobs_submit(kd_store *store, const char *queue, const char *kind, const void *spec,
-    size_t spec_len, char id[KD_JOB_ID_TEXT], kd_error *err)
+    size_t spec_len, const char *request, char id[KD_JOB_ID_TEXT], kd_error *err)
 {
-    assert(store && queue && kind && (spec || spec_len == 0));
+    assert(store && queue && kind && request && (spec || spec_len == 0));
     assert(strlen(queue) < sizeof((kd_job *)NULL)->queue);
     assert(strlen(kind) < sizeof((kd_job *)NULL)->kind);
     uint32_t random = 0;
@@ -40,8 +44,8 @@ kd_status kd_jobs_submit(kd_store *store, const char *queue, const char *kind, c
     (void)snprintf(text, sizeof text, "%08" PRIx32, random);
     redisReply *reply = NULL;
     kd_status status =
-        kd_store_command(store, &reply, 0, err, "EVAL %s 1 " KD_QUEUE_KEY "%s %s %s %s %b",
-            submit_script, queue, text, queue, kind, spec, spec_len);
+        kd_store_command(store, &reply, 0, err, "EVAL %s 1 " KD_QUEUE_KEY "%s %s %s %s %b %s",
+            submit_script, queue, text, queue, kind, spec, spec_len, request);
     if (status == KD_OK &&
         (reply->type != REDIS_REPLY_STRING || !kd_copy(id, KD_JOB_ID_TEXT, reply->str)))
         status = kd_store_odd_reply(store, "submit", err);

@@ -70,9 +70,11 @@ typedef struct kd_job {
 } kd_job;
 void kd_job_clear(kd_job *job); /* frees what it owns; an all-zero job is fine */
 
-/* id receives a new id: a later job has the greater one. queue: "train", "gateway". */
+/* id receives a new id: a later job has the greater one. queue: "train", "gateway". request, if not
+ * "", names the request: one that was made within a day gives its job again, and no second is
+ * queued, so that who lost the answer may ask again. */
 KD_MUST_CHECK kd_status kd_jobs_submit(kd_store *store, const char *queue, const char *kind,
-    const void *spec, size_t spec_len, char id[KD_JOB_ID_TEXT], kd_error *err);
+    const void *spec, size_t spec_len, const char *request, char id[KD_JOB_ID_TEXT], kd_error *err);
 KD_MUST_CHECK kd_status kd_jobs_get(kd_store *store, const char *id, kd_job *out, kd_error *err);
 /* Newest first, at most limit, those older than the id `after` ("" begins; KD_NOT_FOUND when it is
  * none). *jobs is owned by the caller: kd_jobs_free. state 0: any; dead_only: dead letters. */

@@ -8,6 +8,7 @@
 #define DEFAULT_PAGE 50u
 #define MAX_PAGE 1000u
 #define MAX_QUEUED 1000u /* jobs that may wait in one queue */
+#define MAX_REQUEST_ID 64u
 
 void job_message_make(job_message *out, const kd_job *job)
 {
@@ -122,12 +123,16 @@ void submit_job(void *state, kd_call *call, const ProtobufCMessage *message)
     kd_error err = KD_ERROR_INIT;
     kd_buf spec = KD_BUF_INIT;
     kd_job job = {0};
-    kd_status status = submit_check(g, call, request->spec, &spec, &queue, &kind, &err);
+    kd_status status = strlen(request->request_id) <= MAX_REQUEST_ID
+                           ? submit_check(g, call, request->spec, &spec, &queue, &kind, &err)
+                           : kd_error_set(&err, KD_INVALID_ARGUMENT,
+                                 "the request_id has more than %u characters", MAX_REQUEST_ID);
     if (status == KD_OK) {
         kd_store *const store = store_take(g);
         status = check_room(store, queue, &err);
         if (status == KD_OK)
-            status = kd_jobs_submit(store, queue, kind, spec.data, spec.len, id, &err);
+            status = kd_jobs_submit(
+                store, queue, kind, spec.data, spec.len, request->request_id, id, &err);
         if (status == KD_OK)
             status = kd_jobs_get(store, id, &job, &err);
         store_give(g, store);

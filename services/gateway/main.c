@@ -55,11 +55,11 @@ static kd_status start(kd_process *process, kd_error *err)
     if (status == KD_OK)
         status = kd_service_folder(process, "reports", &g->reports_dir, err);
     if (status == KD_OK)
-        status = kd_channel_open(&g->embedder, process->embedder, err);
+        status = kd_channel_open(&g->embedder, process->embedder, &process->channel, err);
     if (status == KD_OK)
-        status = kd_channel_open(&g->indexer, process->indexer, err);
+        status = kd_channel_open(&g->indexer, process->indexer, &process->channel, err);
     if (status == KD_OK)
-        status = kd_channel_open(&g->trainer, process->trainer, err);
+        status = kd_channel_open(&g->trainer, process->trainer, &process->channel, err);
     if (status == KD_OK)
         status = open_stores(g, err);
     if (status == KD_OK)

@@ -93,7 +93,7 @@ static bool passing(kd_status status)
 kd_status job_ask(running_job *r, kd_channel *channel, const ProtobufCServiceDescriptor *service,
     const char *method, const ProtobufCMessage *request, void *response, kd_error *err)
 {
-    const kd_call_options options = {.timeout_ms = 60000};
+    const kd_call_options options = {.timeout_ms = 60000, .stop = &r->worker->stopping};
     const int64_t until = kd_mono_ms() + PATIENCE_MS;
     int64_t pause_ms = 50;
     for (;;) {

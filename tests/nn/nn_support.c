@@ -246,3 +246,14 @@ void nn_clean(void)
         CHECK_OK(kd_remove_tree(folder, &err), err);
     folder[0] = '\0';
 }
+
+void nn_check_near_golden(const float golden[32], const float *embedding)
+{
+    double off = 0, all = 0;
+    for (size_t k = 0; k < 32; k++) {
+        const double expected = (double)golden[k], got = (double)embedding[k * 16];
+        off += (got - expected) * (got - expected);
+        all += expected * expected;
+    }
+    CHECK_NEAR(0, sqrt(off / all), 1e-4);
+}

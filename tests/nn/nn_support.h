@@ -46,6 +46,9 @@ bool nn_same_file(const char *a, const char *b);
 /* n × size × size × 3 noise, owned by the caller; image i is stream first + i. */
 float *nn_pixels(size_t n, size_t size, uint32_t first);
 
+/* The embedding is within 1e-4 relative (L2) of golden.h's 32 numbers, every 16th of its own. */
+void nn_check_near_golden(const float golden[32], const float *embedding);
+
 /* A path in a folder of this process, which nn_clean removes; valid until then. */
 const char *nn_path(const char *name);
 void nn_clean(void);

@@ -150,14 +150,14 @@ static int setup(void **state)
     CHECK_OK(kd_server_add(g_server, INDEXER, indexer, 2, NULL, &g_err), g_err);
     CHECK_OK(kd_server_add(g_server, TRAINER, trainer, 1, NULL, &g_err), g_err);
     CHECK_OK(kd_server_start(g_server, "127.0.0.1:0", &port, &g_err), g_err);
-    CHECK_OK(kd_channel_open(&g_channel, address_of(port), &g_err), g_err);
+    CHECK_OK(kd_channel_open(&g_channel, address_of(port), NULL, &g_err), g_err);
 
     CHECK_OK(kd_server_new(&g_front, &options, &g_err), g_err);
     CHECK_OK(kd_server_add(g_front, TRAINER, front, 2, g_channel, &g_err), g_err);
     CHECK_OK(kd_server_add_proxy(g_front, TRAINER, g_channel, &g_err), g_err);
     CHECK_OK(kd_server_add_proxy(g_front, INDEXER, g_channel, &g_err), g_err);
     CHECK_OK(kd_server_start(g_front, "127.0.0.1:0", &port, &g_err), g_err);
-    CHECK_OK(kd_channel_open(&g_front_channel, address_of(port), &g_err), g_err);
+    CHECK_OK(kd_channel_open(&g_front_channel, address_of(port), NULL, &g_err), g_err);
     return 0;
 }
 
@@ -407,7 +407,7 @@ static void test_rpc_client__names_an_address_where_nobody_is(void **state)
 {
     kd_channel *channel;
     (void)state;
-    CHECK_OK(kd_channel_open(&channel, "127.0.0.1:1", &g_err), g_err);
+    CHECK_OK(kd_channel_open(&channel, "127.0.0.1:1", NULL, &g_err), g_err);
     CHECK_FAILS(KD_UNAVAILABLE, ask_name(channel, "x", 5000, NULL, 0), g_err);
     CHECK_HAS("127.0.0.1:1", g_err.message);
     kd_channel_close(channel);
@@ -425,7 +425,7 @@ static void test_rpc_health__tells_and_drain_answers_what_was_taken(void **state
     CHECK_OK(kd_server_new(&server, &options, &g_err), g_err);
     CHECK_OK(kd_server_add(server, INDEXER, methods, 1, NULL, &g_err), g_err);
     CHECK_OK(kd_server_start(server, "127.0.0.1:0", &port, &g_err), g_err);
-    CHECK_OK(kd_channel_open(&channel, address_of(port), &g_err), g_err);
+    CHECK_OK(kd_channel_open(&channel, address_of(port), NULL, &g_err), g_err);
     CHECK_OK(kd_health_check(channel, 5000, &g_err), g_err);
     CHECK_OK(ask_name(channel, "x", 5000, name, sizeof name), g_err);
     kd_server_drain(server, 1000);

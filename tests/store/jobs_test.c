@@ -7,7 +7,7 @@ static void test_store_jobs__submit_get_round_trip_is_binary_safe(void **state)
     const char spec[] = {'a', '\0', '\r', '\n', (char)0xff, ' ', '%', 's', '\0'};
     char id[KD_JOB_ID_TEXT];
     kd_job job;
-    CHECK_OK(kd_jobs_submit(r->a, "gateway", "index", spec, sizeof spec, id, &r->err), r->err);
+    CHECK_OK(kd_jobs_submit(r->a, "gateway", "index", spec, sizeof spec, "", id, &r->err), r->err);
     CHECK_OK(kd_jobs_get(r->b, id, &job, &r->err), r->err);
     CHECK_STR(id, job.id);
     CHECK_STR("index", job.kind);
@@ -23,11 +23,25 @@ static void test_store_jobs__submit_get_round_trip_is_binary_safe(void **state)
     CHECK(job.spec.data == NULL);
 }
 
+static void test_store_jobs__a_request_that_is_made_again_gives_its_job(void **state)
+{
+    room *const r = *state;
+    char first[KD_JOB_ID_TEXT], again[KD_JOB_ID_TEXT], other[KD_JOB_ID_TEXT];
+    uint64_t depth;
+    CHECK_OK(kd_jobs_submit(r->a, "train", "train", "x", 1, "r1", first, &r->err), r->err);
+    CHECK_OK(kd_jobs_submit(r->b, "train", "train", "x", 1, "r1", again, &r->err), r->err);
+    CHECK_OK(kd_jobs_submit(r->b, "train", "train", "x", 1, "r2", other, &r->err), r->err);
+    CHECK_STR(first, again);
+    CHECK(strcmp(first, other) != 0);
+    CHECK_OK(kd_jobs_depth(r->a, "train", &depth, &r->err), r->err);
+    CHECK_INT(2, depth);
+}
+
 static void test_store_jobs__an_empty_spec_is_fine(void **state)
 {
     room *const r = *state;
     char id[KD_JOB_ID_TEXT];
-    CHECK_OK(kd_jobs_submit(r->a, "train", "train", NULL, 0, id, &r->err), r->err);
+    CHECK_OK(kd_jobs_submit(r->a, "train", "train", NULL, 0, "", id, &r->err), r->err);
     kd_job job = take(r, r->a, "w");
     CHECK_INT(0, job.spec.len);
     kd_job_clear(&job);
@@ -185,8 +199,8 @@ static void test_store_jobs__a_refusing_redis_is_quoted_and_changes_nothing(void
     room *const r = *state;
     char id[KD_JOB_ID_TEXT];
     freeReplyObject(room_redis(r, "CONFIG SET maxmemory 1"));
-    CHECK_FAILS(
-        KD_RESOURCE_EXHAUSTED, kd_jobs_submit(r->a, "train", "train", "x", 1, id, &r->err), r->err);
+    CHECK_FAILS(KD_RESOURCE_EXHAUSTED,
+        kd_jobs_submit(r->a, "train", "train", "x", 1, "", id, &r->err), r->err);
     CHECK_HAS(r->redis.address, r->err.message);
     freeReplyObject(room_redis(r, "CONFIG SET maxmemory 0"));
     CHECK_INT(0, room_number(r, "DBSIZE"));
@@ -198,6 +212,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_store_jobs__submit_get_round_trip_is_binary_safe),
+        TEST(test_store_jobs__a_request_that_is_made_again_gives_its_job),
         TEST(test_store_jobs__an_empty_spec_is_fine),
         TEST(test_store_jobs__an_unknown_id_is_named),
         TEST(test_store_jobs__a_damaged_record_is_data_loss),

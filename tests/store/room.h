@@ -78,7 +78,7 @@ static inline int room_teardown(void **state)
 
 static inline void submit(room *r, const char *spec, char id[KD_JOB_ID_TEXT])
 {
-    CHECK_OK(kd_jobs_submit(r->a, "train", "train", spec, strlen(spec), id, &r->err), r->err);
+    CHECK_OK(kd_jobs_submit(r->a, "train", "train", spec, strlen(spec), "", id, &r->err), r->err);
 }
 
 /* Takes what must be there; the caller clears it. */

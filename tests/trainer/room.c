@@ -110,8 +110,8 @@ void room_start_trainer(room *r)
         kd_sleep_ms(10);
     }
     json_t *const ready = json_load_file(r->ready, 0, NULL);
-    CHECK_OK(
-        kd_channel_open(&r->channel, json_string_value(json_object_get(ready, "grpc")), &r->err),
+    CHECK_OK(kd_channel_open(
+                 &r->channel, json_string_value(json_object_get(ready, "grpc")), NULL, &r->err),
         r->err);
     json_decref(ready);
 }
@@ -146,7 +146,7 @@ void room_submit(room *r, const Kindred__V1__TrainSpec *spec, char id[KD_JOB_ID_
     job.train = (Kindred__V1__TrainSpec *)spec;
     assert_true(kindred__v1__job_spec__get_packed_size(&job) <= sizeof bytes);
     const size_t len = kindred__v1__job_spec__pack(&job, bytes);
-    CHECK_OK(kd_jobs_submit(r->store, "train", "train", bytes, len, id, &r->err), r->err);
+    CHECK_OK(kd_jobs_submit(r->store, "train", "train", bytes, len, "", id, &r->err), r->err);
 }
 
 void room_wait_state(room *r, const char *id, kd_job_state state, kd_job *job)

@@ -3,9 +3,14 @@
 formula gives (tests/nn/nn_support.c has the same one), so that no large file is kept.
 
     apt-get install python3-torch python3-torchvision
-    /usr/bin/python3 tools/golden/nn.py > tests/nn/golden.h && clang-format-19 -i tests/nn/golden.h
+    /usr/bin/python3 tools/golden/nn.py resnet18-imagenet.safetensors > tests/nn/golden.h
+    clang-format-19 -i tests/nn/golden.h
+
+The argument is the file of real weights that tests/nn/weights_test.c uses where it is there.
 """
+import json
 import math
+import sys
 
 import numpy as np
 import torch
@@ -54,11 +59,38 @@ def make_model():
     return model
 
 
-def pixels(n, first=0):
+def pixels(n, first=0, size=SIZE):
     """The images first, first + 1 … : noise."""
-    images = [noise(PIXEL_STREAM + first + i, SIZE * SIZE * 3) for i in range(n)]
-    array = np.stack(images).astype(np.float32).reshape(n, SIZE, SIZE, 3)
+    images = [noise(PIXEL_STREAM + first + i, size * size * 3) for i in range(n)]
+    array = np.stack(images).astype(np.float32).reshape(n, size, size, 3)
     return torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
+
+
+def real_model(path):
+    """torchvision's network with the weights of a .safetensors file."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        data = file.read()
+    types = {"F16": np.float16, "F32": np.float32, "I64": np.int64}
+    state = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            array = np.frombuffer(data[begin:end], types[entry["dtype"]]).reshape(entry["shape"])
+            state[name] = torch.from_numpy(array.copy())
+    model = torchvision.models.resnet18()
+    model.load_state_dict(state)
+    model.fc = torch.nn.Identity()
+    return model.float()
+
+
+def print_embeddings(name, model, images):
+    with torch.no_grad():
+        embeddings = torch.nn.functional.normalize(model.eval()(images))
+    print(f"static const float {name}[2][32] = {{")
+    for row in embeddings[:, ::16].tolist():
+        print("    {" + ", ".join(number(v) for v in row) + "},")
+    print("};")
 
 
 def triplet(embeddings, labels, margin):
@@ -111,13 +143,10 @@ def main():
     print("/* Made by tools/golden/nn.py from PyTorch and torchvision; do not edit. */")
     print("#ifndef KD_TESTS_NN_GOLDEN_H\n#define KD_TESTS_NN_GOLDEN_H\n\n#include <stddef.h>\n")
     print("struct golden_value {\n    const char *tensor;\n    size_t element;\n    float value;\n};")
-    with torch.no_grad():
-        embeddings = torch.nn.functional.normalize(make_model().eval()(pixels(2)))
     print("/* Every 16th number of the embeddings of two images. */")
-    print("static const float golden_embedding[2][32] = {")
-    for row in embeddings[:, ::16].tolist():
-        print("    {" + ", ".join(number(v) for v in row) + "},")
-    print("};")
+    print_embeddings("golden_embedding", make_model(), pixels(2))
+    print("/* The same of two images of 224 × 224 with the real weights. */")
+    print_embeddings("golden_real_embedding", real_model(sys.argv[1]), pixels(2, 0, 224))
     print("/* Loss, mean distance to the hardest positive and to the hardest negative of each step:")
     print(" * with the margin 0.2, with the soft margin. */")
     runs = [train(0.2), train(0.0)]

@@ -21,6 +21,7 @@ typedef struct cli_common {
     int json;            /* --json */
     const char *gateway; /* --gateway HOST:PORT, else KINDRED_GATEWAY, else the local stack's */
     const char *data;    /* --data DIR, else ${XDG_DATA_HOME:-~/.local/share}/kindred */
+    kd_tls tls;          /* --tls-ca, --tls-cert, --tls-key, else KINDRED_TLS_CA and so on */
 } cli_common;
 
 /* ---- options.c ---- */
@@ -65,6 +66,9 @@ KD_MUST_CHECK kd_status cli_connect(const cli_common *common, kd_channel **out, 
 /* kd_channel_close, and the end of what cli_connect started. NULL is fine. */
 void cli_disconnect(kd_channel *channel);
 #define CLI_CALL_MS 60000
+/* kd_channel_open with the TLS that was asked for, if any. */
+KD_MUST_CHECK kd_status cli_channel(
+    const cli_common *common, const char *address, kd_channel **out, kd_error *err);
 /* kd_channel_call with a time-out. *response (its type as the method's) is owned by the caller:
  * kd_message_free; NULL on failure. */
 KD_MUST_CHECK kd_status cli_call(kd_channel *channel, const ProtobufCServiceDescriptor *service,

@@ -15,6 +15,14 @@ static kd_status check_address(const char *address, const char *from, kd_error *
     return kd_error_set(err, KD_INVALID_ARGUMENT, "%s is '%s', not HOST:PORT", from, address);
 }
 
+kd_status cli_channel(
+    const cli_common *common, const char *address, kd_channel **out, kd_error *err)
+{
+    const kd_tls *const tls = &common->tls;
+    const kd_channel_options options = {.tls = tls->ca || tls->cert || tls->key ? tls : NULL};
+    return kd_channel_open(out, address, &options, err);
+}
+
 kd_status cli_connect(const cli_common *common, kd_channel **out, kd_error *err)
 {
     local_stack local;
@@ -39,7 +47,7 @@ kd_status cli_connect(const cli_common *common, kd_channel **out, kd_error *err)
     if (status != KD_OK)
         return status;
     kd_rpc_init();
-    status = kd_channel_open(out, address, err);
+    status = cli_channel(common, address, out, err);
     if (status != KD_OK)
         kd_rpc_shutdown();
     return status;

@@ -15,7 +15,8 @@ static bool on_timeout(void *arg, int val, const char *value)
     return cli_number("health", "--timeout", value, 1, TIMEOUT_MS_MAX, arg);
 }
 
-static kd_status check(const char *address, uint64_t timeout_ms, kd_error *err)
+static kd_status check(
+    const cli_common *common, const char *address, uint64_t timeout_ms, kd_error *err)
 {
     kd_channel *channel = NULL;
     const char *const colon = strrchr(address, ':');
@@ -23,7 +24,7 @@ static kd_status check(const char *address, uint64_t timeout_ms, kd_error *err)
     if (!colon || colon == address || !kd_parse_u64(colon + 1, 1, 65535, &port))
         return kd_error_set(err, KD_INVALID_ARGUMENT, "'%s' is not HOST:PORT", address);
     kd_rpc_init();
-    kd_status status = kd_channel_open(&channel, address, err);
+    kd_status status = cli_channel(common, address, &channel, err);
     if (status == KD_OK)
         status = kd_health_check(channel, (int64_t)timeout_ms, err);
     kd_channel_close(channel);
@@ -46,7 +47,7 @@ int cmd_health(int argc, const char **argv)
     if (exit_status >= 0)
         return exit_status;
 
-    const kd_status status = check(args[0], timeout_ms, &err);
+    const kd_status status = check(&common, args[0], timeout_ms, &err);
     if (status != KD_OK) {
         exit_status = cli_error(&common, "health", &err);
         exit_status = status == KD_INVALID_ARGUMENT ? exit_status : EXIT_UNREACHABLE;

@@ -9,7 +9,15 @@
 #include "lib/base/buf.h"
 #include "services/gateway/cli/cli.h"
 
-enum { OPTION_HELP = 1, OPTION_GATEWAY, OPTION_DATA, OPTION_OWN = 1000 };
+enum {
+    OPTION_HELP = 1,
+    OPTION_GATEWAY,
+    OPTION_DATA,
+    OPTION_TLS_CA,
+    OPTION_TLS_CERT,
+    OPTION_TLS_KEY,
+    OPTION_OWN = 1000
+};
 
 static const struct poptOption common_options[] = {
     {"json", 0, POPT_ARG_NONE, NULL, 0, "print JSON, for programs", NULL},
@@ -17,6 +25,12 @@ static const struct poptOption common_options[] = {
         "the gateway; else KINDRED_GATEWAY, else the local stack's", "HOST:PORT"},
     {"data", 0, POPT_ARG_STRING, NULL, OPTION_DATA,
         "the local stack's data folder (${XDG_DATA_HOME:-~/.local/share}/kindred)", "DIR"},
+    {"tls-ca", 0, POPT_ARG_STRING, NULL, OPTION_TLS_CA,
+        "speak TLS to a gateway whose certificate these have signed; else KINDRED_TLS_CA", "FILE"},
+    {"tls-cert", 0, POPT_ARG_STRING, NULL, OPTION_TLS_CERT,
+        "the certificate to show it; else KINDRED_TLS_CERT", "FILE"},
+    {"tls-key", 0, POPT_ARG_STRING, NULL, OPTION_TLS_KEY,
+        "that certificate's private key; else KINDRED_TLS_KEY", "FILE"},
     {"help", 'h', POPT_ARG_NONE, NULL, OPTION_HELP, "show this", NULL}, POPT_TABLEEND};
 
 static bool is_end(const struct poptOption *option)
@@ -87,6 +101,12 @@ static int take_option(const parsing *p, poptContext context, int got)
         p->common->gateway = value;
     if (got == OPTION_DATA)
         p->common->data = value;
+    if (got == OPTION_TLS_CA)
+        p->common->tls.ca = value;
+    if (got == OPTION_TLS_CERT)
+        p->common->tls.cert = value;
+    if (got == OPTION_TLS_KEY)
+        p->common->tls.key = value;
     if (got < OPTION_OWN || !p->options)
         return -1;
     const struct poptOption *const option = &p->options[got - OPTION_OWN];
@@ -142,11 +162,19 @@ static int parse(const parsing *p, const struct poptOption *table)
     return exit_status;
 }
 
+static const char *from_environment(const char *name)
+{
+    const char *const value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
 int cli_parse(int argc, const char **argv, const char *what, const char *help,
     const struct poptOption *options, cli_on_option on_option, void *arg, int min, int max,
     cli_common *common, const char ***args)
 {
-    *common = (cli_common){0};
+    *common = (cli_common){.tls = {.ca = from_environment("KINDRED_TLS_CA"),
+                               .cert = from_environment("KINDRED_TLS_CERT"),
+                               .key = from_environment("KINDRED_TLS_KEY")}};
     *args = NULL;
     struct poptOption shared[sizeof common_options / sizeof common_options[0]];
     memcpy(shared, common_options, sizeof shared);

@@ -2,8 +2,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/hash.h"
 #include "services/gateway/cli/jobs.h"
 #include "services/gateway/cli/progress.h"
 
@@ -169,6 +171,12 @@ int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobS
     int exit_status = EXIT_DONE;
 
     *done = NULL;
+    uint8_t random[8] = {0};
+    char request_id[2 * sizeof random + 1];
+    if (getrandom(random, sizeof random, 0) == (ssize_t)sizeof random) {
+        kd_hex(random, sizeof random, request_id);
+        request.request_id = request_id;
+    }
     request.spec = spec;
     const kd_status status =
         cli_ask(common, CLI_GATEWAY, "SubmitJob", &request.base, CLI_CALL_MS, &response, &err);

@@ -1,0 +1,230 @@
+"""A Python client that knows nothing but an address: it finds every service by reflection, called
+as a plain stream, and calls every method of each."""
+
+import unittest
+
+import grpc
+import kindred
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+OK = grpc.StatusCode.OK
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+REFLECTION = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
+
+
+def varint(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def text(field, value):
+    """A string field on the wire."""
+    return varint(field << 3 | 2) + varint(len(value.encode())) + value.encode()
+
+
+def fields(data):
+    """(number, value) of each field of a message, bytes or int."""
+    at = 0
+
+    def number():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(data):
+        key = number()
+        if key & 7 == 0:
+            yield key >> 3, number()
+        else:
+            assert key & 7 == 2, key
+            length = number()
+            yield key >> 3, data[at:at + length]
+            at += length
+
+
+class Reflection:
+    """What a server says about itself, asked over one stream."""
+
+    def __init__(self, channel, package):
+        self._stream = channel.stream_stream(f"/{package}.ServerReflection/ServerReflectionInfo")
+
+    def ask(self, *requests):
+        answers = [dict(fields(answer)) for answer in self._stream(iter(requests), timeout=30)]
+        assert len(answers) == len(requests)
+        return answers
+
+    def services(self):
+        answer, = self.ask(text(7, ""))
+        return [dict(fields(service))[1].decode() for _, service in fields(answer[6])]
+
+    def files(self, symbol):
+        answer, = self.ask(text(4, symbol))
+        return [descriptor_pb2.FileDescriptorProto.FromString(one) for _, one in fields(answer[4])]
+
+
+class Client:
+    """Makes and sends the messages of the methods that reflection found."""
+
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address)
+        self.reflection = Reflection(self.channel, REFLECTION[0])
+        self.pool = descriptor_pool.DescriptorPool()
+        self.names = self.reflection.services()
+        seen = set()
+        for name in self.names:
+            for file in reversed(self.reflection.files(name)):  # what is imported comes behind
+                if file.name not in seen:
+                    self.pool.Add(file)
+                    seen.add(file.name)
+        self.factory = message_factory.MessageFactory(self.pool)
+        self.called = set()
+
+    def methods(self):
+        return {f"{service}/{method.name}" for service in self.names
+                for method in self.pool.FindServiceByName(service).methods}
+
+    def call(self, path, **values):
+        """Returns (status code, answer or list of answers or the sentence)."""
+        service, _, name = path.partition("/")
+        method = self.pool.FindServiceByName(service).FindMethodByName(name)
+        request = self.factory.GetPrototype(method.input_type)(**values)
+        answer = self.factory.GetPrototype(method.output_type)
+        proto = descriptor_pb2.MethodDescriptorProto()
+        method.CopyToProto(proto)
+        kind = ("stream" if proto.client_streaming else "unary") + "_" + (
+            "stream" if proto.server_streaming else "unary")
+        send = getattr(self.channel, kind)(
+            f"/{path}", request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=answer.FromString)
+        self.called.add(path)
+        try:
+            got = send(iter([request]) if proto.client_streaming else request, timeout=60)
+            return OK, list(got) if proto.server_streaming else got
+        except grpc.RpcError as problem:
+            return problem.code(), problem.details()
+
+
+class EveryMethod(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = kindred.Stack("grpc").up()
+        cls.dataset = kindred.draw(products=1, views=3)
+        cls.client = Client(cls.stack.address("gateway"))
+
+    def ok(self, path, **values):
+        code, answer = self.client.call(path, **values)
+        self.assertEqual(code, OK, f"{path}: {answer}")
+        return answer
+
+    def fails(self, expected, path, **values):
+        code, answer = self.client.call(path, **values)
+        self.assertEqual(code, expected, f"{path}: {answer}")
+        self.assertTrue(answer, path)
+
+    def test_reflection__both_versions_say_the_same(self):
+        for service, own in (("gateway", "GatewayService"), ("embedder", "EmbedderService"),
+                             ("indexer", "IndexerService"), ("trainer", "TrainerService")):
+            with grpc.insecure_channel(self.stack.address(service)) as channel:
+                first, second = (Reflection(channel, package) for package in REFLECTION)
+                self.assertEqual(first.services(), second.services())
+                self.assertIn(f"kindred.v1.{own}", first.services())
+                self.assertEqual([file.name for file in first.files(f"kindred.v1.{own}")],
+                                 [f"kindred/v1/{service}.proto", "kindred/v1/common.proto"])
+                absent, = second.ask(text(4, "kindred.v1.NoSuchService"))
+                self.assertEqual(dict(fields(absent[7]))[1], 5)
+
+    def test_every_method_that_reflection_finds_can_be_called(self):
+        gateway, embedder, indexer, trainer, health = (
+            "kindred.v1.GatewayService", "kindred.v1.EmbedderService", "kindred.v1.IndexerService",
+            "kindred.v1.TrainerService", "grpc.health.v1.Health")
+        self.assertEqual(set(self.client.names), {
+            gateway, embedder, indexer, trainer, health,
+            *(f"{package}.ServerReflection" for package in REFLECTION)})
+
+        status = self.ok(f"{gateway}/GetStatus")
+        self.assertTrue(all(one.serving for one in status.services))
+        self.assertEqual(self.ok(f"{health}/Check").status, 1)
+
+        model = self.ok(f"{trainer}/ImportModel", random=True, name="plain", image_size=64).model
+        self.assertEqual(self.ok(f"{trainer}/GetModel", model="plain").model.id, model.id)
+        self.assertEqual([one.id for one in self.ok(f"{trainer}/ListModels").models], [model.id])
+        pieces = self.ok(f"{trainer}/ExportModel", model="plain")
+        self.assertEqual(sum(len(piece.data) for piece in pieces), pieces[0].total_bytes)
+
+        self.ok(f"{embedder}/LoadModel", model="plain")
+        loaded = self.ok(f"{embedder}/ListLoadedModels").models
+        self.assertEqual([one.id for one in loaded], [model.id])
+        row = kindred.listing(self.dataset)[0]
+        image = (self.dataset / row[3]).read_bytes()
+        embedding = self.ok(f"{embedder}/Embed", model="plain", images=[image]).embeddings[0]
+        self.assertEqual(len(embedding.values), model.dim)
+        self.ok(f"{embedder}/UnloadModel", model="plain")
+
+        self.ok(f"{indexer}/CreateCollection", name="shop", model_id=model.id, dim=model.dim)
+        item = {"image_id": 1, "class_id": 1, "super_class_id": 1, "super_class_name": "x"}
+        self.ok(f"{indexer}/Upsert", collection="shop", model_id=model.id,
+                items=[{"item": item, "values": embedding.values}])
+        self.ok(f"{gateway}/AddImage", collection="shop", image=image, item={**item, "image_id": 2})
+        self.assertEqual(self.ok(f"{indexer}/GetCollection", name="shop").collection.count, 2)
+        self.assertEqual(len(self.ok(f"{indexer}/ListCollections").collections), 1)
+        self.assertEqual(len(self.ok(f"{indexer}/ListItems", collection="shop").items), 2)
+        self.assertEqual(self.ok(f"{indexer}/GetItem", collection="shop", image_id=2).item.image_id, 2)
+        found = self.ok(f"{indexer}/Search", collection="shop", model_id=model.id, k=5,
+                        queries=[{"values": embedding.values}])
+        self.assertEqual([hit.item.image_id for hit in found.results[0].hits], [1, 2])
+        found = self.ok(f"{gateway}/SearchProducts", collection="shop", image=image, k=1)
+        self.assertEqual(found.hits[0].item.image_id, 1)
+        snapshot = self.ok(f"{indexer}/SnapshotCollection", name="shop").file
+        self.ok(f"{indexer}/RestoreCollection", name="again", file=snapshot)
+        self.ok(f"{indexer}/SetAlias", alias="front", collection="again")
+        self.assertEqual(
+            self.ok(f"{indexer}/DeleteItems", collection="front", image_ids=[1, 9]).deleted, 1)
+        self.fails(PRECONDITION, f"{indexer}/DeleteCollection", name="again")
+        self.ok(f"{indexer}/SetAlias", alias="front")
+        self.ok(f"{indexer}/DeleteCollection", name="again")
+
+        spec = {"index": {"dataset": str(self.dataset), "model": "plain", "collection": "all"}}
+        job = self.ok(f"{gateway}/SubmitJob", spec=spec, request_id="mine").job
+        self.assertEqual(
+            self.ok(f"{gateway}/SubmitJob", spec=spec, request_id="mine").job.id, job.id)
+        watched = self.ok(f"{gateway}/WatchJob", job_id=job.id)
+        self.assertEqual(watched[-1].job.state, 3, watched[-1])
+        self.assertEqual(self.ok(f"{gateway}/GetJob", job_id=job.id).job.state, 3)
+        self.assertEqual([one.id for one in self.ok(f"{gateway}/ListJobs").jobs], [job.id])
+        self.fails(PRECONDITION, f"{gateway}/CancelJob", job_id=job.id)
+        self.fails(PRECONDITION, f"{gateway}/RetryJob", job_id=job.id)
+        self.fails(NOT_FOUND, f"{gateway}/GetReport", job_id="no-such-job", file="report.json")
+        self.fails(PRECONDITION, f"{trainer}/DeleteModel", model="plain")
+
+        self.watch_health(health)
+        for package in REFLECTION:
+            self.client.called.add(f"{package}.ServerReflection/ServerReflectionInfo")
+            self.assertEqual(Reflection(self.client.channel, package).services(), self.client.names)
+        self.assertEqual(self.client.called, self.client.methods())
+
+    def watch_health(self, health):
+        """A stream that only the client ends."""
+        stream = self.client.channel.unary_stream(f"/{health}/Watch")(b"", timeout=60)
+        self.assertEqual(dict(fields(next(stream))), {1: 1})
+        stream.cancel()
+        self.client.called.add(f"{health}/Watch")
+
+    def test_a_method_that_is_not_there_is_unimplemented(self):
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.client.channel.unary_unary("/kindred.v1.GatewayService/Dance")(b"", timeout=30)
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.UNIMPLEMENTED)
+
+
+if __name__ == "__main__":
+    kindred.main()
