@@ -12,6 +12,11 @@ KD_MUST_CHECK kd_status image_decode_png(
 KD_MUST_CHECK kd_status image_decode_webp(
     kd_image *out, const uint8_t *bytes, size_t len, kd_error *err);
 
+/* What a library complains of: KD_RESOURCE_EXHAUSTED where it found no memory, else the status
+ * given. what begins the sentence: "the PNG image is broken". */
+kd_status image_library_fault(
+    kd_status otherwise, const char *what, const char *complaint, kd_error *err);
+
 /* RGBA over white, as a shop shows a product that was cut out. */
 void image_flatten(kd_image *out, const uint8_t *rgba);
 
