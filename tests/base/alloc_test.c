@@ -323,8 +323,7 @@ static void test_base_alloc__metrics(void **state)
     alloc_replay(&(alloc_scenario){.name = "registry", .run = run_registry});
     /* A metric without memory counts where nobody looks (each has itself and three texts): the
      * work that it measures must not fail for it. The registry itself can't be had without. */
-    alloc_replay(
-        &(alloc_scenario){.name = "metrics", .run = run_all_metrics, .forgiven = 3 * 4});
+    alloc_replay(&(alloc_scenario){.name = "metrics", .run = run_all_metrics, .forgiven = 3 * 4});
     CHECK_OK(kd_metrics_new(&metrics, &err), err);
     CHECK_OK(run_metrics(metrics, &err), err);
     alloc_replay(&(alloc_scenario){.name = "metrics print", .run = run_print, .arg = metrics});
@@ -391,8 +390,8 @@ static void test_base_alloc__log(void **state)
     int file = mkostemp(path, O_CLOEXEC);
     (void)state;
     CHECK(file >= 0);
-    alloc_replay(&(alloc_scenario){
-        .name = "log", .run = run_log, .arg = &file, .forgiven = ALLOC_ALL});
+    alloc_replay(
+        &(alloc_scenario){.name = "log", .run = run_log, .arg = &file, .forgiven = ALLOC_ALL});
     (void)close(file);
     (void)unlink(path);
 }

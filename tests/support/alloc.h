@@ -1,10 +1,11 @@
 /* tests/support/alloc.h: memory that runs out at a chosen moment.
  *
- * kd_alloc_test links a test with the linker's --wrap for malloc and its kin, so that each
- * allocation of our own static libraries passes through here; those of shared libraries do not (the
- * gRPC core aborts without memory). A scenario is replayed with its 1st, 2nd, … allocation failing
- * until a replay meets none that fails, first each alone, then each with all that follow until the
- * scenario calls alloc_stop. */
+ * kd_alloc_test links a test ROOM.alloc with the linker's --wrap for malloc and its kin, so that
+ * each allocation of our own static libraries passes through here; those of shared libraries do not
+ * (the gRPC core aborts without memory). Its option LIBRARIES makes a second test of the same file,
+ * ROOM.alloc_libraries, where those of all shared libraries do. A scenario is replayed with its
+ * 1st, 2nd, … allocation failing until a replay meets none that fails, first each alone, then each
+ * with all that follow until the scenario calls alloc_stop. */
 #ifndef KD_TESTS_ALLOC_H
 #define KD_TESTS_ALLOC_H
 
