@@ -101,8 +101,9 @@ static void test_dataset_alloc__listings(void **state)
         &(alloc_scenario){.name = "listings", .run = run_listings, .arg = (void *)by_folder});
     (void)snprintf(path, sizeof path, "%s/Ebay_test.txt", g_dir);
     alloc_replay(&(alloc_scenario){.name = "one listing", .run = run_one_listing, .arg = path});
-    put("classes.csv", "Class Name,Class ID,Coarse Class Name,Coarse Class ID\n"
-                       "An apple,0,\"Fruit, \"\"fresh\"\"\",0\nA pear,1,\"Fruit, \"\"fresh\"\"\",0\n");
+    put("classes.csv",
+        "Class Name,Class ID,Coarse Class Name,Coarse Class ID\n"
+        "An apple,0,\"Fruit, \"\"fresh\"\"\",0\nA pear,1,\"Fruit, \"\"fresh\"\"\",0\n");
     alloc_replay(
         &(alloc_scenario){.name = "names by csv", .run = run_listings, .arg = (void *)by_csv});
 }
