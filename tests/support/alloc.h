@@ -12,7 +12,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lib/base/status.h"
+#ifndef __cplusplus
 #include "tests/support/check.h"
+#endif
 
 KD_C_BEGIN
 
