@@ -9,11 +9,13 @@ static kd_status broken(png_image *png, kd_error *err)
     return kd_error_set(err, KD_INVALID_ARGUMENT, "the PNG image is broken: %s", png->message);
 }
 
-kd_status image_decode_png(kd_image *out, const uint8_t *bytes, size_t len, kd_error *err)
+kd_status image_decode_png(
+    kd_image *out, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err)
 {
     png_image png = {.version = PNG_IMAGE_VERSION};
     uint8_t *rgba = NULL;
     kd_status status = KD_OK;
+    (void)side;
     if (!png_image_begin_read_from_memory(&png, bytes, len))
         return broken(&png, err);
     const bool transparent = png.format & PNG_FORMAT_FLAG_ALPHA;
