@@ -1,5 +1,5 @@
-/* pixels SIDE whole|scaled FILE…: each image decoded and resized to SIDE × SIDE, as raw RGB on standard
- * output, for pillow_test.py. */
+/* pixels SIDE whole|scaled FILE…: each image decoded and resized to SIDE × SIDE, as raw RGB on
+ * standard output, for pillow_test.py. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
