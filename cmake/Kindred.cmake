@@ -32,17 +32,20 @@ function(kd_library room)
 endfunction()
 
 # kd_unit_test(base queue LIBS kd_base): tests/base/queue_test.c becomes the ctest base.queue.
-# LABELS and TIMEOUT (seconds, 60 unless given) are optional. What the label threads marks the target
-# thread_tests builds: the tsan preset wants no more.
+# LABELS, TIMEOUT (seconds, 60 unless given) and another SOURCE are optional. What the label threads
+# marks the target thread_tests builds: the tsan preset wants no more.
 if(KINDRED_TESTS)
     add_custom_target(thread_tests)
 endif()
 function(kd_unit_test room name)
-    cmake_parse_arguments(arg "" "TIMEOUT" "LIBS;LABELS" ${ARGN})
+    cmake_parse_arguments(arg "" "TIMEOUT;SOURCE" "LIBS;LABELS" ${ARGN})
+    if(NOT arg_SOURCE)
+        set(arg_SOURCE ${name}_test.c)
+    endif()
     if(NOT arg_TIMEOUT)
         set(arg_TIMEOUT 60)
     endif()
-    add_executable(test_${room}_${name} ${name}_test.c)
+    add_executable(test_${room}_${name} ${arg_SOURCE})
     target_link_libraries(test_${room}_${name} PRIVATE kd_flags ${arg_LIBS} PkgConfig::CMOCKA)
     target_compile_definitions(test_${room}_${name} PRIVATE
         KD_SOURCE_DIR="${PROJECT_SOURCE_DIR}" KD_BINARY_DIR="${PROJECT_BINARY_DIR}")
@@ -50,5 +53,25 @@ function(kd_unit_test room name)
     set_tests_properties(${room}.${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
     if("threads" IN_LIST arg_LABELS)
         add_dependencies(thread_tests test_${room}_${name})
+    endif()
+endfunction()
+
+# kd_alloc_test(base LIBS kd_base): the ctest base.alloc, whose allocations and those of our libraries
+# pass through tests/support/alloc.c. WRAP names functions of shared libraries to wrap besides. With
+# LIBRARIES also base.alloc_libraries, the same with every allocation of the process (not with a
+# sanitizer, which has an allocator of its own).
+function(kd_alloc_test room)
+    cmake_parse_arguments(arg "LIBRARIES" "" "WRAP" ${ARGN})
+    set(injector ${PROJECT_SOURCE_DIR}/tests/support/alloc.c)
+    kd_unit_test(${room} alloc ${arg_UNPARSED_ARGUMENTS})
+    target_sources(test_${room}_alloc PRIVATE ${injector})
+    foreach(name malloc calloc realloc reallocarray strdup strndup vasprintf realpath free
+            ${arg_WRAP})
+        target_link_options(test_${room}_alloc PRIVATE LINKER:--wrap=${name})
+    endforeach()
+    if(arg_LIBRARIES AND NOT KINDRED_SANITIZE)
+        kd_unit_test(${room} alloc_libraries SOURCE alloc_test.c ${arg_UNPARSED_ARGUMENTS})
+        target_sources(test_${room}_alloc_libraries PRIVATE ${injector})
+        target_compile_definitions(test_${room}_alloc_libraries PRIVATE KD_ALLOC_LIBRARIES)
     endif()
 endfunction()

@@ -228,6 +228,35 @@ kd_status kd_move_file(const char *from, const char *to, kd_error *err)
     return status;
 }
 
+/* real has no links in it. A root that can't be resolved holds nothing. */
+static kd_status lies_under(const char *real, const char *root, bool *under, kd_error *err)
+{
+    char *const top = realpath(root, NULL);
+    *under = false;
+    if (!top)
+        return errno == ENOMEM ? kd_error_memory(err, root) : KD_OK;
+    const size_t len = strlen(top);
+    *under = strcmp(top, "/") == 0 ||
+             (strncmp(real, top, len) == 0 && (real[len] == '/' || real[len] == '\0'));
+    free(top);
+    return KD_OK;
+}
+
+static kd_status refuse_path(
+    const char *path, const char *const *roots, size_t n_roots, kd_error *err)
+{
+    kd_buf list = KD_BUF_INIT;
+    kd_buf_puts(&list, n_roots ? "" : "there is none");
+    for (size_t i = 0; i < n_roots; i++)
+        kd_buf_printf(&list, "%s%s", i ? ", " : "", roots[i]);
+    const kd_status status =
+        kd_buf_ok(&list) ? kd_error_set(err, KD_PERMISSION_DENIED,
+                               "%s is not under a dataset root (%s)", path, (char *)list.data)
+                         : kd_error_memory(err, path);
+    kd_buf_free(&list);
+    return status;
+}
+
 kd_status kd_path_under(
     const char *path, const char *const *roots, size_t n_roots, char **out, kd_error *err)
 {
@@ -235,26 +264,16 @@ kd_status kd_path_under(
     char *const real = realpath(path, NULL);
     if (!real)
         return kd_error_errno(err, errno, "cannot open %s", path);
-    kd_buf list = KD_BUF_INIT;
-    for (size_t i = 0; i < n_roots; i++) {
-        char *const root = realpath(roots[i], NULL);
-        const size_t len = root ? strlen(root) : 0;
-        const bool under =
-            root && (strcmp(root, "/") == 0 ||
-                        (strncmp(real, root, len) == 0 && (real[len] == '/' || real[len] == '\0')));
-        free(root);
-        if (under) {
-            kd_buf_free(&list);
-            *out = real;
-            return KD_OK;
-        }
-        kd_buf_printf(&list, "%s%s", i ? ", " : "", roots[i]);
-    }
-    const kd_status status =
-        kd_error_set(err, KD_PERMISSION_DENIED, "%s is not under a dataset root (%s)", path,
-            kd_buf_ok(&list) && list.len ? (const char *)list.data : "there is none");
-    kd_buf_free(&list);
-    free(real);
+    kd_status status = KD_OK;
+    bool under = false;
+    for (size_t i = 0; i < n_roots && !under && status == KD_OK; i++)
+        status = lies_under(real, roots[i], &under, err);
+    if (under)
+        *out = real;
+    else
+        free(real);
+    if (status == KD_OK && !under)
+        status = refuse_path(path, roots, n_roots, err);
     return status;
 }
 

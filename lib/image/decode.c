@@ -62,6 +62,15 @@ kd_status kd_image_decode_scaled(
     return status;
 }
 
+/* libjpeg-turbo, libpng and zlib have words for it alone, no code. */
+kd_status image_library_fault(
+    kd_status otherwise, const char *what, const char *complaint, kd_error *err)
+{
+    if (strcasestr(complaint, "memory"))
+        return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "no memory for an image: %s", complaint);
+    return kd_error_set(err, otherwise, "%s: %s", what, complaint);
+}
+
 void image_flatten(kd_image *out, const uint8_t *rgba)
 {
     const size_t n = (size_t)out->width * out->height;

@@ -16,6 +16,11 @@ KD_MUST_CHECK kd_status image_decode_webp(
 /* KD_IMAGE_MAX_SIDE and KD_IMAGE_MAX_PIXELS. */
 KD_MUST_CHECK kd_status image_check_size(uint32_t width, uint32_t height, kd_error *err);
 
+/* What a library complains of: KD_RESOURCE_EXHAUSTED where it found no memory, else the status
+ * given. what begins the sentence: "the PNG image is broken". */
+kd_status image_library_fault(
+    kd_status otherwise, const char *what, const char *complaint, kd_error *err);
+
 /* RGBA over white, as a shop shows a product that was cut out. */
 void image_flatten(kd_image *out, const uint8_t *rgba);
 

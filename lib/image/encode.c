@@ -2,7 +2,7 @@
 #include <png.h>
 #include <turbojpeg.h>
 
-#include "lib/image/image.h"
+#include "lib/image/decode.h"
 
 /* What a library wrote into the room that kd_buf_reserve gave. */
 static void buf_take(kd_buf *out, size_t len)
@@ -28,8 +28,8 @@ kd_status kd_image_encode_jpeg(const kd_image *image, int quality, kd_buf *out, 
     unsigned long len = most;
     if (tjCompress2(jpeg, image->pixels, (int)image->width, 0, (int)image->height, TJPF_RGB, &to,
             &len, TJSAMP_420, quality, TJFLAG_ACCURATEDCT | TJFLAG_NOREALLOC) != 0)
-        status =
-            kd_error_set(err, KD_INTERNAL, "can't write the JPEG image: %s", tjGetErrorStr2(jpeg));
+        status = image_library_fault(
+            KD_INTERNAL, "can't write the JPEG image", tjGetErrorStr2(jpeg), err);
     else
         buf_take(out, len);
     tjDestroy(jpeg);
@@ -48,7 +48,7 @@ kd_status kd_image_encode_png(const kd_image *image, kd_buf *out, kd_error *err)
     if (!to)
         return kd_error_memory(err, "a PNG image");
     if (!png_image_write_to_memory(&png, to, &len, 0, image->pixels, 0, NULL))
-        return kd_error_set(err, KD_INTERNAL, "can't write the PNG image: %s", png.message);
+        return image_library_fault(KD_INTERNAL, "can't write the PNG image", png.message, err);
     buf_take(out, len);
     return KD_OK;
 }

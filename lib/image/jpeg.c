@@ -34,8 +34,8 @@ static kd_status decode_pixels(
     kd_status status = KD_OK;
     if (tjDecompress2(jpeg, bytes, (unsigned long)len, cmyk ? ink : out->pixels, (int)out->width, 0,
             (int)out->height, cmyk ? TJPF_CMYK : TJPF_RGB, flags) != 0)
-        status = kd_error_set(
-            err, KD_INVALID_ARGUMENT, "the JPEG image is broken: %s", tjGetErrorStr2(jpeg));
+        status = image_library_fault(
+            KD_INVALID_ARGUMENT, "the JPEG image is broken", tjGetErrorStr2(jpeg), err);
     else if (cmyk)
         cmyk_to_rgb(ink, out);
     free(ink);
@@ -64,8 +64,8 @@ kd_status image_decode_jpeg(
         return kd_error_memory(err, "a JPEG decoder");
     if (tjDecompressHeader3(
             jpeg, bytes, (unsigned long)len, &width, &height, &subsampling, &colours) != 0) {
-        status = kd_error_set(err, KD_INVALID_ARGUMENT, "the JPEG image's header is broken: %s",
-            tjGetErrorStr2(jpeg));
+        status = image_library_fault(
+            KD_INVALID_ARGUMENT, "the JPEG image's header is broken", tjGetErrorStr2(jpeg), err);
         goto done;
     }
     /* Tables without an image are no error to the library. */

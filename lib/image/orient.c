@@ -1,13 +1,14 @@
-/* Which way up: EXIF's orientation, by libexif, and the turn. */
-#include <libexif/exif-data.h>
-#include <stdlib.h>
+/* Which way up: EXIF's orientation and the turn. The one number is read where it lies: nothing is
+ * allocated that could be missing, which would leave a photograph lying on its side. */
 #include <string.h>
 
 #include "lib/image/decode.h"
 
 #define EXIF_HEAD "Exif\0"
 #define EXIF_HEAD_LEN 6u
-#define EXIF_MAX 65536u /* what a JPEG segment can hold */
+#define TAG_ORIENTATION 0x0112u
+#define TYPE_SHORT 3u
+#define TYPE_LONG 4u
 
 typedef struct block {
     const uint8_t *bytes; /* a TIFF header and what follows; NULL: none */
@@ -45,6 +46,11 @@ static block in_jpeg(const uint8_t *bytes, size_t len)
     return (block){NULL, 0};
 }
 
+static uint32_t read_u16(const uint8_t *b, bool big)
+{
+    return big ? (uint32_t)b[0] << 8 | b[1] : (uint32_t)b[1] << 8 | b[0];
+}
+
 static uint32_t read_u32(const uint8_t *b, bool big)
 {
     return big ? (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3]
@@ -76,25 +82,39 @@ static block find_exif(const uint8_t *bytes, size_t len)
     return in_chunks(bytes, len, len >= 4 && memcmp(bytes, "\x89PNG", 4) == 0);
 }
 
+/* EXIF 2.3, 4.6.2: a byte order, 42, the place of the first directory; there a count, then entries
+ * of 12 bytes: tag, type, count, value. 0: none. */
+static uint32_t read_orientation(block tiff)
+{
+    const uint8_t *const bytes = tiff.bytes;
+    const size_t len = tiff.len;
+    if (len < 8)
+        return 0;
+    const bool big = memcmp(bytes, "MM\0*", 4) == 0;
+    if (!big && memcmp(bytes, "II*\0", 4) != 0)
+        return 0;
+    const size_t start = read_u32(bytes + 4, big);
+    if (start > len || len - start < 2)
+        return 0;
+    const size_t room = (len - start - 2) / 12, count = read_u16(bytes + start, big);
+    for (size_t i = 0; i < count && i < room; i++) {
+        const uint8_t *const entry = bytes + start + 2 + 12 * i;
+        const uint32_t type = read_u16(entry + 2, big);
+        if (read_u16(entry, big) != TAG_ORIENTATION)
+            continue;
+        if (read_u32(entry + 4, big) != 1)
+            return 0;
+        return type == TYPE_SHORT  ? read_u16(entry + 8, big)
+               : type == TYPE_LONG ? read_u32(entry + 8, big)
+                                   : 0;
+    }
+    return 0;
+}
+
 unsigned image_orientation(const uint8_t *bytes, size_t len)
 {
     const block exif = find_exif(bytes, len);
-    unsigned orientation = 1;
-    if (!exif.bytes || exif.len == 0 || exif.len > EXIF_MAX)
-        return orientation;
-    uint8_t *const whole = malloc(EXIF_HEAD_LEN + exif.len);
-    if (!whole)
-        return orientation;
-    memcpy(whole, EXIF_HEAD, EXIF_HEAD_LEN);
-    memcpy(whole + EXIF_HEAD_LEN, exif.bytes, exif.len);
-    ExifData *const data = exif_data_new_from_data(whole, (unsigned)(EXIF_HEAD_LEN + exif.len));
-    const ExifEntry *const entry =
-        data ? exif_content_get_entry(data->ifd[EXIF_IFD_0], EXIF_TAG_ORIENTATION) : NULL;
-    if (entry && entry->format == EXIF_FORMAT_SHORT && entry->size >= 2)
-        orientation = exif_get_short(entry->data, exif_data_get_byte_order(data));
-    if (data)
-        exif_data_unref(data);
-    free(whole);
+    const uint32_t orientation = exif.bytes ? read_orientation(exif) : 0;
     return orientation >= 1 && orientation <= 8 ? orientation : 1;
 }
 

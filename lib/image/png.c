@@ -6,7 +6,7 @@
 
 static kd_status broken(png_image *png, kd_error *err)
 {
-    return kd_error_set(err, KD_INVALID_ARGUMENT, "the PNG image is broken: %s", png->message);
+    return image_library_fault(KD_INVALID_ARGUMENT, "the PNG image is broken", png->message, err);
 }
 
 kd_status image_decode_png(
