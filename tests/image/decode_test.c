@@ -93,6 +93,9 @@ static void test_image_decode__names_what_it_does_not_read(void **state)
         {"GIF89a", 6, "a GIF"},
         {"\xff\xd8\xff", 3, "broken"},
         {"\xff\xd8\xff\xd9", 4, "broken"},
+        {"\x89PNG\r\n\x1a\n\x7f\xff\xff\xf0"
+         "eXIfMM",
+            22, "longer than the file"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         CHECK_FAILS(
