@@ -151,8 +151,9 @@ static kd_status parse_record(
     json_error_t fault;
     char hash[KD_SHA256_TEXT];
     kd_status status = KD_OK;
-    json_t *const root =
-        json_loadb((const char *)text->data, text->len, JSON_REJECT_DUPLICATES, &fault);
+    /* An empty file has no bytes to point to, which the library would call wrong arguments. */
+    json_t *const root = json_loadb(
+        text->len ? (const char *)text->data : "", text->len, JSON_REJECT_DUPLICATES, &fault);
     if (!json_is_object(root)) {
         status = kd_error_set(err, KD_DATA_LOSS, "%s is damaged: line %d: %s", path,
             root ? 1 : fault.line, root ? "not an object" : fault.text);
