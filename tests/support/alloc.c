@@ -120,6 +120,11 @@ void alloc_stop(void)
     pthread_mutex_unlock(&injector.mutex);
 }
 
+bool alloc_rest(void)
+{
+    return injector.rest;
+}
+
 /* ---- What stands in the place of the C library's ---- */
 
 #ifdef KD_ALLOC_LIBRARIES

@@ -22,6 +22,7 @@ bool alloc_refuse(void);
 
 /* From here on there is memory again. */
 void alloc_stop(void);
+bool alloc_rest(void); /* in this replay all allocations behind the first to fail do too */
 
 /* As malloc and free, and counted: for a library that takes its allocator from us. */
 void *alloc_malloc(size_t size);
