@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+KD_PRINTF(3, 0)
 static void set_message(kd_error *err, kd_status status, const char *format, va_list args)
 {
     err->status = status;

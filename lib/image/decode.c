@@ -3,7 +3,8 @@
 
 #include "lib/image/decode.h"
 
-typedef kd_status (*decoder)(kd_image *out, const uint8_t *bytes, size_t len, kd_error *err);
+typedef kd_status (*decoder)(
+    kd_image *out, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err);
 
 /* Told apart by content: names lie. */
 typedef struct format {
@@ -36,6 +37,12 @@ static const format *format_of(const uint8_t *bytes, size_t len)
 
 kd_status kd_image_decode(kd_image *out, const void *bytes, size_t len, kd_error *err)
 {
+    return kd_image_decode_scaled(out, bytes, len, 0, err);
+}
+
+kd_status kd_image_decode_scaled(
+    kd_image *out, const void *bytes, size_t len, uint32_t side, kd_error *err)
+{
     assert(out && (bytes || len == 0));
     *out = (kd_image)KD_IMAGE_INIT;
     if (len == 0)
@@ -47,7 +54,7 @@ kd_status kd_image_decode(kd_image *out, const void *bytes, size_t len, kd_error
     if (!f || !f->decode)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "not a JPEG, PNG or WebP image%s%s",
             f ? ": it is " : "", f ? f->name : "");
-    kd_status status = f->decode(out, bytes, len, err);
+    kd_status status = f->decode(out, bytes, len, side, err);
     if (status == KD_OK)
         status = image_turn_upright(out, image_orientation(bytes, len), err);
     if (status != KD_OK)

@@ -5,12 +5,16 @@
 
 #include "lib/image/image.h"
 
+/* side: see kd_image_decode_scaled; 0 decodes the whole. */
 KD_MUST_CHECK kd_status image_decode_jpeg(
-    kd_image *out, const uint8_t *bytes, size_t len, kd_error *err);
+    kd_image *out, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err);
 KD_MUST_CHECK kd_status image_decode_png(
-    kd_image *out, const uint8_t *bytes, size_t len, kd_error *err);
+    kd_image *out, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err);
 KD_MUST_CHECK kd_status image_decode_webp(
-    kd_image *out, const uint8_t *bytes, size_t len, kd_error *err);
+    kd_image *out, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err);
+
+/* KD_IMAGE_MAX_SIDE and KD_IMAGE_MAX_PIXELS. */
+KD_MUST_CHECK kd_status image_check_size(uint32_t width, uint32_t height, kd_error *err);
 
 /* What a library complains of: KD_RESOURCE_EXHAUSTED where it found no memory, else the status
  * given. what begins the sentence: "the PNG image is broken". */

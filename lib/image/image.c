@@ -1,4 +1,4 @@
-#include "lib/image/image.h"
+#include "lib/image/decode.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@ void kd_image_free(kd_image *image)
     *image = (kd_image)KD_IMAGE_INIT;
 }
 
-static kd_status check_size(uint32_t width, uint32_t height, kd_error *err)
+kd_status image_check_size(uint32_t width, uint32_t height, kd_error *err)
 {
     if (width > KD_IMAGE_MAX_SIDE || height > KD_IMAGE_MAX_SIDE)
         return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
@@ -29,7 +29,7 @@ kd_status kd_image_new(kd_image *out, uint32_t width, uint32_t height, kd_error 
     if (width == 0 || height == 0)
         return kd_error_set(
             err, KD_INVALID_ARGUMENT, "an image of %u x %u pixels has no pixel", width, height);
-    const kd_status status = check_size(width, height, err);
+    const kd_status status = image_check_size(width, height, err);
     if (status)
         return status;
     uint8_t *const pixels = calloc((size_t)width * height, 3);

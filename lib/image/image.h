@@ -30,10 +30,16 @@ KD_MUST_CHECK kd_status kd_image_new(
 
 /* Decodes a JPEG, PNG or WebP, told apart by content, and turns it upright by its EXIF orientation;
  * transparent pixels come over white. Limits are checked from the header, before any pixel is
- * decoded. KD_INVALID_ARGUMENT: not an image kindred reads, or broken (a truncated one is broken);
- * KD_RESOURCE_EXHAUSTED: over a limit, which the sentence names. */
+ * decoded. KD_INVALID_ARGUMENT: not an image kindred reads, or broken: a truncated one is broken,
+ * and so is any that its library warns of, as grey where a product should be would give a
+ * plausible, wrong embedding. KD_RESOURCE_EXHAUSTED: over a limit, which the sentence names. */
 KD_MUST_CHECK kd_status kd_image_decode(
     kd_image *out, const void *bytes, size_t len, kd_error *err);
+
+/* The same for an image that will be shrunk to side × side: a JPEG is decoded at 1/2, 1/4 or 1/8 of
+ * its size (a smaller inverse DCT), the least at which both sides are still twice `side`. */
+KD_MUST_CHECK kd_status kd_image_decode_scaled(
+    kd_image *out, const void *bytes, size_t len, uint32_t side, kd_error *err);
 
 KD_MUST_CHECK kd_status kd_image_encode_jpeg(
     const kd_image *image, int quality /* 1..100 */, kd_buf *out, kd_error *err);
@@ -52,9 +58,10 @@ KD_MUST_CHECK kd_status kd_image_resize_crop(kd_image *out, const kd_image *from
 typedef struct kd_preprocess {
     uint32_t image_size; /* square, pixels */
     float mean[3], std[3];
+    bool scaled_dct; /* decode by kd_image_decode_scaled; false in models of before it was there */
 } kd_preprocess;
 /* ImageNet's mean and deviation, 224 × 224. */
-#define KD_PREPROCESS_INIT {224, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}
+#define KD_PREPROCESS_INIT {224, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}, true}
 
 /* A line of text that names each step with its numbers, and the SHA-256 of that line. */
 #define KD_PREPROCESS_TEXT 256
@@ -62,6 +69,9 @@ void kd_preprocess_text(const kd_preprocess *preprocess, char text[KD_PREPROCESS
 KD_MUST_CHECK kd_status kd_preprocess_hash(
     const kd_preprocess *preprocess, char hash[KD_SHA256_TEXT], kd_error *err);
 
+/* The first step alone. */
+KD_MUST_CHECK kd_status kd_preprocess_decode(
+    const kd_preprocess *preprocess, kd_image *out, const void *bytes, size_t len, kd_error *err);
 /* Encoded bytes to S × S × 3 floats at input (RGB interleaved, normalised). */
 KD_MUST_CHECK kd_status kd_preprocess_run(
     const kd_preprocess *preprocess, const void *bytes, size_t len, float *input, kd_error *err);

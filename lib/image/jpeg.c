@@ -42,7 +42,18 @@ static kd_status decode_pixels(
     return status;
 }
 
-kd_status image_decode_jpeg(kd_image *out, const uint8_t *bytes, size_t len, kd_error *err)
+/* The divisor of the size to decode at. Rounding is up, as the library's. */
+static uint32_t scale_for(uint32_t width, uint32_t height, uint32_t side)
+{
+    uint32_t by = 8;
+    while (by > 1 &&
+           (side == 0 || (width + by - 1) / by < 2 * side || (height + by - 1) / by < 2 * side))
+        by /= 2;
+    return by;
+}
+
+kd_status image_decode_jpeg(
+    kd_image *out, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err)
 {
     kd_status status;
     int width = 0, height = 0, subsampling, colours = 0;
@@ -63,7 +74,10 @@ kd_status image_decode_jpeg(kd_image *out, const uint8_t *bytes, size_t len, kd_
             kd_error_set(err, KD_INVALID_ARGUMENT, "the JPEG image is broken: it has no pixel");
         goto done;
     }
-    status = kd_image_new(out, (uint32_t)width, (uint32_t)height, err);
+    const uint32_t w = (uint32_t)width, h = (uint32_t)height, by = scale_for(w, h, side);
+    status = image_check_size(w, h, err);
+    if (status == KD_OK)
+        status = kd_image_new(out, (w + by - 1) / by, (h + by - 1) / by, err);
     if (status)
         goto done;
     status =

@@ -1,6 +1,7 @@
 /* PNG, by libpng's simplified interface: grey, palette and 16 bits become 8-bit RGB. */
 #include <png.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/image/decode.h"
 
@@ -9,11 +10,32 @@ static kd_status broken(png_image *png, kd_error *err)
     return image_library_fault(KD_INVALID_ARGUMENT, "the PNG image is broken", png->message, err);
 }
 
-kd_status image_decode_png(kd_image *out, const uint8_t *bytes, size_t len, kd_error *err)
+/* libpng takes memory for a chunk by the length that its head claims, up to 2 GiB, before it looks
+ * whether the file goes on for so long. The pixels' chunks, IDAT, it reads piece by piece. */
+static bool chunks_fit(const uint8_t *bytes, size_t len)
+{
+    for (size_t at = 8; at + 8 <= len;) {
+        const uint8_t *const b = bytes + at;
+        const size_t size = (size_t)b[0] << 24 | (size_t)b[1] << 16 | (size_t)b[2] << 8 | b[3];
+        if (memcmp(b + 4, "IDAT", 4) == 0)
+            break;
+        if (size > len - at - 8)
+            return false;
+        at += 12 + size;
+    }
+    return true; /* what else is missing libpng finds */
+}
+
+kd_status image_decode_png(
+    kd_image *out, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err)
 {
     png_image png = {.version = PNG_IMAGE_VERSION};
     uint8_t *rgba = NULL;
     kd_status status = KD_OK;
+    (void)side;
+    if (!chunks_fit(bytes, len))
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "the PNG image is broken: a chunk claims to be longer than the file");
     if (!png_image_begin_read_from_memory(&png, bytes, len))
         return broken(&png, err);
     const bool transparent = png.format & PNG_FORMAT_FLAG_ALPHA;

@@ -25,9 +25,10 @@ void kd_preprocess_text(const kd_preprocess *preprocess, char text[KD_PREPROCESS
         float_text(preprocess->std[c], std[c], sizeof std[c]);
     }
     (void)snprintf(text, KD_PREPROCESS_TEXT,
-        "rgb8, upright, over white, resize %ux%u bilinear antialiased rgb8, scale 1/255, mean %s "
+        "rgb8, %supright, over white, resize %ux%u bilinear antialiased rgb8, scale 1/255, mean %s "
         "%s %s, "
         "std %s %s %s",
+        preprocess->scaled_dct ? "jpeg at 1/8 1/4 1/2 if twice the size, " : "",
         preprocess->image_size, preprocess->image_size, mean[0], mean[1], mean[2], std[0], std[1],
         std[2]);
 }
@@ -64,13 +65,20 @@ void kd_preprocess_normalise(const kd_preprocess *preprocess, const kd_image *im
     }
 }
 
+kd_status kd_preprocess_decode(
+    const kd_preprocess *preprocess, kd_image *out, const void *bytes, size_t len, kd_error *err)
+{
+    return kd_image_decode_scaled(
+        out, bytes, len, preprocess->scaled_dct ? preprocess->image_size : 0, err);
+}
+
 kd_status kd_preprocess_run(
     const kd_preprocess *preprocess, const void *bytes, size_t len, float *input, kd_error *err)
 {
     kd_image image = KD_IMAGE_INIT, square = KD_IMAGE_INIT;
 
     assert(preprocess && input);
-    kd_status status = kd_image_decode(&image, bytes, len, err);
+    kd_status status = kd_preprocess_decode(preprocess, &image, bytes, len, err);
     if (status)
         return status;
     status = kd_image_resize(&square, &image, preprocess->image_size, preprocess->image_size, err);

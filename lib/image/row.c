@@ -87,7 +87,7 @@ kd_status kd_image_thumbnail(
     kd_image image = KD_IMAGE_INIT, small = KD_IMAGE_INIT;
 
     assert(side > 0 && out);
-    kd_status status = kd_image_decode(&image, bytes, len, err);
+    kd_status status = kd_image_decode_scaled(&image, bytes, len, side, err);
     if (status)
         return status;
     const uint32_t longer = image.width > image.height ? image.width : image.height;

@@ -35,10 +35,12 @@ static kd_status decode_pixels(const uint8_t *bytes, size_t len, const kd_image 
     return status_of(code, err);
 }
 
-kd_status image_decode_webp(kd_image *out, const uint8_t *bytes, size_t len, kd_error *err)
+kd_status image_decode_webp(
+    kd_image *out, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err)
 {
     WebPBitstreamFeatures features;
     uint8_t *rgba = NULL;
+    (void)side;
     if (WebPGetFeatures(bytes, len, &features) != VP8_STATUS_OK)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "the WebP image's header is broken");
     if (features.has_animation)

@@ -50,13 +50,13 @@ kd_status kd_model_record_print(const kd_model *model, char **out, kd_error *err
     kd_preprocess_text(&model->preprocess, preprocessing);
     kd_time_text(model->created_ms, created);
     json_t *const root = json_pack(
-        "{s:i, s:s, s:s, s:s, s:I, s:{s:I, s:o, s:o, s:s, s:s}, s:s, s:s, s:s, s:s, s:o}",
+        "{s:i, s:s, s:s, s:s, s:I, s:{s:I, s:o, s:o, s:b, s:s, s:s}, s:s, s:s, s:s, s:s, s:o}",
         "schema_version", SCHEMA_VERSION, "id", model->id, "name", model->name, "architecture",
         model->architecture, "dim", (json_int_t)model->dim, "preprocessing", "image_size",
         (json_int_t)model->preprocess.image_size, "mean", json_of_floats(model->preprocess.mean),
-        "std", json_of_floats(model->preprocess.std), "text", preprocessing, "hash",
-        model->preprocess_hash, "parent", model->parent, "source", model->source, "data_hash",
-        model->data_hash, "created", created, "training", training);
+        "std", json_of_floats(model->preprocess.std), "scaled_dct", model->preprocess.scaled_dct,
+        "text", preprocessing, "hash", model->preprocess_hash, "parent", model->parent, "source",
+        model->source, "data_hash", model->data_hash, "created", created, "training", training);
     if (root)
         *out = json_dumps(root, JSON_INDENT(2));
     json_decref(root);
@@ -131,6 +131,8 @@ static const char *take_fields(const json_t *root, const char *id, kd_model *out
         !take_floats(preprocessing, "std", out->preprocess.std) ||
         !take_text(preprocessing, "hash", out->preprocess_hash, sizeof out->preprocess_hash))
         return "preprocessing";
+    /* Absent in models of before it was there. */
+    out->preprocess.scaled_dct = json_is_true(json_object_get(preprocessing, "scaled_dct"));
     if (!take_text(root, "parent", out->parent, sizeof out->parent))
         return "parent";
     if (!take_text(root, "source", out->source, sizeof out->source))
@@ -149,8 +151,9 @@ static kd_status parse_record(
     json_error_t fault;
     char hash[KD_SHA256_TEXT];
     kd_status status = KD_OK;
-    json_t *const root =
-        json_loadb((const char *)text->data, text->len, JSON_REJECT_DUPLICATES, &fault);
+    /* An empty file has no bytes to point to, which the library would call wrong arguments. */
+    json_t *const root = json_loadb(
+        text->len ? (const char *)text->data : "", text->len, JSON_REJECT_DUPLICATES, &fault);
     if (!json_is_object(root)) {
         status = kd_error_set(err, KD_DATA_LOSS, "%s is damaged: line %d: %s", path,
             root ? 1 : fault.line, root ? "not an object" : fault.text);

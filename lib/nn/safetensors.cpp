@@ -89,8 +89,12 @@ std::vector<int64_t> get_counts(
 std::vector<int64_t> row_major_strides(const std::vector<int64_t> &shape)
 {
     std::vector<int64_t> strides(shape.size(), 1);
+    /* Without an element no step is ever made, and the product of the other sizes may be of any
+     * size. */
+    if (std::find(shape.begin(), shape.end(), 0) != shape.end())
+        return strides;
     for (size_t d = shape.size(); d-- > 1;)
-        strides[d - 1] = strides[d] * std::max<int64_t>(shape[d], 1);
+        strides[d - 1] = strides[d] * shape[d];
     return strides;
 }
 

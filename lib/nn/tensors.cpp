@@ -97,6 +97,8 @@ void copy_elements(const StoredTensor &tensor, void *to)
     for (uint64_t i = 0; i < count; i++, out += item) {
         std::memcpy(out, tensor.data + static_cast<size_t>(offset) * item, item);
         for (size_t d = dims; d-- > 0;) {
+            if (tensor.shape[d] == 1) /* its stride may be any number, however large */
+                continue;
             offset += tensor.strides[d];
             if (++at[d] < tensor.shape[d])
                 break;

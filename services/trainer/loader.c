@@ -77,7 +77,7 @@ static kd_status read_small(const loader *l, uint32_t image, kd_image *out, kd_e
     kd_image whole = KD_IMAGE_INIT;
     kd_status status = read_bytes(l, image, &bytes, err);
     if (status == KD_OK)
-        status = kd_image_decode(&whole, bytes.data, bytes.len, err);
+        status = kd_preprocess_decode(&l->options.preprocess, &whole, bytes.data, bytes.len, err);
     kd_buf_free(&bytes);
     if (status != KD_OK)
         return status;

@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <stdlib.h>
 
 #include "tests/image/data/golden.h"
@@ -42,6 +43,37 @@ static void test_image_decode__reads_what_it_encodes(void **state)
     kd_buf_free(&bytes);
 }
 
+/* What the scale is, at the edges of each. */
+static void test_image_decode__scales_while_twice_the_size_is_left(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t width, height, side, out_width, out_height;
+    } cases[] = {
+        {320, 320, 0, 320, 320}, {320, 320, 81, 320, 320},  /* a half would be 160, not 162 */
+        {320, 320, 80, 160, 160}, {319, 400, 80, 160, 200}, /* the library rounds up */
+        {318, 400, 80, 318, 400}, {320, 90, 40, 320, 90},   /* the shorter side counts */
+        {320, 320, 40, 80, 80}, {320, 320, 20, 40, 40},
+        {320, 320, 1, 40, 40}, /* an eighth is the least */
+    };
+    kd_error err = KD_ERROR_INIT;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        kd_buf bytes = jpeg_picture(cases[i].width, cases[i].height);
+        kd_image out;
+        CHECK_OK(kd_image_decode_scaled(&out, bytes.data, bytes.len, cases[i].side, &err), err);
+        CHECK_INT(cases[i].out_width, out.width);
+        CHECK_INT(cases[i].out_height, out.height);
+        kd_image_free(&out);
+        kd_buf_free(&bytes);
+    }
+    kd_buf png = read_data("colour.png");
+    kd_image out;
+    CHECK_OK(kd_image_decode_scaled(&out, png.data, png.len, 1, &err), err);
+    CHECK_INT(37, out.width); /* only JPEG has it */
+    kd_image_free(&out);
+    kd_buf_free(&png);
+}
+
 static void test_image_decode__names_what_it_does_not_read(void **state)
 {
     (void)state;
@@ -61,6 +93,9 @@ static void test_image_decode__names_what_it_does_not_read(void **state)
         {"GIF89a", 6, "a GIF"},
         {"\xff\xd8\xff", 3, "broken"},
         {"\xff\xd8\xff\xd9", 4, "broken"},
+        {"\x89PNG\r\n\x1a\n\x7f\xff\xff\xf0"
+         "eXIfMM",
+            22, "longer than the file"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         CHECK_FAILS(
@@ -161,12 +196,48 @@ static void test_image_decode__checks_limits_from_the_header(void **state)
     free(heavy);
 }
 
+/* tools/golden/broken_images.py draws them; a name begins with what is expected. */
+static void test_image_decode__says_what_is_wrong_with_each_broken_file(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    size_t seen = 0;
+    DIR *const folder = opendir(KD_SOURCE_DIR "/tests/image/data/broken");
+    assert_non_null(folder);
+    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        const char *const name = entry->d_name;
+        char path[300];
+        if (name[0] == '.')
+            continue;
+        (void)snprintf(path, sizeof path, "broken/%s", name);
+        kd_buf bytes = read_data(path);
+        kd_image out;
+        err = (kd_error)KD_ERROR_INIT;
+        const kd_status status = kd_image_decode(&out, bytes.data, bytes.len, &err);
+        const kd_status expected = strncmp(name, "read-", 5) == 0    ? KD_OK
+                                   : strncmp(name, "limit-", 6) == 0 ? KD_RESOURCE_EXHAUSTED
+                                                                     : KD_INVALID_ARGUMENT;
+        if (status != expected)
+            fail_msg("%s: %s (%s)", name, kd_status_name(status), err.message);
+        CHECK((status == KD_OK) == (out.pixels != NULL));
+        if (status != KD_OK && strlen(err.message) < 12)
+            fail_msg("%s: '%s' says too little", name, err.message);
+        kd_image_free(&out);
+        kd_buf_free(&bytes);
+        seen++;
+    }
+    (void)closedir(folder);
+    CHECK(seen >= 30);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_image_decode__gives_pillows_pixels),
         cmocka_unit_test(test_image_decode__reads_what_it_encodes),
+        cmocka_unit_test(test_image_decode__scales_while_twice_the_size_is_left),
         cmocka_unit_test(test_image_decode__names_what_it_does_not_read),
+        cmocka_unit_test(test_image_decode__says_what_is_wrong_with_each_broken_file),
         cmocka_unit_test(test_image_decode__refuses_a_truncated_image),
         cmocka_unit_test(test_image_decode__survives_damage_anywhere),
         cmocka_unit_test(test_image_decode__checks_limits_from_the_header),

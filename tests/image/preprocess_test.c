@@ -9,7 +9,8 @@ static void test_image_preprocess__text_and_hash_are_fixed(void **state)
     kd_preprocess preprocess = KD_PREPROCESS_INIT;
     char text[KD_PREPROCESS_TEXT], hash[KD_SHA256_TEXT], other[KD_SHA256_TEXT];
     kd_preprocess_text(&preprocess, text);
-    CHECK_STR("rgb8, upright, over white, resize 224x224 bilinear antialiased rgb8, scale 1/255, "
+    CHECK_STR("rgb8, jpeg at 1/8 1/4 1/2 if twice the size, upright, over white, resize 224x224 "
+              "bilinear antialiased rgb8, scale 1/255, "
               "mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
         text);
     CHECK_OK(kd_preprocess_hash(&preprocess, hash, &err), err);
@@ -17,6 +18,14 @@ static void test_image_preprocess__text_and_hash_are_fixed(void **state)
     preprocess.image_size = 160;
     CHECK_OK(kd_preprocess_hash(&preprocess, other, &err), err);
     CHECK(strcmp(hash, other) != 0);
+
+    /* The text of models of before there was a scaled DCT, which still load. */
+    preprocess.image_size = 224;
+    preprocess.scaled_dct = false;
+    kd_preprocess_text(&preprocess, text);
+    CHECK_STR("rgb8, upright, over white, resize 224x224 bilinear antialiased rgb8, scale 1/255, "
+              "mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
+        text);
 }
 
 static void test_image_preprocess__a_number_that_differs_changes_the_hash(void **state)
@@ -34,7 +43,7 @@ static void test_image_preprocess__a_number_that_differs_changes_the_hash(void *
 static void test_image_preprocess__normalises_each_channel(void **state)
 {
     (void)state;
-    const kd_preprocess preprocess = {2, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}};
+    const kd_preprocess preprocess = {2, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}, true};
     kd_image image = plain(2, 2, 255, 0, 51);
     float input[2 * 2 * 3];
     kd_preprocess_normalise(&preprocess, &image, input);

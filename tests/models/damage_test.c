@@ -19,6 +19,9 @@ static void test_models_damage__damage_is_named_and_does_not_hide_the_others(voi
     CHECK_INT(1, count(r));
     check_refused(r, KD_DATA_LOSS, "bad", "bad", path); /* the content's place is taken */
 
+    write_in(r, bad, "model.json", "");
+    CHECK_FAILS(KD_DATA_LOSS, kd_models_find(r->dir, bad, &got, &r->err), r->err);
+    CHECK_HAS("line 1: '[' or '{' expected", r->err.message);
     CHECK_INT(0, unlink(path));
     CHECK_FAILS(KD_DATA_LOSS, kd_models_find(r->dir, bad, &got, &r->err), r->err);
     CHECK_HAS("model.json is missing", r->err.message);

@@ -14,7 +14,7 @@ static void test_models__publish_then_find_gives_everything_back(void **state)
     kd_model model = describe("shoes-1.2"), got;
     const int64_t before = kd_wall_ms();
     model.dim = 128;
-    model.preprocess = (kd_preprocess){96, {0.1f, 0.2f, 0.3f}, {0.4f, 0.5f, 0.6f}};
+    model.preprocess = (kd_preprocess){96, {0.1f, 0.2f, 0.3f}, {0.4f, 0.5f, 0.6f}, true};
     (void)kd_copy(model.parent, sizeof model.parent, "0123456789abcdef");
     (void)kd_copy(model.source, sizeof model.source, "0006a5b4c3d2e1f000000000");
     memset(model.data_hash, 'd', KD_SHA256_TEXT - 1);

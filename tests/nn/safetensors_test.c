@@ -88,6 +88,9 @@ static void test_nn_safetensors__entries(void **state)
         ENTRY("F32", "[4611686018427387904,4611686018427387904]", "[0,4]"), 4, "does not fill");
     check_header(
         KD_INVALID_ARGUMENT, ENTRY("F32", "[4611686018427387905]", "[0,4]"), 4, "does not fill");
+    check_header(KD_INVALID_ARGUMENT,
+        ENTRY("F32", "[0,4611686018427387904,4611686018427387904]", "[0,0]"), 0,
+        "bn1.bias has the shape 0x4611686018427387904x4611686018427387904");
     check_header(KD_INVALID_ARGUMENT, ENTRY("F32", "[1]", "[0,4]"), 4,
         "bn1.bias has the shape 1, needed is 64");
 }
