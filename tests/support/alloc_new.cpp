@@ -1,5 +1,6 @@
-/* C++'s operators new and delete, over tests/support/alloc.h: for a test whose static libraries hold
- * C++. The aligned forms are left to the library: they ask aligned_alloc, which is not counted. */
+/* C++'s operators new and delete, over tests/support/alloc.h: for a test whose static libraries
+ * hold C++. The aligned forms are left to the library: they ask aligned_alloc, which is not
+ * counted. */
 #include <cstdlib>
 #include <new>
 

@@ -70,8 +70,8 @@ static kd_status run_index(void *arg, kd_error *err)
     RUN(&first, search(index, all, &(kd_search){.k = 200}, 200, err), err);
     RUN(&first, search(index, all, &(kd_search){.k = 300, .tags = tags, .n_tags = 2}, 266, err),
         err);
-    RUN(&first, search(index, all, &(kd_search){.k = 9, .exclude = exclude, .n_exclude = 2}, 9, err),
-        err);
+    RUN(&first,
+        search(index, all, &(kd_search){.k = 9, .exclude = exclude, .n_exclude = 2}, 9, err), err);
     RUN(&first, kd_index_remove(index, ROWS - 20, all->ids + 20, &removed, err), err);
     CHECK_INT(ROWS - 20, removed);
     RUN(&first, search(index, all, &(kd_search){.k = 30}, 20, err), err);
