@@ -3,8 +3,9 @@ PRESET ?= release
 BUILD := build/$(PRESET)
 DATA ?=
 WEIGHTS ?=
+SECONDS ?= 600
 
-.PHONY: all help deps configure build test demo format lint asan tsan coverage clean
+.PHONY: all help deps configure build test demo format lint asan tsan coverage fuzz clean
 
 all: build
 
@@ -17,6 +18,7 @@ help:
 	@echo "make asan       tests under AddressSanitizer; make tsan, tests labelled threads"
 	@echo "make coverage   which lines of lib/ the tests run"
 	@echo "make bench-rpc  lib/rpc beside gRPC's C++ server [FULL=1]"
+	@echo "make fuzz       each fuzzer of tests/fuzz for SECONDS=$(SECONDS)"
 
 deps:
 	tools/deps.sh
@@ -46,6 +48,12 @@ asan tsan:
 coverage: deps
 	tools/deps.sh --coverage
 	tools/coverage.sh -LE shared
+
+fuzz:
+	tools/deps.sh --fuzz
+	cmake --preset fuzz
+	cmake --build --preset fuzz
+	tools/fuzz.sh $(SECONDS)
 
 clean:
 	rm -rf build

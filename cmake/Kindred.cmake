@@ -9,13 +9,18 @@ set(kd_c_warnings -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointe
 target_compile_options(kd_flags INTERFACE ${kd_warnings}
     "$<$<COMPILE_LANGUAGE:C>:${kd_c_warnings}>" -fno-omit-frame-pointer)
 
-# KINDRED_SANITIZE: "", "address" (with undefined behaviour and leaks) or "thread". GCC's manual says
-# that sanitizers make some warnings err.
+# KINDRED_SANITIZE: "", "address" (with undefined behaviour and leaks), "thread", or "fuzzer" (address
+# and clang's coverage, for tests/fuzz). GCC's manual says that sanitizers make some warnings err.
 if(KINDRED_SANITIZE)
-    target_compile_options(kd_flags INTERFACE -Wno-maybe-uninitialized)
+    target_compile_options(kd_flags INTERFACE
+        "$<$<NOT:$<C_COMPILER_ID:Clang>>:-Wno-maybe-uninitialized>")
 endif()
 if(KINDRED_SANITIZE STREQUAL "address")
     add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined)
+    add_link_options(-fsanitize=address,undefined)
+elseif(KINDRED_SANITIZE STREQUAL "fuzzer")
+    add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined)
+    add_compile_definitions(__SANITIZE_ADDRESS__) # as gcc says it
     add_link_options(-fsanitize=address,undefined)
 elseif(KINDRED_SANITIZE STREQUAL "thread")
     add_compile_options(-fsanitize=thread)

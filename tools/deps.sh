@@ -6,6 +6,7 @@
 #   tools/deps.sh --lint      also clang-format and clang-tidy
 #   tools/deps.sh --coverage  also gcovr
 #   tools/deps.sh --bench     also what the benchmarks' peers are built with
+#   tools/deps.sh --fuzz      also clang with libFuzzer
 #   tools/deps.sh --programs  only what the programs are built from (deploy/Dockerfile)
 set -euo pipefail
 
@@ -20,10 +21,12 @@ build=(
 run=(redis-server libcmocka-dev python3-numpy python3-pil python3-sklearn python3-grpcio python3-protobuf)
 lint=(clang-format-19 clang-tidy-19)
 coverage=(gcovr)
+fuzz=(clang-19 libclang-rt-19-dev)
 bench=(python3 libgrpc++-dev protobuf-compiler-grpc)
 
 case ${1:-} in
 --lint) want=("${build[@]}" "${run[@]}" "${lint[@]}") ;;
+--fuzz) want=("${build[@]}" "${run[@]}" "${fuzz[@]}") ;;
 --bench) want=("${build[@]}" "${run[@]}" "${bench[@]}") ;;
 --coverage) want=("${build[@]}" "${run[@]}" "${coverage[@]}") ;;
 --programs) want=("${build[@]}") ;;

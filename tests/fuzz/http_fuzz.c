@@ -1,0 +1,106 @@
+/* Any bytes as what a client sends to kd_http, over a real socket. The first byte says how many of
+ * the others go ahead in a packet of their own. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "lib/http/http.h"
+#include "tests/fuzz/fuzz.h"
+
+#define ANSWER_MAX 65536
+#define ALIVE_EVERY 64 /* inputs */
+
+/* As the gateway's: what the path holds comes back in the page. */
+static void echo(void *state, const char *path, kd_http_answer *answer)
+{
+    (void)state;
+    answer->content_type = "text/html";
+    kd_buf_puts(&answer->body, path);
+}
+
+typedef struct room {
+    kd_metrics *metrics;
+    kd_http *http;
+    uint16_t port;
+    unsigned inputs;
+} room;
+
+static room g_room;
+
+static void close_room(void)
+{
+    kd_http_free(g_room.http);
+    kd_metrics_free(g_room.metrics);
+}
+
+static void open_room(void)
+{
+    kd_error err = KD_ERROR_INIT;
+    FUZZ_CHECK(kd_metrics_new(&g_room.metrics, &err) == KD_OK);
+    FUZZ_CHECK(
+        kd_http_new(&g_room.http, "127.0.0.1:0", g_room.metrics, &g_room.port, &err) == KD_OK);
+    kd_http_route(g_room.http, "/reports/", echo, NULL);
+    (void)atexit(close_room);
+}
+
+static int connect_to(uint16_t port)
+{
+    const struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct timeval patience = {.tv_sec = 10};
+    const int on = 1;
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    FUZZ_CHECK(fd >= 0);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    FUZZ_CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0);
+    FUZZ_CHECK(connect(fd, (const struct sockaddr *)&to, sizeof to) == 0);
+    return fd;
+}
+
+/* Sends, says that nothing more comes, and reads until the server closes: it must, and what it says
+ * before is HTTP. Returns how many bytes came. */
+static size_t talk(const uint8_t *bytes, size_t len, size_t ahead, char answer[ANSWER_MAX])
+{
+    const int fd = connect_to(g_room.port);
+    size_t got = 0;
+    ssize_t n = 0;
+    /* A server that has closed already is no fault: the rest is not sent. */
+    if (ahead > 0)
+        n = send(fd, bytes, ahead, MSG_NOSIGNAL);
+    if (n >= 0 && len > ahead)
+        (void)send(fd, bytes + ahead, len - ahead, MSG_NOSIGNAL);
+    (void)shutdown(fd, SHUT_WR);
+    while (got < ANSWER_MAX && (n = recv(fd, answer + got, ANSWER_MAX - got, 0)) > 0)
+        got += (size_t)n;
+    FUZZ_CHECK(got == ANSWER_MAX || n == 0 || errno == ECONNRESET);
+    FUZZ_CHECK(got < 7 || memcmp(answer, "HTTP/1.", 7) == 0);
+    (void)close(fd);
+    return got;
+}
+
+static void check_alive(char answer[ANSWER_MAX])
+{
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    const size_t got = talk((const uint8_t *)request, sizeof request - 1, 0, answer);
+    FUZZ_CHECK(got > 3 && memcmp(answer, "HTTP/1.1 200", 12) == 0);
+    FUZZ_CHECK(memcmp(answer + got - 3, "ok\n", 3) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+    static char answer[ANSWER_MAX];
+    if (!g_room.http)
+        open_room();
+    if (len > 0) {
+        const size_t rest = len - 1;
+        (void)talk(bytes + 1, rest, bytes[0] < rest ? bytes[0] : rest, answer);
+    }
+    if (g_room.inputs++ % ALIVE_EVERY == 0)
+        check_alive(answer);
+    return 0;
+}
