@@ -70,7 +70,8 @@ function(kd_alloc_test room)
     set(injector ${PROJECT_SOURCE_DIR}/tests/support/alloc.c)
     kd_unit_test(${room} alloc ${arg_UNPARSED_ARGUMENTS})
     target_sources(test_${room}_alloc PRIVATE ${injector})
-    foreach(name malloc calloc realloc reallocarray strdup strndup vasprintf realpath free
+    foreach(name malloc calloc realloc reallocarray strdup strndup vasprintf realpath
+            posix_memalign free
             ${arg_WRAP})
         target_link_options(test_${room}_alloc PRIVATE LINKER:--wrap=${name})
     endforeach()

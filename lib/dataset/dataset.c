@@ -200,12 +200,12 @@ static kd_dataset *new_dataset(const char *dir, size_t len)
     return dataset;
 }
 
-static bool has_file(const kd_dataset *dataset, const char *name)
+static kd_status look_for(const kd_dataset *dataset, const char *name, bool *there, kd_error *err)
 {
     char *const path = kd_format("%s/%s", dataset->dir, name);
-    const bool is = path && kd_is_file(path);
+    *there = path && kd_is_file(path);
     free(path);
-    return is;
+    return path ? KD_OK : kd_error_memory(err, "a path");
 }
 
 static kd_status read_listings(
@@ -249,9 +249,12 @@ kd_status kd_dataset_open(kd_dataset **out, const char *dir, kd_split split, kd_
     kd_dataset *const dataset = new_dataset(dir, strlen(dir));
     if (!dataset)
         return kd_error_memory(err, "a dataset");
-    kd_status status;
-    const bool has_train = has_file(dataset, train_listing);
-    const bool has_test = has_file(dataset, test_listing);
+    bool has_train = false, has_test = false;
+    kd_status status = look_for(dataset, train_listing, &has_train, err);
+    if (status == KD_OK)
+        status = look_for(dataset, test_listing, &has_test, err);
+    if (status != KD_OK)
+        return hand_over(out, dataset, status);
     if (has_train || has_test)
         status = read_listings(dataset, split, has_train, has_test, err);
     else

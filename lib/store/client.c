@@ -80,8 +80,10 @@ kd_status kd_store_lost(kd_store *store, kd_error *err)
     /* What hiredis says of a time-out is the errno's sentence, which tells a person nothing. */
     if (context && context->err == REDIS_ERR_IO && (errno == EAGAIN || errno == EWOULDBLOCK))
         why = "no answer in time";
-    const kd_status status =
-        kd_error_set(err, KD_UNAVAILABLE, "Redis at %s is unavailable: %s", store->address, why);
+    const kd_status status = context && context->err == REDIS_ERR_OOM
+                                 ? kd_error_memory(err, "talking to Redis")
+                                 : kd_error_set(err, KD_UNAVAILABLE,
+                                       "Redis at %s is unavailable: %s", store->address, why);
     redisFree(store->context);
     store->context = NULL;
     return status;

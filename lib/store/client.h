@@ -19,7 +19,8 @@ struct kd_store {
  * since the last call. So a Redis that was restarted between two calls costs neither of them. */
 KD_MUST_CHECK kd_status kd_store_connect(kd_store *store, kd_error *err);
 
-/* Closes the connection after a failure (its replies are out of step) and says why. */
+/* Closes the connection after a failure (its replies are out of step) and says why: KD_UNAVAILABLE,
+ * or KD_RESOURCE_EXHAUSTED when it was memory that hiredis lacked. */
 kd_status kd_store_lost(kd_store *store, kd_error *err);
 
 /* The status and sentence of an error reply. */
@@ -68,5 +69,7 @@ KD_MUST_CHECK kd_status kd_store_command(
 /* values: KD_JOB_FIELD_COUNT replies. On failure *out is all zero. */
 KD_MUST_CHECK kd_status kd_job_parse(
     const char *id, redisReply *const *values, size_t n, kd_job *out, kd_error *err);
+/* All that needs no memory: what an owner shows. False: the record is damaged. */
+bool kd_job_parse_owner(const char *id, redisReply *const *values, size_t n, kd_job *out);
 
 #endif

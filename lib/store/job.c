@@ -78,13 +78,18 @@ static bool parse_fields(redisReply *const *values, kd_job *out)
     return true;
 }
 
+bool kd_job_parse_owner(const char *id, redisReply *const *values, size_t n, kd_job *out)
+{
+    *out = (kd_job){0};
+    return n == KD_JOB_FIELD_COUNT && kd_copy(out->id, sizeof out->id, id) &&
+           parse_fields(values, out);
+}
+
 kd_status kd_job_parse(
     const char *id, redisReply *const *values, size_t n, kd_job *out, kd_error *err)
 {
     kd_status status = KD_OK;
-    *out = (kd_job){0};
-    if (n != KD_JOB_FIELD_COUNT || !kd_copy(out->id, sizeof out->id, id) ||
-        !parse_fields(values, out)) {
+    if (!kd_job_parse_owner(id, values, n, out)) {
         status = kd_error_set(err, KD_DATA_LOSS, "the record of job '%s' is damaged", id);
         goto out;
     }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/log.h"
 #include "lib/store/client.h"
 
 /* While a worker waits for new jobs it looks this often for stale ones. */
@@ -62,6 +63,18 @@ static kd_status create_group(kd_store *store, const char *queue, kd_error *err)
     return KD_OK;
 }
 
+/* Gives a job back whose record there was no memory to keep: the attempt must not count, or three
+ * such moments would bury a job that never ran. */
+static void give_back(kd_store *store, const char *id, const redisReply *fields)
+{
+    kd_job job;
+    kd_error err = KD_ERROR_INIT;
+    if (!kd_job_parse_owner(id, fields->element, fields->elements, &job))
+        return;
+    if (kd_jobs_release(store, &job, &err) != KD_OK) /* it counts, then */
+        kd_log_error(KD_LOG_WARN, "job_not_given_back", &err);
+}
+
 static kd_status take_once(kd_store *store, const char *queue, const char *consumer, kd_job *out,
     bool *taken, kd_error *err)
 {
@@ -80,6 +93,8 @@ static kd_status take_once(kd_store *store, const char *queue, const char *consu
     const redisReply *const fields = reply->element[1];
     status = kd_job_parse(reply->element[0]->str, fields->element, fields->elements, out, err);
     *taken = status == KD_OK;
+    if (status == KD_RESOURCE_EXHAUSTED)
+        give_back(store, reply->element[0]->str, fields);
 out:
     freeReplyObject(reply);
     return status;

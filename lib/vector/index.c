@@ -1,7 +1,6 @@
 /* The exact index: FAISS's flat storage, and beside it each row's id and tag. Rows are kept dense:
  * a replaced vector is written over the old one, a removed one's place is taken by the last row. So
  * there are no tombstones to step over and nothing to compact. */
-#include <faiss/c_api/error_c.h>
 #include <faiss/c_api/Index_c.h>
 #include <faiss/c_api/IndexFlat_c.h>
 
@@ -240,8 +239,6 @@ static kd_status ask_faiss(const kd_index *index, const float *query, const uint
     size_t ask, size_t n_allowed, kd_best *best, bool *complete, kd_error *err)
 {
     kd_status status = KD_OK;
-    char why[256] = "";
-    bool fine;
     float *scores = malloc(ask * sizeof *scores);
     int64_t *rows = malloc(ask * sizeof *rows);
     if (!scores || !rows) {
@@ -250,19 +247,11 @@ static kd_status ask_faiss(const kd_index *index, const float *query, const uint
     }
     /* One thread a search: many searches run side by side. */
     const int threads = kd_faiss_threads(1);
-    if (mask) {
-        fine = kd_faiss_search_masked(
-            index->flat, query, ask, mask, index->count / 8 + 1, scores, rows, why, sizeof why);
-    } else {
-        fine = faiss_Index_search(index->flat, 1, query, (int64_t)ask, scores, rows) == 0;
-        if (!fine)
-            (void)snprintf(why, sizeof why, "%s", faiss_get_last_error());
-    }
+    status =
+        kd_faiss_search(index->flat, query, ask, mask, index->count / 8 + 1, scores, rows, err);
     (void)kd_faiss_threads(threads);
-    if (!fine) {
-        status = kd_error_set(err, KD_INTERNAL, "the vector index failed: %s", why);
+    if (status != KD_OK)
         goto out;
-    }
     size_t n = 0;
     for (; n < ask && rows[n] >= 0; n++) /* FAISS pads a short answer with -1 */
         kd_best_offer(best, scores[n], (uint32_t)rows[n], index->ids[rows[n]]);

@@ -120,6 +120,11 @@ void alloc_stop(void)
     pthread_mutex_unlock(&injector.mutex);
 }
 
+bool alloc_rest(void)
+{
+    return injector.rest;
+}
+
 /* ---- What stands in the place of the C library's ---- */
 
 #ifdef KD_ALLOC_LIBRARIES
@@ -180,6 +185,8 @@ char *__wrap_strdup(const char *text);
 char *__wrap_strndup(const char *text, size_t len);
 int __wrap_vasprintf(char **out, const char *format, va_list args) KD_PRINTF(2, 0);
 char *__wrap_realpath(const char *path, char *resolved);
+int __wrap_posix_memalign(void **out, size_t alignment, size_t size);
+int __real_posix_memalign(void **out, size_t alignment, size_t size);
 char *__real_strdup(const char *text);
 char *__real_strndup(const char *text, size_t len);
 int __real_vasprintf(char **out, const char *format, va_list args);
@@ -213,6 +220,14 @@ char *__wrap_realpath(const char *path, char *resolved)
     if (resolved)
         return __real_realpath(path, resolved);
     return alloc_refuse() ? NULL : remember(__real_realpath(path, NULL));
+}
+
+int __wrap_posix_memalign(void **out, size_t alignment, size_t size)
+{
+    const int result = alloc_refuse() ? ENOMEM : __real_posix_memalign(out, alignment, size);
+    if (result == 0)
+        (void)remember(*out);
+    return result;
 }
 #endif
 

@@ -12,7 +12,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "lib/base/status.h"
+#ifndef __cplusplus
 #include "tests/support/check.h"
+#endif
 
 KD_C_BEGIN
 
@@ -22,6 +25,7 @@ bool alloc_refuse(void);
 
 /* From here on there is memory again. */
 void alloc_stop(void);
+bool alloc_rest(void); /* in this replay all allocations behind the first to fail do too */
 
 /* As malloc and free, and counted: for a library that takes its allocator from us. */
 void *alloc_malloc(size_t size);

@@ -1,0 +1,186 @@
+/* Each allocation of lib/vector failing in turn, FAISS's among them. */
+#include "lib/vector/slots.h"
+#include "tests/support/alloc.h"
+#include "tests/vector/model.h"
+
+enum { DIM = 32, ROWS = 400 };
+
+/* ---- Index ---- */
+
+typedef struct rows {
+    uint64_t ids[ROWS];
+    uint32_t tags[ROWS];
+    float vectors[ROWS][DIM];
+} rows;
+
+static rows *make_rows(void)
+{
+    static rows all;
+    uint64_t seed = 42;
+    for (size_t i = 0; i < ROWS; i++) {
+        all.ids[i] = i;
+        all.tags[i] = (uint32_t)(i % 3);
+        unit_vector(&seed, DIM, all.vectors[i]);
+    }
+    return &all;
+}
+
+/* Rows from..from+n; on failure nothing has changed. */
+static kd_status upsert(kd_index *index, const rows *all, size_t from, size_t n, kd_error *err)
+{
+    const size_t before = kd_index_count(index);
+    float vector[DIM];
+    const kd_status status =
+        kd_index_upsert(index, n, all->ids + from, all->tags + from, all->vectors[from], err);
+    if (status != KD_OK) {
+        CHECK_INT(before, kd_index_count(index));
+        CHECK(!kd_index_get(index, all->ids[from + n - 1], vector));
+    }
+    for (size_t i = 0; i < kd_index_count(index); i++) {
+        CHECK(kd_index_get(index, all->ids[i], vector));
+        assert_memory_equal(all->vectors[i], vector, sizeof vector);
+    }
+    return status;
+}
+
+static kd_status search(
+    const kd_index *index, const rows *all, const kd_search *what, size_t expected, kd_error *err)
+{
+    static kd_hit hits[KD_VECTOR_MAX_K];
+    size_t n = 99;
+    const kd_status status = kd_index_search(index, all->vectors[7], what, hits, &n, err);
+    CHECK_INT(status == KD_OK ? expected : 0, n);
+    if (status == KD_OK && what->n_exclude == 0)
+        CHECK_INT(7, hits[0].id);
+    return status;
+}
+
+static kd_status run_index(void *arg, kd_error *err)
+{
+    static const uint32_t tags[] = {1, 2};
+    static const uint64_t exclude[] = {7, 8};
+    const rows *const all = arg;
+    kd_status first = KD_OK;
+    kd_index *index = NULL;
+    size_t removed = 0;
+    RUN_NEW(&first, &index, kd_index_new(&index, DIM, err), err);
+    RUN(&first, upsert(index, all, 0, 50, err), err);
+    RUN(&first, upsert(index, all, 50, ROWS - 50, err), err);
+    RUN(&first, search(index, all, &(kd_search){.k = 5}, 5, err), err);
+    RUN(&first, search(index, all, &(kd_search){.k = 200}, 200, err), err);
+    RUN(&first, search(index, all, &(kd_search){.k = 300, .tags = tags, .n_tags = 2}, 266, err),
+        err);
+    RUN(&first,
+        search(index, all, &(kd_search){.k = 9, .exclude = exclude, .n_exclude = 2}, 9, err), err);
+    RUN(&first, kd_index_remove(index, ROWS - 20, all->ids + 20, &removed, err), err);
+    CHECK_INT(ROWS - 20, removed);
+    RUN(&first, search(index, all, &(kd_search){.k = 30}, 20, err), err);
+    kd_index_free(index);
+    return first;
+}
+
+/* Many rows that score alike: the search asks FAISS for more and then looks at every row. */
+static kd_status run_copies(void *arg, kd_error *err)
+{
+    const rows *const all = arg;
+    kd_status first = KD_OK;
+    kd_index *index = NULL;
+    RUN_NEW(&first, &index, kd_index_new(&index, DIM, err), err);
+    for (size_t i = 0; i < ROWS; i++)
+        RUN(&first, kd_index_upsert(index, 1, &all->ids[i], &all->tags[i], all->vectors[7], err),
+            err);
+    kd_hit hit;
+    size_t n = 0;
+    RUN(&first, kd_index_search(index, all->vectors[7], &(kd_search){.k = 1}, &hit, &n, err), err);
+    CHECK(n == 1 && hit.id == 0);
+    kd_index_free(index);
+    return first;
+}
+
+static void test_vector_alloc__index(void **state)
+{
+    kd_error err = KD_ERROR_INIT;
+    (void)state;
+    CHECK_OK(kd_vector_init(&err), err);
+    alloc_replay(&(alloc_scenario){.name = "index", .run = run_index, .arg = make_rows()});
+    alloc_replay(&(alloc_scenario){.name = "copies", .run = run_copies, .arg = make_rows()});
+}
+
+/* ---- Slots ---- */
+
+static kd_status run_slots(void *arg, kd_error *err)
+{
+    kd_status first = KD_OK;
+    kd_slots table = {0};
+    (void)arg;
+    for (uint64_t id = 0; id < 200; id++) {
+        RUN(&first, kd_slots_reserve(&table, 1, err), err);
+        kd_slots_put(&table, id * 1000, (uint32_t)id);
+    }
+    for (uint64_t id = 0; id < 200; id++)
+        CHECK_INT(id, kd_slots_take(&table, id * 1000));
+    CHECK_INT(0, table.n);
+    kd_slots_free(&table);
+    return first;
+}
+
+static void test_vector_alloc__slots(void **state)
+{
+    (void)state;
+    alloc_replay(&(alloc_scenario){.name = "slots", .run = run_slots});
+}
+
+/* ---- Top-k ---- */
+
+static kd_status run_topk(void *arg, kd_error *err)
+{
+    enum { QUERIES = 150, K = 4 };
+    static kd_hit hits[QUERIES][K];
+    static uint32_t counts[QUERIES];
+    const rows *const all = make_rows();
+    kd_status first = KD_OK;
+    const kd_topk topk = {.queries = all->vectors[0],
+        .n_queries = QUERIES,
+        .gallery = all->vectors[0],
+        .ids = all->ids,
+        .n_gallery = ROWS,
+        .dim = DIM,
+        .k = K,
+        .pool = arg};
+    RUN(&first, kd_topk_run(&topk, hits[0], counts, err), err);
+    for (size_t q = 0; q < QUERIES; q++)
+        CHECK(counts[q] == K && hits[q][0].id == q);
+    return first;
+}
+
+static kd_status run_topk_on_pool(void *arg, kd_error *err)
+{
+    kd_pool *pool = NULL;
+    (void)arg;
+    kd_status status = kd_pool_new(&pool, "topk", 2, 8, err);
+    if (status == KD_OK)
+        status = run_topk(pool, err);
+    kd_pool_free(pool);
+    return status;
+}
+
+static void test_vector_alloc__topk(void **state)
+{
+    kd_error err = KD_ERROR_INIT;
+    (void)state;
+    CHECK_OK(kd_vector_init(&err), err);
+    alloc_replay(&(alloc_scenario){.name = "top-k", .run = run_topk});
+    /* threads: who takes which block is not always the same; a loop without helpers is forgiven */
+    alloc_replay(
+        &(alloc_scenario){.name = "top-k on a pool", .run = run_topk_on_pool, .threads = true});
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_vector_alloc__index),
+        cmocka_unit_test(test_vector_alloc__slots),
+        cmocka_unit_test(test_vector_alloc__topk),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
