@@ -45,6 +45,13 @@ lint:
 asan tsan:
 	$(MAKE) PRESET=$@ test
 
+# The benchmark of a room, bench/ROOM: FULL=1 takes longer.
+bench-%:
+	tools/deps.sh --bench
+	cmake --preset release -DKINDRED_BENCH=ON
+	cmake --build --preset release --target bench_$*
+	/usr/bin/python3 bench/$*/run.py $(BUILD)/bin
+
 coverage: deps
 	tools/deps.sh --coverage
 	tools/coverage.sh -LE shared

@@ -47,7 +47,7 @@ static uint32_t scale_for(uint32_t width, uint32_t height, uint32_t side)
 {
     uint32_t by = 8;
     while (by > 1 &&
-           (side == 0 || (width + by - 1) / by < 2 * side || (height + by - 1) / by < 2 * side))
+           (side == 0 || (width + by - 1) / by / 2 < side || (height + by - 1) / by / 2 < side))
         by /= 2;
     return by;
 }

@@ -42,6 +42,14 @@ kd_call *kd_call_new(kd_server *server, grpc_completion_queue *queue)
     return call;
 }
 
+void kd_call_drop_request(kd_call *call)
+{
+    kd_message_free(call->request);
+    call->request = NULL;
+    atomic_fetch_sub(&call->server->bytes, call->charged);
+    call->charged = 0;
+}
+
 static void call_free(kd_call *call)
 {
     kd_server *const server = call->server;
@@ -97,8 +105,8 @@ void kd_call_start(kd_call *call, const grpc_op *ops, size_t n, kd_tag *tag)
     atomic_fetch_add(&call->refs, 1);
     KD_TSAN_RELEASE(tag);
     const grpc_call_error error = grpc_call_start_batch(call->grpc, ops, n, tag, NULL);
-    assert(error == GRPC_CALL_OK); /* anything else is a mistake of ours */
-    (void)error;
+    if (error != GRPC_CALL_OK)
+        kd_start_failed(error);
 }
 
 const char *kd_call_trace(const kd_call *call)
@@ -185,11 +193,11 @@ static void on_request(void *owner, bool ok)
     kd_call *const call = owner;
     kd_endpoint *const endpoint = call->endpoint;
     kd_error error = KD_ERROR_INIT;
-    (void)ok;
     atomic_store(&call->receiving_ms, 0);
-    if (!call->request_bytes) {
-        kd_call_end(call, KD_INVALID_ARGUMENT,
-            "the call has no request, or one that is larger than the server's limit");
+    if (!ok || (!call->request_bytes && atomic_load(&call->cancelled))) {
+        kd_call_end(call, KD_CANCELLED, KD_CLIENT_GONE);
+    } else if (!call->request_bytes) {
+        kd_call_end(call, KD_INVALID_ARGUMENT, "the call has no request");
     } else if (kd_unpack(call->request_bytes, endpoint->descriptor->input, call, &call->request,
                    &error) != KD_OK) {
         kd_call_end(call, error.status, error.message);
@@ -219,8 +227,19 @@ void kd_call_read(kd_call *call, kd_on_message fn, void *arg)
     call->read_fn = fn;
     call->read_arg = arg;
     atomic_store(&call->reading, true);
+    const bool idle_ends = call->endpoint->idle_ends;
+    if (idle_ends) {
+        atomic_store(&call->receiving_ms, kd_mono_ms());
+        atomic_fetch_add(&call->refs, 1);
+    }
     receive(call, &call->on_message); /* under the lock, or a drain could end the call before */
     pthread_mutex_unlock(&call->mutex);
+    /* The drain has looked for such calls already, or is about to. */
+    if (idle_ends) {
+        if (atomic_load(&call->server->draining))
+            kd_call_end_idle(call, KD_UNAVAILABLE, KD_SHUTTING_DOWN);
+        kd_call_unref(call);
+    }
 }
 
 static void hand_over(void *arg)
@@ -254,8 +273,7 @@ static void deliver(kd_call *call)
 
 static void deliver_gone(kd_call *call)
 {
-    (void)kd_error_set(&call->message_error, KD_CANCELLED,
-        "the client has gone, or sent a message that is larger than the server's limit");
+    (void)kd_error_set(&call->message_error, KD_CANCELLED, KD_CLIENT_GONE);
     deliver(call);
 }
 
@@ -275,6 +293,7 @@ static void on_message(void *owner, bool ok)
     kd_call *const call = owner;
     grpc_byte_buffer *const bytes = call->request_bytes;
     call->request_bytes = NULL;
+    atomic_store(&call->receiving_ms, 0);
     call->message_error = (kd_error)KD_ERROR_INIT;
     if (bytes) {
         if (kd_unpack(bytes, call->endpoint->descriptor->input, call, &call->message,
@@ -310,8 +329,8 @@ void kd_call_begin(kd_call *call)
     kd_trace_read(&server->traces, &call->metadata, call->trace);
     call->endpoint = bsearch(&call->details.method, server->endpoints, server->n_endpoints,
         sizeof *server->endpoints, by_path);
-    if (atomic_load(&server->draining)) {
-        kd_call_end(call, KD_UNAVAILABLE, "the server is shutting down");
+    if (atomic_load(&server->draining) && !(call->endpoint && call->endpoint->while_draining)) {
+        kd_call_end(call, KD_UNAVAILABLE, KD_SHUTTING_DOWN);
     } else if (!call->endpoint || (!call->endpoint->handler && !call->endpoint->proxy)) {
         char text[300];
         (void)snprintf(text, sizeof text, "no method %.*s here",

@@ -124,8 +124,11 @@ kd_status kd_call_send(kd_call *call, grpc_byte_buffer *bytes, bool wait)
     const size_t room = sizeof call->waiting / sizeof call->waiting[0];
     kd_status status = KD_OK;
     pthread_mutex_lock(&call->mutex);
-    while (wait && call->n_waiting == room && !atomic_load(&call->cancelled))
-        pthread_cond_wait(&call->room, &call->mutex);
+    if (wait && call->n_waiting == room && kd_server_writer_waits(call->server)) {
+        while (call->n_waiting == room && !atomic_load(&call->cancelled))
+            pthread_cond_wait(&call->room, &call->mutex);
+        kd_server_writer_goes_on(call->server);
+    }
     assert(!call->answered);
     if (atomic_load(&call->cancelled)) {
         status = KD_CANCELLED;
@@ -161,12 +164,12 @@ void kd_call_end(kd_call *call, kd_status status, const char *message)
     kd_call_unref(call); /* whoever had to answer has done so */
 }
 
-void kd_call_end_idle(kd_call *call)
+void kd_call_end_idle(kd_call *call, kd_status status, const char *message)
 {
     pthread_mutex_lock(&call->mutex);
     const bool ended = atomic_load(&call->reading);
     if (ended)
-        set_end(call, KD_UNAVAILABLE, "the server is shutting down");
+        set_end(call, status, message);
     pthread_mutex_unlock(&call->mutex);
     if (ended)
         kd_call_unref(call);

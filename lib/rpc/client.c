@@ -4,6 +4,8 @@
 
 #include "lib/rpc/internal.h"
 
+/* GRPC_COMPRESS_NONE alone: the core unpacks a message before it looks at its size. */
+#define NOT_COMPRESSED (1 << GRPC_COMPRESS_NONE)
 #define KEEPALIVE_MS 20000 /* a server that is silent that long in a call is asked for a sign… */
 #define KEEPALIVE_WAIT_MS 10000 /* …and has so long to give one */
 
@@ -44,6 +46,9 @@ kd_status kd_channel_open(
             integer(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0), /* as often as it takes */
             integer(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
             integer(GRPC_ARG_ENABLE_RETRIES, 1),
+            /* Else what is larger than 256 KiB is sent only once. */
+            integer(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, (int)KD_RPC_MAX_MESSAGE + (1 << 16)),
+            integer(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, NOT_COMPRESSED),
             {.type = GRPC_ARG_STRING,
                 .key = (char *)GRPC_ARG_SERVICE_CONFIG,
                 .value.string = (char *)config.data},

@@ -41,7 +41,9 @@ static void check(void *state, kd_call *call, const ProtobufCMessage *message)
         kd_call_fail(call, &error);
         return;
     }
-    response.status = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
+    response.status = kd_server_draining(health->server)
+                          ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING
+                          : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
     kd_call_reply(call, &response.base);
 }
 
@@ -69,10 +71,11 @@ static void watch(void *state, kd_call *call, const ProtobufCMessage *message)
         knows(health->server, request->service)
             ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
             : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN;
+    kd_call_drop_request(call); /* it may be large, and the call long */
     pthread_mutex_lock(&health->mutex);
     drop_gone(health);
     if (health->stopped)
-        (void)kd_error_set(&error, KD_UNAVAILABLE, "the server is shutting down");
+        (void)kd_error_set(&error, KD_UNAVAILABLE, KD_SHUTTING_DOWN);
     else if (health->n_watches == MAX_WATCHES)
         (void)kd_error_set(
             &error, KD_RESOURCE_EXHAUSTED, "%d health watches are open already", MAX_WATCHES);
@@ -95,7 +98,22 @@ kd_status kd_health_new(kd_health **out, kd_server *server, kd_error *err)
     health->server = server;
     pthread_mutex_init(&health->mutex, NULL);
     *out = health;
-    return kd_server_add(server, &grpc__health__v1__health__descriptor, methods, 2, health, err);
+    const kd_status status =
+        kd_server_add(server, &grpc__health__v1__health__descriptor, methods, 2, health, err);
+    kd_endpoint *const endpoint =
+        status == KD_OK ? kd_server_endpoint(server, grpc__health__v1__health__descriptor.name,
+                              &grpc__health__v1__health__descriptor.methods[0])
+                        : NULL;
+    if (endpoint)
+        endpoint->while_draining = true;
+    return status;
+}
+
+void kd_health_sweep(kd_health *health)
+{
+    pthread_mutex_lock(&health->mutex);
+    drop_gone(health);
+    pthread_mutex_unlock(&health->mutex);
 }
 
 void kd_health_stop(kd_health *health)
@@ -103,7 +121,7 @@ void kd_health_stop(kd_health *health)
     Grpc__Health__V1__HealthCheckResponse response = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
     response.status = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
     kd_error error;
-    (void)kd_error_set(&error, KD_UNAVAILABLE, "the server is shutting down");
+    (void)kd_error_set(&error, KD_UNAVAILABLE, KD_SHUTTING_DOWN);
     pthread_mutex_lock(&health->mutex);
     health->stopped = true;
     for (size_t i = 0; i < health->n_watches; i++) {

@@ -30,8 +30,14 @@ typedef struct kd_tag {
     void *owner;
 } kd_tag;
 
+#define KD_SHUTTING_DOWN "the server is shutting down"
+#define KD_CLIENT_GONE "the client has gone, or its message is larger than the server's limit"
+
 /* ---- message.c ---- */
-/* NULL without memory. */
+/* A batch that the core refuses is a mistake of ours that leaves its call hanging: ends the process
+ * and says why. */
+_Noreturn void kd_start_failed(grpc_call_error error);
+/* The core aborts without memory. */
 grpc_byte_buffer *kd_pack(const ProtobufCMessage *message);
 /* Checks, then unpacks. *out is freed by kd_message_free. With a call the memory that the message
  * takes is charged to it first. */
@@ -64,7 +70,8 @@ typedef struct kd_endpoint { /* one method of one service */
     const ProtobufCMethodDescriptor *descriptor;
     kd_handler handler; /* NULL: proxy, or not implemented */
     bool blocking, takes_stream;
-    bool idle_ends; /* a drain ends calls that wait for a message */
+    bool idle_ends;      /* a call that waits for a message ends with a drain, or after stall_ms */
+    bool while_draining; /* is answered all the same */
     void *state;
     kd_channel *proxy;
     kd_histogram *seconds;
@@ -89,13 +96,14 @@ struct kd_server {
     kd_descriptors *descriptors;
     atomic_bool draining;
     atomic_uint in_flight;
-    atomic_size_t bytes; /* charged by calls */
+    atomic_uint waiting_writers; /* workers that wait for a client to read */
+    atomic_size_t bytes;         /* charged by calls */
     kd_trace_source traces;
     bool started;
     pthread_mutex_t mutex; /* guards what follows; a call's own is never taken while it is held */
     pthread_cond_t idle;
     bool shut_down;
-    uint64_t begun; /* calls since the start */
+    uint64_t taken; /* calls since the start that were not refused for a drain */
     kd_call *calls; /* all in flight */
     kd_tag on_shutdown;
 };
@@ -105,6 +113,9 @@ kd_endpoint *kd_server_endpoint(
     kd_server *server, const char *service, const ProtobufCMethodDescriptor *method);
 /* Asks the core for one more call, whose events come to the queue. */
 void kd_server_post(kd_server *server, grpc_completion_queue *queue);
+/* Clients that read slowly may hold all workers but one: false when that many wait already. */
+bool kd_server_writer_waits(kd_server *server);
+void kd_server_writer_goes_on(kd_server *server);
 void kd_server_call_begun(kd_server *server, kd_call *call);
 /* The call's last sign of life; afterwards the server may be gone. */
 void kd_server_call_ended(kd_server *server, kd_call *call);
@@ -123,7 +134,7 @@ struct kd_call {
     char trace[KD_TRACE_TEXT];
     atomic_uint refs; /* one for whoever must answer, one for each pending batch */
     atomic_bool cancelled;
-    atomic_llong receiving_ms; /* since when the request is on its way; 0: it isn't */
+    atomic_llong receiving_ms; /* since when a message is waited for; 0: none is */
     atomic_llong sending_ms;   /* since when a message is on its way out; 0: none is */
     int close_cancelled;       /* written by the core */
     kd_tag on_new, on_request, on_close, on_sent, on_message, on_ended;
@@ -135,7 +146,7 @@ struct kd_call {
     ProtobufCMessage *message;
     kd_error message_error;
 
-    pthread_mutex_t mutex; /* guards what follows; no other lock is taken while it is held */
+    pthread_mutex_t mutex; /* guards what follows; of other locks only the metrics' is taken here */
     pthread_cond_t room;
     grpc_byte_buffer *waiting[16];
     size_t n_waiting;
@@ -153,6 +164,8 @@ struct kd_call {
 kd_call *kd_call_new(kd_server *server, grpc_completion_queue *queue);
 void kd_call_unref(kd_call *call);
 bool kd_call_try_ref(kd_call *call); /* false for one that is being freed */
+/* Frees the request and what was charged for it, for a call that goes on without. */
+void kd_call_drop_request(kd_call *call);
 /* Starts a batch that keeps the call alive until its tag is done. */
 void kd_call_start(kd_call *call, const grpc_op *ops, size_t n, kd_tag *tag);
 /* False when the server has no room for so many bytes more; they are the call's until the next
@@ -166,7 +179,7 @@ void kd_call_end(kd_call *call, kd_status status, const char *message);
 /* The first thing a call does once the core has handed it over. */
 void kd_call_begin(kd_call *call);
 /* Ends a call that still waits for a message. */
-void kd_call_end_idle(kd_call *call);
+void kd_call_end_idle(kd_call *call, kd_status status, const char *message);
 void kd_call_on_sent(void *owner, bool ok);
 void kd_call_send_next(kd_call *call); /* mutex held */
 
@@ -190,7 +203,8 @@ KD_MUST_CHECK kd_status kd_reflection_add(kd_server *server, kd_error *err);
 
 /* ---- health.c ---- */
 KD_MUST_CHECK kd_status kd_health_new(kd_health **out, kd_server *server, kd_error *err);
-void kd_health_stop(kd_health *health); /* NOT_SERVING; ends the watches */
+void kd_health_stop(kd_health *health);  /* NOT_SERVING; ends the watches */
+void kd_health_sweep(kd_health *health); /* ends the watches whose clients have gone */
 void kd_health_free(kd_health *health);
 
 #endif

@@ -1,11 +1,19 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/slice.h>
 
 #include "lib/base/buf.h"
+#include "lib/base/log.h"
 #include "lib/rpc/internal.h"
+
+void kd_start_failed(grpc_call_error error)
+{
+    KD_LOG(KD_LOG_ERROR, "batch_refused", KD_STR("error", grpc_call_error_to_string(error)));
+    abort();
+}
 
 grpc_byte_buffer *kd_pack(const ProtobufCMessage *message)
 {

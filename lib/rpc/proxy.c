@@ -1,6 +1,8 @@
 /* Calls that a server makes on behalf of a call it has: questions to another service (kd_call_ask)
- * and calls passed on whole (proxies). They are children of that call in the core, so that its
- * deadline and its cancellation hold for them, and their events come on the server's own threads.
+ * and calls passed on (proxies: headers and
+ * messages, and the status back; not the other side's headers). They are children of that call in
+ * the core, so that its deadline and its cancellation hold for them, and their events come on the
+ * server's own threads.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -10,6 +12,8 @@
 #include <grpc/support/time.h>
 
 #include "lib/rpc/internal.h"
+
+#define ASK_MS 60000
 
 typedef struct outgoing {
     kd_call *call; /* the caller's, held */
@@ -51,8 +55,9 @@ static void outgoing_unref(outgoing *o)
     free(o);
 }
 
-static outgoing *outgoing_new(
-    kd_call *call, kd_channel *channel, grpc_slice path, size_t room_for_metadata)
+/* No later than call's own deadline, which the core sees to. */
+static outgoing *outgoing_new(kd_call *call, kd_channel *channel, grpc_slice path,
+    gpr_timespec deadline, size_t room_for_metadata)
 {
     outgoing *o = calloc(1, sizeof *o);
     if (!o || !(o->metadata = calloc(1 + room_for_metadata, sizeof *o->metadata))) {
@@ -69,7 +74,7 @@ static outgoing *outgoing_new(
     pthread_mutex_init(&o->mutex, NULL);
     atomic_init(&o->refs, 1);
     o->grpc = grpc_channel_create_call(channel->grpc, call->grpc, GRPC_PROPAGATE_DEFAULTS,
-        call->queue, path, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        call->queue, path, NULL, deadline, NULL);
     return o;
 }
 
@@ -78,8 +83,8 @@ static void start(outgoing *o, const grpc_op *ops, size_t n, kd_tag *tag)
     atomic_fetch_add(&o->refs, 1);
     KD_TSAN_RELEASE(tag);
     const grpc_call_error error = grpc_call_start_batch(o->grpc, ops, n, tag, NULL);
-    assert(error == GRPC_CALL_OK);
-    (void)error;
+    if (error != GRPC_CALL_OK)
+        kd_start_failed(error);
 }
 
 /* With o->request that is the only one; without, the requests follow. */
@@ -147,7 +152,11 @@ void kd_call_ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescr
         protobuf_c_service_descriptor_get_method_by_name(service, method);
     char *const path = kd_format("/%s/%s", service->name, method);
     const grpc_slice slice = grpc_slice_from_copied_string(path ? path : "/");
-    outgoing *const o = path ? outgoing_new(call, channel, slice, 0) : NULL;
+    outgoing *const o = path ? outgoing_new(call, channel, slice,
+                                   gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                       gpr_time_from_millis(ASK_MS, GPR_TIMESPAN)),
+                                   0)
+                             : NULL;
     free(path);
     grpc_slice_unref(slice);
     if (!o) {
@@ -170,13 +179,17 @@ void kd_call_ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescr
 
 /* ---- Proxies: requests out one by one, messages back one by one, then the status ---- */
 
-/* Headers of the caller that are about its own connection, or that we send anew. */
-static bool passes_on(grpc_slice key)
+/* Not: headers that are about the caller's own connection, those that we send anew, and what the
+ * core lets in but refuses to send. */
+static bool passes_on(grpc_slice key, grpc_slice value)
 {
     static const char *const own[] = {"traceparent", "user-agent", "te", "content-type"};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (grpc_slice_str_cmp(key, own[i]) == 0)
             return false;
+    if (!grpc_header_key_is_legal(key) ||
+        (!grpc_is_binary_header(key) && !grpc_header_nonbin_value_is_legal(value)))
+        return false;
     return GRPC_SLICE_LENGTH(key) < 5 || memcmp(GRPC_SLICE_START_PTR(key), "grpc-", 5) != 0;
 }
 
@@ -287,7 +300,6 @@ static void on_proxy_request(void *owner, bool ok)
 {
     outgoing *const o = owner;
     kd_call *const call = o->call;
-    (void)ok;
     atomic_store(&call->receiving_ms, 0);
     o->request = call->request_bytes;
     call->request_bytes = NULL;
@@ -295,8 +307,10 @@ static void on_proxy_request(void *owner, bool ok)
         proxy_start(o);
     } else {
         (void)grpc_call_cancel(o->grpc, NULL);
-        kd_call_end(call, KD_INVALID_ARGUMENT,
-            "the call has no request, or one that is larger than the server's limit");
+        if (!ok || atomic_load(&call->cancelled))
+            kd_call_end(call, KD_CANCELLED, KD_CLIENT_GONE);
+        else
+            kd_call_end(call, KD_INVALID_ARGUMENT, "the call has no request");
     }
     outgoing_unref(o); /* the batch's */
     outgoing_unref(o); /* NOLINT(clang-analyzer-unix.Malloc): kd_proxy_begin's */
@@ -361,13 +375,14 @@ static void on_proxy_forwarded(void *owner, bool ok)
 
 void kd_proxy_begin(kd_call *call, kd_channel *channel)
 {
-    outgoing *const o = outgoing_new(call, channel, call->details.method, call->metadata.count);
+    outgoing *const o = outgoing_new(call, channel, call->details.method,
+        gpr_inf_future(GPR_CLOCK_MONOTONIC), call->metadata.count);
     if (!o) {
         kd_call_end(call, KD_RESOURCE_EXHAUSTED, "no memory for a call");
         return;
     }
     for (size_t i = 0; i < call->metadata.count; i++)
-        if (passes_on(call->metadata.metadata[i].key))
+        if (passes_on(call->metadata.metadata[i].key, call->metadata.metadata[i].value))
             o->metadata[o->n_metadata++] = call->metadata.metadata[i];
     o->on_done = (kd_tag){on_proxy_started, o};
     o->on_status = (kd_tag){on_proxy_status, o};

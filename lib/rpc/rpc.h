@@ -67,18 +67,19 @@ typedef struct kd_method {
 } kd_method;
 
 typedef struct kd_server_options {
-    unsigned threads;   /* that take calls and run handlers which don't block */
+    unsigned threads;   /* take calls, run handlers that don't block. 0: 1, from 5 cores on 2 */
     unsigned workers;   /* for blocking handlers */
     unsigned queue;     /* blocking calls that may wait; more are RESOURCE_EXHAUSTED at once */
     unsigned max_calls; /* in flight at a time, streams included; more likewise */
     size_t max_bytes;   /* of requests in work, unpacked; more likewise. 0: 512 MiB */
-    int64_t stall_ms;   /* a client is given up that neither sends the rest of its request nor reads
-                           what is there for it for so long. 0: a minute */
+    /* A client has so long to send its request and to read each message of the answer; else it is
+     * given up. 0: a minute. */
+    int64_t stall_ms;
     kd_metrics *metrics;                  /* borrowed, may be NULL */
     const kd_tls *tls;                    /* borrowed for kd_server_start; NULL: plain text */
     const kd_descriptor_set *descriptors; /* of the services; NULL: kindred's own */
 } kd_server_options;
-#define KD_SERVER_OPTIONS_INIT {.threads = 2, .workers = 4, .queue = 256, .max_calls = 4096}
+#define KD_SERVER_OPTIONS_INIT {.workers = 4, .queue = 256, .max_calls = 4096}
 
 KD_MUST_CHECK kd_status kd_server_new(
     kd_server **out, const kd_server_options *options, kd_error *err);
@@ -109,15 +110,17 @@ void kd_call_fail(kd_call *call, const kd_error *error);
 /* Methods that take a stream: asks for the next message; one at a time. fn gets it, to be freed by
  * kd_message_free; or NULL with KD_OK at the client's end; or NULL with KD_CANCELLED (the client
  * has gone), KD_INVALID_ARGUMENT (not a message) or KD_RESOURCE_EXHAUSTED (a limit). It runs on a
- * server thread, for a blocking method on a worker. A call that is answered while it waits for a
- * message calls fn no more. Once something was written back, the core may not tell a client that
- * has gone from one that has ended: where that matters, let the messages say which is the last. */
+ * server thread, for a blocking method on a worker (but not to say that all are busy). A call that
+ * is answered while it waits for a message calls fn no more. Once something was written back, the
+ * core may not tell a client that has gone from one that has ended: where that matters, let the
+ * messages say which is the last. */
 typedef void (*kd_on_message)(
     void *arg, kd_call *call, ProtobufCMessage *message, const kd_error *error);
 void kd_call_read(kd_call *call, kd_on_message fn, void *arg);
 /* Methods that answer a stream: queues a message. KD_CANCELLED when the client has gone or has read
  * nothing for stall_ms; when the client reads slowly and 16 wait: waits for room, or without wait
- * KD_RESOURCE_EXHAUSTED. Never with wait from a handler that isn't blocking. */
+ * KD_RESOURCE_EXHAUSTED, as when all workers but one wait so already. Never with wait from a
+ * handler that isn't blocking. */
 KD_MUST_CHECK kd_status kd_call_write(kd_call *call, const ProtobufCMessage *message, bool wait);
 /* Ends a stream once what was written has gone out; error NULL or KD_OK for a good end. */
 void kd_call_finish(kd_call *call, const kd_error *error);
@@ -128,8 +131,9 @@ const char *kd_call_trace(const kd_call *call); /* W3C traceparent, borrowed */
  * lower case. */
 bool kd_call_metadata(const kd_call *call, const char *key, char *value, size_t size);
 
-/* Asks another service on behalf of a call; done runs on a server thread with the response,
- * borrowed for its time, or with the error. The call must be answered by then or later, not before.
+/* Asks another service on behalf of a call, for a minute at most; done runs on a server thread with
+ * the response, borrowed for its time, or with the error (at once when there is no memory). The
+ * call must be answered by then or later, not before.
  */
 typedef void (*kd_done)(void *arg, const ProtobufCMessage *response, const kd_error *error);
 void kd_call_ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescriptor *service,

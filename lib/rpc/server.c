@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
@@ -13,8 +14,11 @@
 #define POSTED_CALLS 64 /* calls that the core may hand to a thread before it asks for more */
 #define MAX_BYTES ((size_t)512 << 20)
 #define STALL_MS 60000
-#define QUIET_MS 30 /* what is on its way to us at the end comes within */
-#define SWEEPS 8    /* in the time of a stall */
+#define QUIET_MS 30             /* what is on its way to us at the end comes within… */
+#define QUIET_MOST_MS 300       /* …but clients that ask again and again hold no end up */
+#define GOODBYE_MS 500          /* for clients to hear that the server ends, once no call is left */
+#define IDLE_MS (5 * 60 * 1000) /* a connection without calls is closed */
+#define SWEEPS 8                /* in the time of a stall */
 /* What a client's transport may hold for us before it is unpacked. The core sheds calls that would
  * go over it. */
 #define RECEIVE_BYTES ((size_t)1 << 30)
@@ -53,9 +57,12 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
     if (!server)
         return kd_error_memory(err, "a server");
     server->options = *options;
+    if (options->threads == 0) /* more only hand each other the work where there are few cores */
+        server->options.threads = sysconf(_SC_NPROCESSORS_ONLN) > 4 ? 2 : 1;
     atomic_init(&server->draining, false);
     atomic_init(&server->in_flight, 0);
     atomic_init(&server->bytes, 0);
+    atomic_init(&server->waiting_writers, 0);
     kd_trace_source_init(&server->traces);
     if (server->options.max_bytes == 0)
         server->options.max_bytes = MAX_BYTES;
@@ -66,7 +73,8 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
 
     kd_status status =
         kd_pool_new(&server->workers, "rpc-worker", options->workers, options->queue, err);
-    if (status == KD_OK && !(server->threads = calloc(options->threads, sizeof *server->threads)))
+    if (status == KD_OK &&
+        !(server->threads = calloc(server->options.threads, sizeof *server->threads)))
         status = kd_error_memory(err, "a server");
     if (status == KD_OK)
         status = kd_descriptors_new(&server->descriptors, options->descriptors, err);
@@ -83,8 +91,11 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
     grpc_arg args[] = {
         integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, KD_RPC_MAX_MESSAGE),
         integer(GRPC_ARG_MAX_METADATA_SIZE, KD_RPC_MAX_METADATA),
-        /* Of one connection; over max_calls a call is refused, over this it waits in the client. */
-        integer(GRPC_ARG_MAX_CONCURRENT_STREAMS, 2 * options->max_calls),
+        /* Of one connection: over this its calls wait in the client, and the others' go on. */
+        integer(GRPC_ARG_MAX_CONCURRENT_STREAMS, options->max_calls / 2 + 16),
+        integer(GRPC_ARG_MAX_CONNECTION_IDLE_MS, IDLE_MS),
+        /* GRPC_COMPRESS_NONE alone: the core unpacks a message before it looks at its size. */
+        integer(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1u << GRPC_COMPRESS_NONE),
         integer(GRPC_ARG_ALLOW_REUSEPORT, 0),
         integer(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
         integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS),
@@ -96,7 +107,7 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
     const grpc_channel_args all = {sizeof args / sizeof args[0], args};
     server->grpc = grpc_server_create(&all, NULL);
     grpc_resource_quota_unref(quota);
-    for (unsigned i = 0; i < options->threads; i++) {
+    for (unsigned i = 0; i < server->options.threads; i++) {
         server->threads[i].server = server;
         server->threads[i].queue = grpc_completion_queue_create_for_next(NULL);
         grpc_server_register_completion_queue(server->grpc, server->threads[i].queue, NULL);
@@ -179,23 +190,52 @@ kd_status kd_server_add_proxy(kd_server *server, const ProtobufCServiceDescripto
 
 /* ---- Running ---- */
 
-/* Gives up calls whose clients have moved nothing for too long. Calls that are being freed are
- * still in the list, but neither receive nor send. */
+/* A call whose client has moved nothing since then, with a reference to it. */
+static kd_call *find_stalled(kd_server *server, int64_t since)
+{
+    kd_call *found = NULL;
+    pthread_mutex_lock(&server->mutex);
+    for (kd_call *call = server->calls; call && !found; call = call->next) {
+        const int64_t receiving = atomic_load(&call->receiving_ms);
+        const int64_t sending = atomic_load(&call->sending_ms);
+        if (((receiving > 0 && receiving < since) || (sending > 0 && sending < since)) &&
+            kd_call_try_ref(call))
+            found = call;
+    }
+    pthread_mutex_unlock(&server->mutex);
+    return found;
+}
+
+/* Gives up calls whose clients have not sent, or read, a message in time. */
 static void sweep(kd_server *server)
 {
     const int64_t since = kd_mono_ms() - server->options.stall_ms;
-    pthread_mutex_lock(&server->mutex);
-    for (kd_call *call = server->calls; call; call = call->next) {
-        const int64_t receiving = atomic_load(&call->receiving_ms);
-        const int64_t sending = atomic_load(&call->sending_ms);
-        if (receiving > 0 && receiving < since)
+    for (kd_call *call; (call = find_stalled(server, since)) != NULL; kd_call_unref(call)) {
+        const bool receiving = atomic_exchange(&call->receiving_ms, 0) > 0;
+        atomic_store(&call->sending_ms, 0); /* once is enough */
+        if (call->endpoint && call->endpoint->idle_ends && atomic_load(&call->reading))
+            kd_call_end_idle(call, KD_DEADLINE_EXCEEDED, "no message came for too long");
+        else
             (void)grpc_call_cancel_with_status(call->grpc, GRPC_STATUS_DEADLINE_EXCEEDED,
-                "the request did not arrive in time", NULL);
-        else if (sending > 0 && sending < since)
-            (void)grpc_call_cancel_with_status(call->grpc, GRPC_STATUS_DEADLINE_EXCEEDED,
-                "the client has not read its answer in time", NULL);
+                receiving ? "the request did not arrive in time"
+                          : "the client has not read its answer in time",
+                NULL);
     }
-    pthread_mutex_unlock(&server->mutex);
+    kd_health_sweep(server->health);
+}
+
+bool kd_server_writer_waits(kd_server *server)
+{
+    const unsigned most = server->options.workers > 1 ? server->options.workers - 1 : 1;
+    if (atomic_fetch_add(&server->waiting_writers, 1) < most)
+        return true;
+    atomic_fetch_sub(&server->waiting_writers, 1);
+    return false;
+}
+
+void kd_server_writer_goes_on(kd_server *server)
+{
+    atomic_fetch_sub(&server->waiting_writers, 1);
 }
 
 static void *take_events(void *arg)
@@ -239,7 +279,7 @@ void kd_server_call_begun(kd_server *server, kd_call *call)
 {
     pthread_mutex_lock(&server->mutex);
     atomic_fetch_add(&server->in_flight, 1);
-    server->begun++;
+    server->taken += !atomic_load(&server->draining);
     call->link = &server->calls;
     call->next = server->calls;
     if (call->next)
@@ -282,11 +322,11 @@ kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port
     server->started = true;
     for (; server->n_threads < server->options.threads; server->n_threads++) {
         struct kd_server_thread *const self = &server->threads[server->n_threads];
-        for (unsigned i = 0; i < POSTED_CALLS; i++)
-            kd_server_post(server, self->queue);
         if (pthread_create(&self->thread, NULL, take_events, self) != 0)
             return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start a server thread");
         (void)pthread_setname_np(self->thread, "rpc");
+        for (unsigned i = 0; i < POSTED_CALLS; i++)
+            kd_server_post(server, self->queue);
     }
     return KD_OK;
 }
@@ -318,19 +358,22 @@ static kd_call *find_idle(kd_server *server)
     return found;
 }
 
-/* Waits until no call is in flight and, with quiet, none came for a moment; or the time is over. */
+/* Waits until no call is in flight and, with quiet, none was there for a moment, which is waited
+ * for QUIET_MOST_MS at most; or the time is over. */
 static void wait_idle(kd_server *server, int64_t until_ms, bool quiet)
 {
+    int64_t quiet_until_ms = until_ms;
     pthread_mutex_lock(&server->mutex);
-    for (int64_t now; (now = kd_mono_ms()) < until_ms;) {
-        const uint64_t begun = server->begun;
+    for (int64_t now; (now = kd_mono_ms()) < (quiet ? quiet_until_ms : until_ms);) {
         const bool idle = atomic_load(&server->in_flight) == 0;
         if (idle && !quiet)
             break;
-        const struct timespec next =
-            kd_mono_after(idle && until_ms - now > QUIET_MS ? QUIET_MS : until_ms - now);
+        if (idle && quiet_until_ms == until_ms && now + QUIET_MOST_MS < until_ms)
+            quiet_until_ms = now + QUIET_MOST_MS;
+        const int64_t left = quiet_until_ms - now;
+        const struct timespec next = kd_mono_after(idle && left > QUIET_MS ? QUIET_MS : left);
         if (pthread_cond_timedwait(&server->idle, &server->mutex, &next) != 0 && idle &&
-            begun == server->begun)
+            atomic_load(&server->in_flight) == 0)
             break;
     }
     pthread_mutex_unlock(&server->mutex);
@@ -365,7 +408,7 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
     atomic_store(&server->draining, true);
     kd_health_stop(server->health);
     for (kd_call *call; (call = find_idle(server)) != NULL; kd_call_unref(call))
-        kd_call_end_idle(call);
+        kd_call_end_idle(call, KD_UNAVAILABLE, KD_SHUTTING_DOWN);
     /* From the shutdown on the core ends calls that it can't hand over with CANCELLED, which tells
      * nobody to try elsewhere: first let those come that are on their way. */
     wait_idle(server, until_ms, true);
@@ -374,7 +417,8 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
     KD_TSAN_RELEASE(&server->on_shutdown);
     grpc_server_shutdown_and_notify(server->grpc, server->threads[0].queue, &server->on_shutdown);
     const int64_t left_ms = until_ms - kd_mono_ms();
-    if (!wait_shut_down(server, left_ms > 0 ? left_ms : 0)) {
+    const int64_t goodbye_ms = atomic_load(&server->in_flight) == 0 ? GOODBYE_MS : left_ms;
+    if (!wait_shut_down(server, left_ms > goodbye_ms ? goodbye_ms : left_ms > 0 ? left_ms : 0)) {
         grpc_server_cancel_all_calls(server->grpc);
         while (!wait_shut_down(server, 60000))
             KD_LOG(KD_LOG_WARN, "calls_still_run",
@@ -382,8 +426,12 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
     }
 
     /* Handlers that were cancelled still answer; their calls must end before the queue does. */
-    while (atomic_load(&server->in_flight) > 0)
+    for (bool over = false; !over;) {
         wait_idle(server, kd_mono_ms() + 1000, false);
+        pthread_mutex_lock(&server->mutex); /* the last one to end may still hold it */
+        over = atomic_load(&server->in_flight) == 0;
+        pthread_mutex_unlock(&server->mutex);
+    }
     for (unsigned i = 0; i < server->options.threads; i++)
         grpc_completion_queue_shutdown(server->threads[i].queue);
     for (unsigned i = 0; i < server->n_threads; i++)
@@ -392,6 +440,7 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
         drain_queue(server->threads[i].queue);
     server->n_threads = 0;
     server->started = false;
+    server->shut_down = true;
 }
 
 void kd_server_free(kd_server *server)

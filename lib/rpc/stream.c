@@ -32,8 +32,8 @@ static void start(kd_stream *stream, const grpc_op *ops, size_t n, void *tag)
 {
     KD_TSAN_RELEASE(tag);
     const grpc_call_error error = grpc_call_start_batch(stream->call, ops, n, tag, NULL);
-    assert(error == GRPC_CALL_OK); /* anything else is a mistake of ours */
-    (void)error;
+    if (error != GRPC_CALL_OK)
+        kd_start_failed(error);
 }
 
 /* Waits for tag until the time (-1: for good). A stop cancels the call, after which the tag soon

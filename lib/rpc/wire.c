@@ -61,13 +61,19 @@ static kd_status count(check *c, size_t bytes)
 static kd_status check_message(
     check *c, const ProtobufCMessageDescriptor *type, reader r, unsigned depth);
 
+/* protobuf-c keeps what it does not know. */
+static kd_status keep_unknown(check *c, size_t len)
+{
+    return count(c, len + BLOCK + sizeof(ProtobufCMessageUnknownField));
+}
+
 /* A length-delimited field whose bytes are inner. */
 static kd_status check_block(check *c, const ProtobufCMessageDescriptor *owner,
     const ProtobufCFieldDescriptor *field, reader inner, unsigned depth)
 {
     const size_t len = (size_t)(inner.end - inner.at);
     if (!field)
-        return KD_OK;
+        return keep_unknown(c, len);
     switch (field->type) {
     case PROTOBUF_C_TYPE_STRING:
         if (!kd_utf8_valid(inner.at, len))
@@ -132,6 +138,8 @@ static kd_status check_message(
         }
         if (!fine)
             return malformed(c, type);
+        if (status == KD_OK && !field && (key & 7) != 2)
+            status = keep_unknown(c, 10);
         if (status != KD_OK)
             return status;
     }

@@ -17,7 +17,7 @@
 #define KD_SERVICE_MAX_ROOTS 32
 
 /* Which options a service takes beside --listen, --http, --data, --log-level, --log-json, --ready
- * and --tls-ca, --tls-cert, --tls-key. */
+ * and the --tls-… ones. */
 enum {
     KD_TAKES_REDIS = 1,    /* --redis HOST:PORT */
     KD_TAKES_PEERS = 2,    /* --embedder, --indexer, --trainer HOST:PORT */

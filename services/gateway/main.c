@@ -112,7 +112,7 @@ int main(int argc, char **argv)
         .listen = "127.0.0.1:7700",
         .http_listen = "127.0.0.1:7780",
         .takes = KD_TAKES_REDIS | KD_TAKES_PEERS | KD_TAKES_DATASETS,
-        .server = {.threads = 2, .workers = GATEWAY_WORKERS, .queue = 256, .max_calls = 4096},
+        .server = {.workers = GATEWAY_WORKERS, .queue = 256, .max_calls = 4096},
         .start = start,
         .drain = drain,
         .stop = stop};

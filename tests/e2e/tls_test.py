@@ -51,8 +51,9 @@ class Service:
         self.address = json.loads(ready.read_text(encoding="utf-8"))["grpc"]
 
     def end(self):
-        self.process.terminate()
-        self.process.communicate(timeout=60)
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.communicate(timeout=60)
         return self.process.returncode
 
 
@@ -84,7 +85,8 @@ class Tls(unittest.TestCase):
 
     def test_tls__the_server_checks_its_clients(self):
         indexer = self.serve(
-            "indexer", "--tls-cert", self.cert, "--tls-key", self.key, "--tls-ca", self.ours.ca)
+            "indexer", "--tls-cert", self.cert, "--tls-key", self.key, "--tls-client-ca",
+            self.ours.ca)
         ca = ["--tls-ca", self.ours.ca]
         known = [*ca, "--tls-cert", self.cert, "--tls-key", self.key]
         stranger = [*ca, "--tls-cert", self.stranger[0], "--tls-key", self.stranger[1]]
@@ -93,12 +95,18 @@ class Tls(unittest.TestCase):
         self.assertEqual(self.health(indexer, *stranger).status, 3)
 
     def test_tls__services_speak_it_to_each_other(self):
-        mutual = ["--tls-cert", self.cert, "--tls-key", self.key, "--tls-ca", self.ours.ca]
-        indexer = self.serve("indexer", *mutual)
-        gateway = self.serve("gateway", "--indexer", indexer.address, *mutual)
-        listed = kindred.run("collection", "list", "--json", "--gateway", gateway.address, *mutual)
-        self.assertEqual(listed.status, 0, listed)
-        self.assertEqual(listed.json, {"collections": []})
+        one_way = ["--tls-cert", self.cert, "--tls-key", self.key, "--tls-ca", self.ours.ca]
+        for more in ([], ["--tls-client-ca", self.ours.ca]):
+            indexer = self.serve("indexer", *one_way, *more)
+            gateway = self.serve("gateway", "--indexer", indexer.address, *one_way)
+            listed = kindred.run("collection", "list", "--json", "--gateway", gateway.address,
+                                 "--tls-ca", self.ours.ca)
+            self.assertEqual(listed.status, 0, listed)
+            self.assertEqual(listed.json, {"collections": []})
+            self.assertEqual(gateway.end(), 0)
+            self.assertEqual(indexer.end(), 0)
+        indexer = self.serve("indexer", *one_way)
+        gateway = self.serve("gateway", "--indexer", indexer.address, *one_way)
         plain = kindred.run("collection", "list", "--gateway", gateway.address)
         self.assertEqual(plain.status, 3, plain)
 
@@ -113,7 +121,7 @@ class Tls(unittest.TestCase):
                 (["--tls-cert", text, "--tls-key", self.key], f"{text} has no certificate"),
                 (["--tls-cert", self.cert, "--tls-key", text], f"{text} has no private key"),
                 (["--tls-cert", self.cert, "--tls-key", self.stranger[1]], "is not the one of"),
-                (["--tls-cert", self.cert, "--tls-key", self.key, "--tls-ca", text],
+                (["--tls-cert", self.cert, "--tls-key", self.key, "--tls-client-ca", text],
                  f"{text} has no certificate")):
             done = kindred.run_program(
                 "kindred-indexer", "--data", kindred.folder() / "bad", "--listen", "127.0.0.1:0",

@@ -52,6 +52,18 @@ static void resize(const kd_image *image, unsigned choice)
     kd_image_free(&small);
 }
 
+/* At a part of its size a JPEG is never smaller than what it will be shrunk to, nor larger than it
+ * is. */
+static void decode_scaled(const kd_image *whole, const uint8_t *bytes, size_t len, uint32_t side)
+{
+    kd_error err = KD_ERROR_INIT;
+    kd_image part = KD_IMAGE_INIT;
+    FUZZ_CHECK(kd_image_decode_scaled(&part, bytes, len, side, &err) == KD_OK);
+    FUZZ_CHECK(part.width <= whole->width && part.height <= whole->height);
+    FUZZ_CHECK(part.width == whole->width || (part.width >= 2 * side && part.height >= 2 * side));
+    kd_image_free(&part);
+}
+
 static void preprocess(const uint8_t *bytes, size_t len)
 {
     kd_error err = KD_ERROR_INIT;
@@ -80,6 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     FUZZ_CHECK(image.pixels && image.width > 0 && image.height > 0);
     const unsigned choice = (unsigned)len * 31 + bytes[len - 1] + bytes[len / 2] * 257u;
     resize(&image, choice);
+    decode_scaled(&image, bytes, len, 1 + choice % 5);
     preprocess(bytes, len);
     if (choice % 8 == 0)
         write_png(&image);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/fuzz/corpus: small files of each kind that the fuzz targets begin from.
 
-    /usr/bin/python3 tools/golden/fuzz.py        (needs python3-pil; the tests don't)
+    /usr/bin/python3 tools/golden/fuzz.py        (needs python3-pil, python3-protobuf, protoc; the tests don't)
 
 Files named crash-*, leak-*, timeout-* or oom-* are inputs that once broke something: a fuzzer found
 them, this script leaves them alone. Everything else there is written anew.
@@ -12,12 +12,16 @@ import json
 import pathlib
 import re
 import struct
+import subprocess
+import tempfile
 import zipfile
 import zlib
 
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from PIL import Image
 
-CORPUS = pathlib.Path(__file__).resolve().parents[2] / "tests/fuzz/corpus"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CORPUS = ROOT / "tests/fuzz/corpus"
 FOUND = re.compile(r"(crash|leak|timeout|oom)-")
 CUT = b"\x1e"
 ORIENTATION = 0x0112
@@ -290,8 +294,11 @@ def records():
     def changed(**fields):
         return json.dumps({**record, **fields}).encode()
 
+    scaled = steps.replace("rgb8, ", "rgb8, jpeg at 1/8 1/4 1/2 if twice the size, ", 1)
     write("record", {
         "plain": changed(),
+        "scaled": changed(preprocessing={**record["preprocessing"], "scaled_dct": True, "text": scaled,
+                                         "hash": hashlib.sha256(scaled.encode()).hexdigest()}),
         "newer": changed(schema_version=2),
         "other_id": changed(id="fedcba9876543210"),
         "bad_time": changed(created="2026-13-02T03:04:05.678Z"),
@@ -352,6 +359,58 @@ def requests():
     })
 
 
+# ---- Messages ----
+
+# As tests/fuzz/message_fuzz.c lists them.
+SERVICES = ["kindred.v1.EmbedderService", "kindred.v1.GatewayService", "kindred.v1.IndexerService",
+            "kindred.v1.TrainerService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]
+
+
+def fill(message, depth=0):
+    """Something in every field; of a oneof the last stays."""
+    for field in message.DESCRIPTOR.fields:
+        many = field.label == field.LABEL_REPEATED
+        if field.type == field.TYPE_MESSAGE:
+            if depth < 3:
+                fill(getattr(message, field.name).add() if many else getattr(message, field.name), depth + 1)
+            continue
+        if field.type == field.TYPE_STRING:
+            value = "\u00e4b"
+        elif field.type == field.TYPE_BYTES:
+            value = b"\0\xff"
+        elif field.type == field.TYPE_ENUM:
+            value = field.enum_type.values[-1].number
+        elif field.type == field.TYPE_BOOL:
+            value = True
+        else:
+            value = field.number + 200
+        if many:
+            getattr(message, field.name).extend([value, value])
+        else:
+            setattr(message, field.name, value)
+    return message
+
+
+def messages():
+    protos = [str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto").rglob("*.proto")]
+    with tempfile.NamedTemporaryFile() as out:
+        subprocess.run(["protoc", "-I", ROOT / "proto", "--include_imports", f"--descriptor_set_out={out.name}",
+                        *protos], check=True)
+        files = descriptor_pb2.FileDescriptorSet.FromString(pathlib.Path(out.name).read_bytes())
+    pool = descriptor_pool.DescriptorPool()
+    for file in files.file:
+        pool.Add(file)
+    factory = message_factory.MessageFactory(pool)
+    methods = [m for name in SERVICES for m in pool.FindServiceByName(name).methods]
+    seeds = {"empty": b"", "unknown": b"\0\xfa\x7f\x20" + b"x" * 32, "group": b"\0\x0b\x0c",
+             "long": b"\0\x0a\xff\xff\xff\xff\x0f"}
+    for index, method in enumerate(methods):
+        for type_, top in [(method.input_type, 0), (method.output_type, 0x80)]:
+            body = fill(factory.GetPrototype(type_)()).SerializeToString(deterministic=True)
+            seeds.setdefault(type_.name, bytes([top | index]) + body)
+    write("message", seeds)
+
+
 images()
 listings()
 tensor_files()
@@ -359,5 +418,6 @@ pth()
 records()
 reports()
 requests()
+messages()
 total = sum(f.stat().st_size for f in CORPUS.rglob("*") if f.is_file())
 print(f"{CORPUS}: {total} bytes")
