@@ -39,6 +39,9 @@ typedef struct kd_tag {
 _Noreturn void kd_start_failed(grpc_call_error error);
 /* The core aborts without memory. */
 grpc_byte_buffer *kd_pack(const ProtobufCMessage *message);
+/* Unpacks what was checked. NULL: no memory, or the bytes are not one. Freed by kd_message_free. */
+ProtobufCMessage *kd_unpack_bytes(
+    const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t len, bool *no_memory);
 /* Checks, then unpacks. *out is freed by kd_message_free. With a call the memory that the message
  * takes is charged to it first. */
 KD_MUST_CHECK kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessageDescriptor *type,
