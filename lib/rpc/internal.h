@@ -91,6 +91,7 @@ struct kd_server {
         kd_server *server;
         grpc_completion_queue *queue;
         pthread_t thread;
+        atomic_uint missing; /* calls to post once there is memory again */
     } *threads;
     unsigned n_threads;     /* that were started */
     kd_endpoint *endpoints; /* sorted by path once started */
@@ -114,7 +115,7 @@ struct kd_server {
 /* The endpoint of a method, made if need be; NULL without memory. */
 kd_endpoint *kd_server_endpoint(
     kd_server *server, const char *service, const ProtobufCMethodDescriptor *method);
-/* Asks the core for one more call, whose events come to the queue. */
+/* Asks the core for one more call, whose events come to the queue; without memory, later. */
 void kd_server_post(kd_server *server, grpc_completion_queue *queue);
 /* Clients that read slowly may hold all workers but one: false when that many wait already. */
 bool kd_server_writer_waits(kd_server *server);
