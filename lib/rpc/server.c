@@ -477,13 +477,13 @@ void kd_server_free(kd_server *server)
         return;
     if (server->started) {
         kd_server_drain(server, 0);
-    } else if (server->grpc && !server->shut_down) { /* never started: the core wants the same */
-        shut_down(server);
+    } else if (server->grpc && server->threads && !server->shut_down) {
+        shut_down(server); /* never started: the core wants the same */
         end_queues(server);
     }
     if (server->grpc)
         grpc_server_destroy(server->grpc);
-    for (unsigned i = 0; server->grpc && i < server->options.threads; i++)
+    for (unsigned i = 0; server->grpc && server->threads && i < server->options.threads; i++)
         grpc_completion_queue_destroy(server->threads[i].queue);
     kd_pool_free(server->workers);
     kd_health_free(server->health);
