@@ -198,10 +198,15 @@ class EveryMethod(unittest.TestCase):
         job = self.ok(f"{gateway}/SubmitJob", spec=spec, request_id="mine").job
         self.assertEqual(
             self.ok(f"{gateway}/SubmitJob", spec=spec, request_id="mine").job.id, job.id)
+        other = {"index": {**spec["index"], "split": "test"}}
+        second = self.ok(f"{gateway}/SubmitJob", spec=other, request_id="mine").job
+        self.assertNotEqual(second.id, job.id)
+        self.assertEqual(self.ok(f"{gateway}/WatchJob", job_id=second.id)[-1].job.state, 3)
         watched = self.ok(f"{gateway}/WatchJob", job_id=job.id)
         self.assertEqual(watched[-1].job.state, 3, watched[-1])
         self.assertEqual(self.ok(f"{gateway}/GetJob", job_id=job.id).job.state, 3)
-        self.assertEqual([one.id for one in self.ok(f"{gateway}/ListJobs").jobs], [job.id])
+        self.assertEqual([one.id for one in self.ok(f"{gateway}/ListJobs").jobs],
+                         [second.id, job.id])
         self.fails(PRECONDITION, f"{gateway}/CancelJob", job_id=job.id)
         self.fails(PRECONDITION, f"{gateway}/RetryJob", job_id=job.id)
         self.fails(NOT_FOUND, f"{gateway}/GetReport", job_id="no-such-job", file="report.json")
@@ -219,6 +224,22 @@ class EveryMethod(unittest.TestCase):
         self.assertEqual(dict(fields(next(stream))), {1: 1})
         stream.cancel()
         self.client.called.add(f"{health}/Watch")
+
+    def test_odd_headers_and_compressed_messages_leave_nothing_behind(self):
+        """What the core lets in but won't send on, and what it would unpack before looking."""
+        path = "/kindred.v1.IndexerService/ListCollections"  # which the gateway passes on
+        with grpc.insecure_channel(self.stack.address("gateway")) as channel:
+            call = channel.unary_unary(path)
+            for value in ("caf\xc3\xa9", "plain"):
+                try:
+                    call(b"", metadata=(("x-note", value),), timeout=30)
+                except (grpc.RpcError, TypeError, ValueError) as problem:
+                    # The Python client may refuse it itself; it must not hang.
+                    self.assertNotIn("DEADLINE", str(problem))
+            with self.assertRaises(grpc.RpcError) as caught:
+                call(b"\x7a\xff\x07" + b"\0" * 1023, timeout=30, compression=grpc.Compression.Gzip)
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.UNIMPLEMENTED)
+            call(b"", timeout=30)
 
     def test_a_method_that_is_not_there_is_unimplemented(self):
         with self.assertRaises(grpc.RpcError) as caught:
