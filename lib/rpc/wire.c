@@ -107,6 +107,7 @@ static kd_status check_message(
             return malformed(c, type);
         const ProtobufCFieldDescriptor *const field =
             protobuf_c_message_descriptor_get_field(type, (unsigned)(key >> 3));
+        const uint8_t *const content = r.at;
         bool fine = true;
         switch (key & 7) {
         case 0:
@@ -132,6 +133,9 @@ static kd_status check_message(
         }
         if (!fine)
             return malformed(c, type);
+        if (status == KD_OK && !field) /* protobuf-c keeps a copy */
+            status =
+                count(c, (size_t)(r.at - content) + sizeof(ProtobufCMessageUnknownField) + BLOCK);
         if (status != KD_OK)
             return status;
     }

@@ -124,6 +124,9 @@ static void check_memory(
     free(bytes);
 }
 
+#define TEXT_42 "012345678901234567890123456789012345678901"
+#define TEXT_126 TEXT_42 TEXT_42 TEXT_42
+
 static void test_rpc_wire__foresees_the_memory_that_unpacking_takes(void **state)
 {
     (void)state;
@@ -134,6 +137,7 @@ static void test_rpc_wire__foresees_the_memory_that_unpacking_takes(void **state
     check_memory(SEARCH, "\x32\x08\1\2\3\4\5\6\7\x08", 10, 10000); /* packed */
     check_memory(SEARCH, "\x20\x05", 2, 10000);                    /* k, again and again */
     check_memory(SEARCH, "\xf2\x07\x01x", 4, 10000);               /* fields that nobody knows */
+    check_memory(SEARCH, "\xf2\x07\x7e" TEXT_126, 3 + 126, 1000);  /* long ones */
     check_memory(&kindred__v1__embed_request__descriptor, "\x12\x02\xff\xd8", 4, 10000);
 }
 
