@@ -6,6 +6,9 @@
 
 /* GRPC_COMPRESS_NONE alone: the core unpacks a message before it looks at its size. */
 #define NOT_COMPRESSED (1 << GRPC_COMPRESS_NONE)
+/* What the core's key means: how long a try may take. Connections are refused at once, but a busy
+ * machine's handshake can take longer than the time between two tries. */
+#define CONNECT_MS 2000
 #define KEEPALIVE_MS 20000 /* a server that is silent that long in a call is asked for a sign… */
 #define KEEPALIVE_WAIT_MS 10000 /* …and has so long to give one */
 
@@ -39,7 +42,7 @@ kd_status kd_channel_open(
             integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)KD_RPC_MAX_MESSAGE),
             integer(GRPC_ARG_MAX_METADATA_SIZE, (int)KD_RPC_MAX_METADATA),
             integer(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100),
-            integer(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100),
+            integer(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_MS),
             integer(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000),
             integer(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
             integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS),

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "lib/rpc/internal.h"
+
 extern const unsigned char kd_descriptor_set_bytes[];
 extern const size_t kd_descriptor_set_bytes_len;
 
@@ -9,9 +11,17 @@ extern const size_t kd_descriptor_set_bytes_len;
 
 kd_status kd_descriptors_new(kd_descriptors **out, const kd_descriptor_set *set, kd_error *err)
 {
-    *out = google__protobuf__file_descriptor_set__unpack(NULL,
-        set ? set->len : kd_descriptor_set_bytes_len, set ? set->bytes : kd_descriptor_set_bytes);
-    return *out ? KD_OK : kd_error_memory(err, "the description of the services");
+    const kd_descriptor_set own = {kd_descriptor_set_bytes, kd_descriptor_set_bytes_len};
+    bool no_memory;
+    if (!set)
+        set = &own;
+    *out = (kd_descriptors *)kd_unpack_bytes(
+        &google__protobuf__file_descriptor_set__descriptor, set->bytes, set->len, &no_memory);
+    if (*out)
+        return KD_OK;
+    return no_memory ? kd_error_memory(err, "the description of the services")
+                     : kd_error_set(err, KD_INVALID_ARGUMENT,
+                           "the description of the services is not a FileDescriptorSet");
 }
 
 /* "package.name", or name where there is no package. */

@@ -39,6 +39,9 @@ typedef struct kd_tag {
 _Noreturn void kd_start_failed(grpc_call_error error);
 /* The core aborts without memory. */
 grpc_byte_buffer *kd_pack(const ProtobufCMessage *message);
+/* Unpacks what was checked. NULL: no memory, or the bytes are not one. Freed by kd_message_free. */
+ProtobufCMessage *kd_unpack_bytes(
+    const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t len, bool *no_memory);
 /* Checks, then unpacks. *out is freed by kd_message_free. With a call the memory that the message
  * takes is charged to it first. */
 KD_MUST_CHECK kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessageDescriptor *type,
@@ -88,6 +91,7 @@ struct kd_server {
         kd_server *server;
         grpc_completion_queue *queue;
         pthread_t thread;
+        atomic_uint missing; /* calls to post once there is memory again */
     } *threads;
     unsigned n_threads;     /* that were started */
     kd_endpoint *endpoints; /* sorted by path once started */
@@ -111,7 +115,7 @@ struct kd_server {
 /* The endpoint of a method, made if need be; NULL without memory. */
 kd_endpoint *kd_server_endpoint(
     kd_server *server, const char *service, const ProtobufCMethodDescriptor *method);
-/* Asks the core for one more call, whose events come to the queue. */
+/* Asks the core for one more call, whose events come to the queue; without memory, later. */
 void kd_server_post(kd_server *server, grpc_completion_queue *queue);
 /* Clients that read slowly may hold all workers but one: false when that many wait already. */
 bool kd_server_writer_waits(kd_server *server);

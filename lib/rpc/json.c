@@ -1,5 +1,6 @@
 /* Messages as JSON, by their descriptors. */
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,7 +79,19 @@ static size_t element_size(ProtobufCType type)
     }
 }
 
-/* NULL for a message that isn't set, and without memory. */
+/* What is no number in JSON is null. */
+static json_t *json_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* What came in was checked; a message of ours may hold a file's name. */
+static json_t *json_text(const char *text)
+{
+    return kd_utf8_valid(text, strlen(text)) ? json_string(text) : json_null();
+}
+
+/* NULL without memory. */
 static json_t *json_value(const ProtobufCFieldDescriptor *field, const void *at)
 {
     switch (field->type) {
@@ -97,23 +110,43 @@ static json_t *json_value(const ProtobufCFieldDescriptor *field, const void *at)
     case PROTOBUF_C_TYPE_FIXED64:
         return json_uint(*(const uint64_t *)at);
     case PROTOBUF_C_TYPE_FLOAT:
-        return json_real((double)*(const float *)at);
+        return json_number((double)*(const float *)at);
     case PROTOBUF_C_TYPE_DOUBLE:
-        return json_real(*(const double *)at);
+        return json_number(*(const double *)at);
     case PROTOBUF_C_TYPE_BOOL:
         return json_boolean(*(const protobuf_c_boolean *)at);
     case PROTOBUF_C_TYPE_ENUM:
         return json_enum(field->descriptor, *(const int *)at);
     case PROTOBUF_C_TYPE_STRING:
-        return json_string(*(char *const *)at ? *(char *const *)at : "");
+        return json_text(*(char *const *)at ? *(char *const *)at : "");
     case PROTOBUF_C_TYPE_BYTES:
         return json_bytes(at);
-    case PROTOBUF_C_TYPE_MESSAGE: {
-        const ProtobufCMessage *const inner = *(ProtobufCMessage *const *)at;
-        return inner ? kd_message_json(inner) : NULL;
-    }
+    case PROTOBUF_C_TYPE_MESSAGE:
+        return kd_message_json(*(ProtobufCMessage *const *)at);
     }
     return NULL;
+}
+
+static json_t *json_list(const ProtobufCFieldDescriptor *field, size_t n, const uint8_t *elements)
+{
+    json_t *const array = json_array();
+    for (size_t i = 0; array && i < n; i++) {
+        if (json_array_append_new(
+                array, json_value(field, elements + i * element_size(field->type))) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
+static bool is_set(const ProtobufCFieldDescriptor *field, const uint8_t *message)
+{
+    if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) &&
+        *(const uint32_t *)(message + field->quantifier_offset) != field->id)
+        return false;
+    return field->label == PROTOBUF_C_LABEL_REPEATED || field->type != PROTOBUF_C_TYPE_MESSAGE ||
+           *(ProtobufCMessage *const *)(message + field->offset);
 }
 
 json_t *kd_message_json(const ProtobufCMessage *message)
@@ -124,22 +157,17 @@ json_t *kd_message_json(const ProtobufCMessage *message)
     for (unsigned i = 0; object && i < type->n_fields; i++) {
         const ProtobufCFieldDescriptor *const field = &type->fields[i];
         const uint8_t *const at = base + field->offset;
-        if (field->label == PROTOBUF_C_LABEL_REPEATED) {
-            const size_t n = *(const size_t *)(base + field->quantifier_offset);
-            const uint8_t *const elements = *(uint8_t *const *)at;
-            json_t *const array = json_array();
-            for (size_t j = 0; array && j < n; j++)
-                (void)json_array_append_new(
-                    array, json_value(field, elements + j * element_size(field->type)));
-            (void)json_object_set_new(object, field->name, array);
+        if (!is_set(field, base))
             continue;
+        json_t *const value =
+            field->label == PROTOBUF_C_LABEL_REPEATED
+                ? json_list(field, *(const size_t *)(base + field->quantifier_offset),
+                      *(uint8_t *const *)at)
+                : json_value(field, at);
+        if (json_object_set_new(object, field->name, value) != 0) { /* of no value too */
+            json_decref(object);
+            return NULL;
         }
-        if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) &&
-            *(const uint32_t *)(base + field->quantifier_offset) != field->id)
-            continue;
-        json_t *const value = json_value(field, at);
-        if (value)
-            (void)json_object_set_new(object, field->name, value);
     }
     return object;
 }

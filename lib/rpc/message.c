@@ -25,6 +25,29 @@ grpc_byte_buffer *kd_pack(const ProtobufCMessage *message)
     return bytes;
 }
 
+/* protobuf-c only says that it failed: its allocator knows whether for want of memory. */
+static void *note_alloc(void *no_memory, size_t size)
+{
+    void *const block = malloc(size);
+    if (!block)
+        *(bool *)no_memory = true;
+    return block;
+}
+
+static void note_free(void *no_memory, void *block)
+{
+    (void)no_memory;
+    free(block);
+}
+
+ProtobufCMessage *kd_unpack_bytes(
+    const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t len, bool *no_memory)
+{
+    ProtobufCAllocator allocator = {note_alloc, note_free, no_memory};
+    *no_memory = false;
+    return protobuf_c_message_unpack(type, &allocator, len, bytes);
+}
+
 kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessageDescriptor *type,
     kd_call *charge, ProtobufCMessage **out, kd_error *err)
 {
@@ -43,8 +66,11 @@ kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessageDescriptor *t
             "the server works on %zu MiB of requests already; try again later",
             charge->server->options.max_bytes >> 20);
     if (status == KD_OK) {
-        *out = protobuf_c_message_unpack(type, NULL, len, at);
-        if (!*out)
+        bool no_memory;
+        *out = kd_unpack_bytes(type, at, len, &no_memory);
+        if (!*out && no_memory)
+            status = kd_error_memory(err, "a message");
+        else if (!*out)
             status = kd_error_set(
                 err, KD_INVALID_ARGUMENT, "the request's bytes are not a %s", type->name);
     }
@@ -54,8 +80,9 @@ kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessageDescriptor *t
 
 void kd_message_free(void *message)
 {
+    ProtobufCAllocator allocator = {note_alloc, note_free, NULL};
     if (message)
-        protobuf_c_message_free_unpacked(message, NULL);
+        protobuf_c_message_free_unpacked(message, &allocator);
 }
 
 kd_status kd_error_from_grpc(

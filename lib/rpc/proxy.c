@@ -136,7 +136,11 @@ static void on_answer(void *owner, bool ok)
         (void)kd_error_set(&error, KD_INTERNAL, "%s sent no answer", o->channel->address);
     } else {
         kd_error fault = KD_ERROR_INIT;
-        if (kd_unpack(o->received, o->type, NULL, &response, &fault) != KD_OK)
+        const kd_status status = kd_unpack(o->received, o->type, NULL, &response, &fault);
+        if (status == KD_RESOURCE_EXHAUSTED)
+            (void)kd_error_set(
+                &error, status, "the answer of %s: %s", o->channel->address, fault.message);
+        else if (status != KD_OK)
             (void)kd_error_set(&error, KD_INTERNAL, "%s answered what can't be read: %s",
                 o->channel->address, fault.message);
     }

@@ -25,6 +25,7 @@
 #define KEEPALIVE_MS 30000 /* a client that is silent that long is asked whether it is there… */
 #define KEEPALIVE_WAIT_MS 20000 /* …and has so long to say so */
 #define PING_MS 10000           /* a client may ask us as often as that */
+#define POST_AGAIN_MS 100       /* after there was no memory to */
 
 static void core_log(gpr_log_func_args *args)
 {
@@ -238,6 +239,37 @@ void kd_server_writer_goes_on(kd_server *server)
     atomic_fetch_sub(&server->waiting_writers, 1);
 }
 
+/* Asks the core for one more call, whose events come to the thread. False without memory. */
+static bool post(struct kd_server_thread *self)
+{
+    kd_call *const call = kd_call_new(self->server, self->queue);
+    if (!call)
+        return false;
+    KD_TSAN_RELEASE(&call->on_new);
+    if (grpc_server_request_call(self->server->grpc, &call->grpc, &call->details, &call->metadata,
+            self->queue, self->queue, &call->on_new) != GRPC_CALL_OK)
+        kd_call_unref(call); /* the end has begun */
+    return true;
+}
+
+void kd_server_post(kd_server *server, grpc_completion_queue *queue)
+{
+    struct kd_server_thread *self = server->threads;
+    while (self->queue != queue)
+        self++;
+    if (!post(self)) /* for good they would run out, and clients wait without an end */
+        atomic_fetch_add(&self->missing, 1);
+}
+
+static gpr_timespec wake_up_at(struct kd_server_thread *self, bool sweeps, int64_t pause_ms)
+{
+    if (atomic_load(&self->missing) > 0 && (!sweeps || pause_ms > POST_AGAIN_MS))
+        pause_ms = POST_AGAIN_MS;
+    else if (!sweeps)
+        return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(pause_ms, GPR_TIMESPAN));
+}
+
 static void *take_events(void *arg)
 {
     struct kd_server_thread *const self = arg;
@@ -246,12 +278,12 @@ static void *take_events(void *arg)
     const int64_t pause_ms = server->options.stall_ms / SWEEPS;
     int64_t next_ms = 0;
     for (;;) {
-        const gpr_timespec until = sweeps ? gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                                gpr_time_from_millis(pause_ms, GPR_TIMESPAN))
-                                          : gpr_inf_future(GPR_CLOCK_MONOTONIC);
+        const gpr_timespec until = wake_up_at(self, sweeps, pause_ms);
         const grpc_event event = grpc_completion_queue_next(self->queue, until, NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
+        while (atomic_load(&self->missing) > 0 && post(self))
+            atomic_fetch_sub(&self->missing, 1);
         if (sweeps && kd_mono_ms() >= next_ms) {
             sweep(server);
             next_ms = kd_mono_ms() + pause_ms;
@@ -262,17 +294,6 @@ static void *take_events(void *arg)
         KD_TSAN_ACQUIRE(tag);
         tag->done(tag->owner, event.success != 0);
     }
-}
-
-void kd_server_post(kd_server *server, grpc_completion_queue *queue)
-{
-    kd_call *const call = kd_call_new(server, queue);
-    if (!call)
-        return; /* one posted call less; the others go on */
-    KD_TSAN_RELEASE(&call->on_new);
-    if (grpc_server_request_call(server->grpc, &call->grpc, &call->details, &call->metadata, queue,
-            queue, &call->on_new) != GRPC_CALL_OK)
-        kd_call_unref(call);
 }
 
 void kd_server_call_begun(kd_server *server, kd_call *call)
@@ -318,16 +339,17 @@ kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port
             "cannot listen on %s: the address is in use or not this machine's", address);
     *port = (uint16_t)bound;
     qsort(server->endpoints, server->n_endpoints, sizeof *server->endpoints, compare_paths);
-    grpc_server_start(server->grpc);
-    server->started = true;
+    /* Before a call can come: on a queue without a thread it would never be answered. */
     for (; server->n_threads < server->options.threads; server->n_threads++) {
         struct kd_server_thread *const self = &server->threads[server->n_threads];
         if (pthread_create(&self->thread, NULL, take_events, self) != 0)
             return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start a server thread");
         (void)pthread_setname_np(self->thread, "rpc");
-        for (unsigned i = 0; i < POSTED_CALLS; i++)
-            kd_server_post(server, self->queue);
     }
+    grpc_server_start(server->grpc);
+    server->started = true;
+    for (unsigned i = 0; i < server->n_threads * POSTED_CALLS; i++)
+        kd_server_post(server, server->threads[i % server->n_threads].queue);
     return KD_OK;
 }
 
@@ -384,20 +406,35 @@ static bool wait_shut_down(kd_server *server, int64_t ms)
 {
     const struct timespec until = kd_mono_after(ms);
     pthread_mutex_lock(&server->mutex);
-    while (!server->shut_down && server->n_threads > 0)
+    while (!server->shut_down)
         if (pthread_cond_timedwait(&server->idle, &server->mutex, &until) != 0)
             break;
-    const bool done = server->shut_down || server->n_threads == 0;
+    const bool done = server->shut_down;
     pthread_mutex_unlock(&server->mutex);
     return done;
 }
 
-/* Of a queue that no thread takes from. */
-static void drain_queue(grpc_completion_queue *queue)
+/* The threads end with their queues; of one that has no thread nothing but the end is to come. */
+static void end_queues(kd_server *server)
 {
-    while (grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
-           GRPC_QUEUE_SHUTDOWN)
-        ;
+    for (unsigned i = 0; i < server->options.threads; i++)
+        grpc_completion_queue_shutdown(server->threads[i].queue);
+    for (unsigned i = 0; i < server->n_threads; i++)
+        pthread_join(server->threads[i].thread, NULL);
+    for (unsigned i = server->n_threads; i < server->options.threads; i++) {
+        const gpr_timespec never = gpr_inf_future(GPR_CLOCK_MONOTONIC);
+        while (grpc_completion_queue_next(server->threads[i].queue, never, NULL).type !=
+               GRPC_QUEUE_SHUTDOWN)
+            ;
+    }
+    server->n_threads = 0;
+}
+
+static void shut_down(kd_server *server)
+{
+    server->on_shutdown = (kd_tag){on_shutdown, server};
+    KD_TSAN_RELEASE(&server->on_shutdown);
+    grpc_server_shutdown_and_notify(server->grpc, server->threads[0].queue, &server->on_shutdown);
 }
 
 void kd_server_drain(kd_server *server, int64_t grace_ms)
@@ -413,9 +450,7 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
      * nobody to try elsewhere: first let those come that are on their way. */
     wait_idle(server, until_ms, true);
 
-    server->on_shutdown = (kd_tag){on_shutdown, server};
-    KD_TSAN_RELEASE(&server->on_shutdown);
-    grpc_server_shutdown_and_notify(server->grpc, server->threads[0].queue, &server->on_shutdown);
+    shut_down(server);
     const int64_t left_ms = until_ms - kd_mono_ms();
     const int64_t goodbye_ms = atomic_load(&server->in_flight) == 0 ? GOODBYE_MS : left_ms;
     if (!wait_shut_down(server, left_ms > goodbye_ms ? goodbye_ms : left_ms > 0 ? left_ms : 0)) {
@@ -432,15 +467,8 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
         over = atomic_load(&server->in_flight) == 0;
         pthread_mutex_unlock(&server->mutex);
     }
-    for (unsigned i = 0; i < server->options.threads; i++)
-        grpc_completion_queue_shutdown(server->threads[i].queue);
-    for (unsigned i = 0; i < server->n_threads; i++)
-        pthread_join(server->threads[i].thread, NULL);
-    for (unsigned i = server->n_threads; i < server->options.threads; i++)
-        drain_queue(server->threads[i].queue);
-    server->n_threads = 0;
+    end_queues(server);
     server->started = false;
-    server->shut_down = true;
 }
 
 void kd_server_free(kd_server *server)
@@ -450,12 +478,8 @@ void kd_server_free(kd_server *server)
     if (server->started) {
         kd_server_drain(server, 0);
     } else if (server->grpc && !server->shut_down) { /* never started: the core wants the same */
-        grpc_server_shutdown_and_notify(
-            server->grpc, server->threads[0].queue, &server->on_shutdown);
-        for (unsigned i = 0; i < server->options.threads; i++) {
-            grpc_completion_queue_shutdown(server->threads[i].queue);
-            drain_queue(server->threads[i].queue);
-        }
+        shut_down(server);
+        end_queues(server);
     }
     if (server->grpc)
         grpc_server_destroy(server->grpc);

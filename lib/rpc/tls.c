@@ -1,5 +1,6 @@
 /* Credentials from PEM files. The core takes what can't be used without a word and fails later, so
  * OpenSSL reads the files first. */
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
@@ -22,14 +23,6 @@ static void texts_free(pem_texts *t)
     kd_buf_free(&t->cert);
 }
 
-static X509 *first_certificate(const kd_buf *text)
-{
-    BIO *const bio = BIO_new_mem_buf(text->data, (int)text->len);
-    X509 *const found = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-    BIO_free(bio);
-    return found;
-}
-
 /* No pass phrase is asked for. */
 static int no_phrase(char *buf, int size, int writing, void *arg)
 {
@@ -37,32 +30,58 @@ static int no_phrase(char *buf, int size, int writing, void *arg)
     return -1;
 }
 
+/* Why OpenSSL read nothing: what it has no memory for is not the file's fault. */
+static kd_status unread(const char *path, const char *what, kd_error *err)
+{
+    if (ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE)
+        return kd_error_memory(err, path);
+    return kd_error_set(err, KD_INVALID_ARGUMENT, "%s has no %s (PEM)", path, what);
+}
+
+/* The first one; *out NULL on failure. */
+static kd_status read_certificate(const char *path, const kd_buf *text, X509 **out, kd_error *err)
+{
+    ERR_clear_error();
+    BIO *const bio = BIO_new_mem_buf(text->data, (int)text->len);
+    *out = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    BIO_free(bio);
+    if (!bio)
+        return kd_error_memory(err, path);
+    return *out ? KD_OK : unread(path, "certificate", err);
+}
+
+static kd_status read_key(const char *path, const kd_buf *text, EVP_PKEY **out, kd_error *err)
+{
+    ERR_clear_error();
+    BIO *const bio = BIO_new_mem_buf(text->data, (int)text->len);
+    *out = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_phrase, NULL) : NULL;
+    BIO_free(bio);
+    if (!bio)
+        return kd_error_memory(err, path);
+    return *out ? KD_OK : unread(path, "private key without a pass phrase", err);
+}
+
 static kd_status check_certificate(const char *path, const kd_buf *text, kd_error *err)
 {
-    X509 *const found = first_certificate(text);
+    X509 *found;
+    const kd_status status = read_certificate(path, text, &found, err);
     X509_free(found);
-    return found ? KD_OK
-                 : kd_error_set(err, KD_INVALID_ARGUMENT, "%s has no certificate (PEM)", path);
+    return status;
 }
 
 /* The key is the certificate's. */
 static kd_status check_pair(const kd_tls *tls, const pem_texts *t, kd_error *err)
 {
-    BIO *const bio = BIO_new_mem_buf(t->key.data, (int)t->key.len);
-    EVP_PKEY *const key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_phrase, NULL) : NULL;
-    X509 *const cert = first_certificate(&t->cert);
-    kd_status status = KD_OK;
-    if (!cert)
-        status = check_certificate(tls->cert, &t->cert, err);
-    else if (!key)
-        status = kd_error_set(err, KD_INVALID_ARGUMENT,
-            "%s has no private key without a pass phrase (PEM)", tls->key);
-    else if (X509_check_private_key(cert, key) != 1)
+    X509 *cert = NULL;
+    EVP_PKEY *key = NULL;
+    kd_status status = read_certificate(tls->cert, &t->cert, &cert, err);
+    if (status == KD_OK)
+        status = read_key(tls->key, &t->key, &key, err);
+    if (status == KD_OK && X509_check_private_key(cert, key) != 1)
         status = kd_error_set(
             err, KD_INVALID_ARGUMENT, "the key in %s is not the one of %s", tls->key, tls->cert);
     X509_free(cert);
     EVP_PKEY_free(key);
-    BIO_free(bio);
     return status;
 }
 

@@ -273,11 +273,12 @@ static void check_blocks(const alloc_scenario *scenario, size_t number, bool res
     }
 }
 
-/* One replay; false when there were fewer allocations. *ended_well: the failure was forgiven. */
-static bool replay(const alloc_scenario *scenario, size_t number, bool rest, bool *ended_well)
+/* One replay; false when there were fewer allocations. before: blocks alive. *ended_well: the
+ * failure was forgiven. */
+static bool replay(
+    const alloc_scenario *scenario, size_t number, bool rest, size_t before, bool *ended_well)
 {
     kd_error err = KD_ERROR_INIT;
-    const size_t before = blocks_alive();
     arm(number, rest);
     const kd_status status = scenario->run(scenario->arg, &err);
     alloc_stop();
@@ -299,10 +300,12 @@ void alloc_replay(const alloc_scenario *scenario)
 
     alloc_stop();
     (void)backtrace(injector.frames, FRAMES); /* its first call allocates */
+    const size_t before = blocks_alive();
     /* What libraries set up at their first use is theirs for good. */
     CHECK_OK(scenario->run(scenario->arg, &err), err);
+    check_blocks(scenario, 0, false, before);
     for (bool more = true; more;) {
-        more = replay(scenario, n + 1, false, &ended_well);
+        more = replay(scenario, n + 1, false, before, &ended_well);
         n += more;
         forgiven += more && ended_well;
     }
@@ -316,7 +319,7 @@ void alloc_replay(const alloc_scenario *scenario)
 #else
     (void)expected;
 #endif
-    for (size_t number = 1; replay(scenario, number, true, &ended_well); number++)
+    for (size_t number = 1; replay(scenario, number, true, before, &ended_well); number++)
         ;
     print_message(
         "%s: each of %zu allocations fails in turn, %zu forgiven\n", scenario->name, n, forgiven);
