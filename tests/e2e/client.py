@@ -72,7 +72,9 @@ class Client:
     """Makes and sends the messages of the methods that reflection found."""
 
     def __init__(self, address):
-        self.channel = grpc.insecure_channel(address)
+        # A connection of its own: not one that another client had to a server of before.
+        self.channel = grpc.insecure_channel(
+            address, options=[("grpc.use_local_subchannel_pool", 1)])
         self.reflection = Reflection(self.channel, REFLECTION[0])
         self.pool = descriptor_pool.DescriptorPool()
         self.names = self.reflection.services()

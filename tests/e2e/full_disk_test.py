@@ -39,6 +39,10 @@ class Collections(unittest.TestCase):
         self.client = Client(self.indexer.address)
         self.ok("CreateCollection", name="shop", model_id=MODEL, dim=DIM)
 
+    def start_again(self):
+        self.indexer.start()
+        self.client = Client(self.indexer.address)
+
     def ok(self, method, **values):
         code, answer = self.client.call(f"{INDEXER}/{method}", **values)
         self.assertEqual(code, OK, f"{method}: {answer}")
@@ -85,8 +89,9 @@ class Collections(unittest.TestCase):
                   items=rows(1, 1) + rows(900, 8))  # a replaced image among them
         self.assertEqual(self.ids(), there)
 
+        self.disk.fill()  # to the last byte
         self.indexer.kill()
-        self.indexer.start()
+        self.start_again()
         self.assertEqual(self.ids(), there, "what was acknowledged is on the full disk")
         self.assertEqual(self.search(5), 5)
 
@@ -94,8 +99,21 @@ class Collections(unittest.TestCase):
         self.ok("Upsert", collection="shop", model_id=MODEL, items=rows(900, 8))
         self.assertEqual(self.ids(), there + list(range(900, 908)))
         self.assertEqual(self.indexer.end(), 0)
-        self.indexer.start()
+        self.start_again()
         self.assertEqual(self.ids(), there + list(range(900, 908)))
+
+    def test_start__a_collection_that_has_no_room_to_open_opens_later(self):
+        self.ok("Upsert", collection="shop", model_id=MODEL, items=rows(1, 8))
+        self.assertEqual(self.indexer.end(), 0)
+        self.disk.fill()
+        self.start_again()
+        for _ in range(2):
+            self.full("Search", "shop", collection="shop", model_id=MODEL, k=3,
+                      queries=[{"values": rows(1, 1)[0]["values"]}])
+        self.disk.make_room()
+        kindred.wait_until(lambda: self.search(5) == 5)
+        self.assertEqual(self.ids(), list(range(1, 9)))
+        self.assertEqual(self.ok("GetCollection", name="shop").collection.damage, "")
 
     def test_create_and_alias__leave_nothing_behind(self):
         self.disk.fill()
