@@ -198,13 +198,13 @@ class Proxy:
         try:
             self._wait()
             server = socket.create_connection(self._target, timeout=10)
-        except OSError:
+            server.settimeout(None)
+            self._sockets.add(server)
+            for one in (client, server):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:  # the target is away, or this proxy has ended meanwhile
             client.close()
             return
-        server.settimeout(None)
-        self._sockets.add(server)
-        for one in (client, server):
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._start(self._pump, client, server, False)
         self._start(self._pump, server, client, True)
 
