@@ -264,9 +264,9 @@ static kd_status reflect(kd_channel *channel, kd_error *err)
     request.message_request_case =
         GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_LIST_SERVICES;
     bool waiting;
-    kd_status status = kd_stream_open(&stream, channel,
-        &grpc__reflection__v1__server_reflection__descriptor, "ServerReflectionInfo", &request.base,
-        &options, err);
+    kd_status status =
+        kd_stream_open(&stream, channel, &grpc__reflection__v1__server_reflection__descriptor,
+            "ServerReflectionInfo", &request.base, &options, err);
     if (status == KD_OK)
         status = kd_stream_read(stream, -1, (ProtobufCMessage **)&response, &waiting, err);
     if (status == KD_OK &&
@@ -294,8 +294,7 @@ static void test_rpc_alloc__calls(void **state)
     place p;
     (void)state;
     CHECK_OK(open_place(&p, &err), err);
-    alloc_replay(
-        &(alloc_scenario){.name = "calls", .run = run_calls, .arg = &p, .threads = true});
+    alloc_replay(&(alloc_scenario){.name = "calls", .run = run_calls, .arg = &p, .threads = true});
     alloc_replay(
         &(alloc_scenario){.name = "streams", .run = run_streams, .arg = &p, .threads = true});
     alloc_replay(&(alloc_scenario){

@@ -334,7 +334,10 @@ static void test_rpc_call__who_was_refused_further_on_is_not_sent_again(void **s
     (void)state;
     CHECK_FAILS(KD_UNAVAILABLE, call_with(&g_room, "Echo", "refuse"), g_room.err);
     CHECK_INT(1, atomic_load(&g_room.taken));
+    CHECK_STR(
+        "the one behind is away", g_room.err.message); /* the server's words, not the core's */
     CHECK_FAILS(KD_UNAVAILABLE, call_with(&g_front, "Echo", "refuse"), g_front.err);
+    CHECK_STR("the one behind is away", g_front.err.message);
     CHECK_INT(1, atomic_load(&g_room.taken));
     atomic_store(&g_room.drops, 100);
     CHECK_FAILS(KD_UNAVAILABLE, call_with(&g_front, "Echo", "x"), g_front.err);
