@@ -14,6 +14,9 @@ KD_C_BEGIN
 
 /* Appends the whole file to *out. KD_RESOURCE_EXHAUSTED above max bytes, before reading. */
 KD_MUST_CHECK kd_status kd_file_read(const char *path, size_t max, kd_buf *out, kd_error *err);
+/* After kd_file_read failed with status: true when the machine is at fault (no descriptor or memory
+ * left, an error of the disk or the network) and not the file, so that trying again may help. */
+bool kd_file_read_may_pass(const char *path, size_t max, kd_status status);
 
 /* Writes beside path, fsyncs, renames, fsyncs the folder: readers see the old file or the new. */
 KD_MUST_CHECK kd_status kd_file_write(

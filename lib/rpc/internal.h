@@ -51,8 +51,8 @@ KD_MUST_CHECK kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessag
 KD_MUST_CHECK kd_status kd_wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *bytes,
     size_t len, size_t *memory, kd_error *err);
 /* The status and sentence that a peer sent. */
-kd_status kd_error_from_grpc(
-    kd_error *err, grpc_status_code code, grpc_slice details, const char *address);
+kd_status kd_error_from_grpc(kd_error *err, grpc_status_code code, grpc_slice details,
+    const grpc_metadata_array *trailing, const char *address);
 
 /* ---- trace.c ---- */
 void kd_trace_make(char trace[KD_TRACE_TEXT]);

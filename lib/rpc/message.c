@@ -85,14 +85,25 @@ void kd_message_free(void *message)
         protobuf_c_message_free_unpacked(message, &allocator);
 }
 
-kd_status kd_error_from_grpc(
-    kd_error *err, grpc_status_code code, grpc_slice details, const char *address)
+/* Our servers send this with every UNAVAILABLE of their own; the core has none in what it makes up
+ * about a connection. */
+static bool has_answered(const grpc_metadata_array *trailing)
+{
+    for (size_t i = 0; i < trailing->count; i++)
+        if (grpc_slice_str_cmp(trailing->metadata[i].key, "grpc-retry-pushback-ms") == 0)
+            return true;
+    return false;
+}
+
+kd_status kd_error_from_grpc(kd_error *err, grpc_status_code code, grpc_slice details,
+    const grpc_metadata_array *trailing, const char *address)
 {
     const int len = (int)GRPC_SLICE_LENGTH(details);
     const char *const text = (const char *)GRPC_SLICE_START_PTR(details);
     const kd_status status = (unsigned)code <= KD_UNAUTHENTICATED ? (kd_status)code : KD_UNKNOWN;
     /* The core's own sentence about a lost or refused connection does not say whose. */
-    if (status == KD_UNAVAILABLE && !memmem(text, (size_t)len, address, strlen(address)))
+    if (status == KD_UNAVAILABLE && !has_answered(trailing) &&
+        !memmem(text, (size_t)len, address, strlen(address)))
         return kd_error_set(err, status, "no answer from %s: %.*s", address, len, text);
     if (status == KD_DEADLINE_EXCEEDED)
         return kd_error_set(err, status, "%s did not answer in time", address);

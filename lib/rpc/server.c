@@ -452,6 +452,8 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
 
     shut_down(server);
     const int64_t left_ms = until_ms - kd_mono_ms();
+    /* With no call left only connections are: a client that has nothing to do reads its own, and so
+     * learns that we end, as seldom as every five seconds. */
     const int64_t goodbye_ms = atomic_load(&server->in_flight) == 0 ? GOODBYE_MS : left_ms;
     if (!wait_shut_down(server, left_ms > goodbye_ms ? goodbye_ms : left_ms > 0 ? left_ms : 0)) {
         grpc_server_cancel_all_calls(server->grpc);

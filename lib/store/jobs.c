@@ -53,6 +53,19 @@ kd_status kd_jobs_submit(kd_store *store, const char *queue, const char *kind, c
     return status;
 }
 
+kd_status kd_jobs_find(kd_store *store, const char *request, char id[KD_JOB_ID_TEXT], kd_error *err)
+{
+    assert(store && request && id);
+    id[0] = '\0';
+    redisReply *reply = NULL;
+    kd_status status = kd_store_command(store, &reply, 0, err, "GET " KD_REQUEST_KEY "%s", request);
+    if (status == KD_OK && reply->type != REDIS_REPLY_NIL &&
+        (reply->type != REDIS_REPLY_STRING || !kd_copy(id, KD_JOB_ID_TEXT, reply->str)))
+        status = kd_store_odd_reply(store, "GET", err);
+    freeReplyObject(reply);
+    return status;
+}
+
 static kd_status no_job(const char *id, kd_error *err)
 {
     return kd_error_set(err, KD_NOT_FOUND, "no job '%s'", id);

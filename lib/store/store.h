@@ -75,6 +75,9 @@ void kd_job_clear(kd_job *job); /* frees what it owns; an all-zero job is fine *
  * queued, so that who lost the answer may ask again. */
 KD_MUST_CHECK kd_status kd_jobs_submit(kd_store *store, const char *queue, const char *kind,
     const void *spec, size_t spec_len, const char *request, char id[KD_JOB_ID_TEXT], kd_error *err);
+/* The job that a request made; *id is "" when there is none. */
+KD_MUST_CHECK kd_status kd_jobs_find(
+    kd_store *store, const char *request, char id[KD_JOB_ID_TEXT], kd_error *err);
 KD_MUST_CHECK kd_status kd_jobs_get(kd_store *store, const char *id, kd_job *out, kd_error *err);
 /* Newest first, at most limit, those older than the id `after` ("" begins; KD_NOT_FOUND when it is
  * none). *jobs is owned by the caller: kd_jobs_free. state 0: any; dead_only: dead letters. */

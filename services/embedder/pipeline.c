@@ -289,11 +289,15 @@ void pipeline_unload(pipeline *p, kd_call *call, const char *model)
 
 /* ---- Cache writer ---- */
 
-static void write_cache(pipeline *p, const request *r)
+/* *again_ms: as for look-ups. A silent Redis would otherwise hold up what waits here, and with it
+ * the end of the process, by a time-out for each request. */
+static void write_cache(pipeline *p, const request *r, int64_t *again_ms)
 {
     uint8_t keys[KD_EMBEDDER_MAX_REQUEST_IMAGES][KD_SHA256_BYTES];
     size_t n = 0;
     kd_error err = KD_ERROR_INIT;
+    if (kd_mono_ms() < *again_ms)
+        return;
     float *const vectors = malloc(r->n * KD_NN_DIM * sizeof *vectors);
     if (!vectors)
         return;
@@ -307,17 +311,20 @@ static void write_cache(pipeline *p, const request *r)
     }
     if (n > 0 &&
         kd_cache_put(p->writer_store, r->model.id, n, (const uint8_t(*)[KD_SHA256_BYTES])keys,
-            KD_NN_DIM, vectors, KD_EMBEDDER_CACHE_TTL_S, &err) != KD_OK)
+            KD_NN_DIM, vectors, KD_EMBEDDER_CACHE_TTL_S, &err) != KD_OK) {
         kd_counter_add(p->cache_errors, 1); /* the look-up side says so in the log */
+        *again_ms = kd_mono_ms() + CACHE_PAUSE_MS;
+    }
     free(vectors);
 }
 
 static void *writer_main(void *arg)
 {
     pipeline *const p = arg;
+    int64_t again_ms = 0;
     request *r;
     while ((r = kd_queue_pop(p->cache_writes, -1)) != NULL) {
-        write_cache(p, r);
+        write_cache(p, r, &again_ms);
         request_free(r);
     }
     return NULL;

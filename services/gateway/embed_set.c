@@ -12,6 +12,8 @@
 #define ASKERS 4                /* threads, each with a chunk on its way */
 #define CHUNK 16                /* images asked for at a time */
 #define CHUNK_BYTES (24u << 20) /* … and bytes, beside the first image */
+#define READ_PATIENCE_MS 60000  /* for a disk, or a machine out of descriptors */
+#define READ_PAUSE_MS 200
 
 void skipped_init(skipped *s)
 {
@@ -72,7 +74,23 @@ static void fail(embedding_run *e, const kd_error *error)
     pthread_mutex_unlock(&e->mutex);
 }
 
-static void read_item(embedding_run *e, chunk *c, size_t i)
+/* What is no fault of the file's is waited for: an image that is left out for it would be missing
+ * from the collection without need. */
+static kd_status read_file(embedding_run *e, const char *path, kd_buf *out, kd_error *err)
+{
+    const int64_t until = kd_mono_ms() + READ_PATIENCE_MS;
+    for (;;) {
+        const kd_status status = kd_file_read(path, KD_IMAGE_MAX_BYTES, out, err);
+        if (status == KD_OK || !kd_file_read_may_pass(path, KD_IMAGE_MAX_BYTES, status))
+            return status;
+        kd_buf_free(out);
+        if (kd_mono_ms() > until || atomic_load(&e->job->stop))
+            return KD_UNAVAILABLE;
+        kd_sleep_ms(READ_PAUSE_MS);
+    }
+}
+
+static kd_status read_item(embedding_run *e, chunk *c, size_t i, kd_error *err)
 {
     kd_error why = KD_ERROR_INIT;
     const kd_item *const item = &e->items[c->first + i];
@@ -81,12 +99,15 @@ static void read_item(embedding_run *e, chunk *c, size_t i)
     kd_status status =
         path ? check_path(e->job->gateway, path, &real, &why) : kd_error_memory(&why, "a path");
     if (status == KD_OK)
-        status = kd_file_read(real, KD_IMAGE_MAX_BYTES, &c->files[i], &why);
+        status = read_file(e, real, &c->files[i], &why);
     c->ok[i] = status == KD_OK;
-    if (!c->ok[i])
+    if (status == KD_UNAVAILABLE)
+        (void)kd_error_set(err, status, "%s", why.message);
+    else if (status != KD_OK)
         skipped_add(e->skip, kd_dataset_path(e->dataset, item), why.message);
     free(real);
     free(path);
+    return status == KD_UNAVAILABLE ? status : KD_OK;
 }
 
 /* Embeds items from..from+n-1 of the chunk. */
@@ -139,8 +160,10 @@ static kd_status do_chunk(embedding_run *e, chunk *c, kd_error *err)
     kd_status status = KD_OK;
     size_t from = 0, bytes = 0;
     for (size_t i = 0; i < c->n && status == KD_OK; i++) {
-        read_item(e, c, i);
+        status = read_item(e, c, i, err);
         bytes += c->files[i].len;
+        if (status != KD_OK)
+            break;
         if (bytes > CHUNK_BYTES || i + 1 == c->n) { /* large images go in smaller requests */
             status = ask_part(e, c, from, i + 1 - from, err);
             for (; from <= i; from++)

@@ -113,41 +113,85 @@ static kd_status check_room(kd_store *store, const char *queue, kd_error *err)
         "%u jobs wait in the %s queue already: cancel some, or try again later", MAX_QUEUED, queue);
 }
 
+/* What names the request: its id and what it asks for, so that an id that is used again for other
+ * work does not hide that work. */
+static kd_status request_key(
+    const Kindred__V1__SubmitJobRequest *request, kd_buf *key, kd_error *err)
+{
+    kd_buf spec = KD_BUF_INIT;
+    uint8_t digest[KD_SHA256_BYTES];
+    char text[KD_SHA256_TEXT];
+    if (strlen(request->request_id) > MAX_REQUEST_ID)
+        return kd_error_set(
+            err, KD_INVALID_ARGUMENT, "the request_id has more than %u bytes", MAX_REQUEST_ID);
+    if (request->request_id[0] == '\0' || !request->spec)
+        return KD_OK;
+    uint8_t *const at =
+        kd_buf_reserve(&spec, kindred__v1__job_spec__get_packed_size(request->spec));
+    if (!at)
+        return kd_error_memory(err, "a job");
+    spec.len = kindred__v1__job_spec__pack(request->spec, at);
+    kd_status status = kd_sha256(spec.data, spec.len, digest, err);
+    if (status == KD_OK) {
+        kd_hex(digest, sizeof digest, text);
+        kd_buf_printf(key, "%s:%s", text, request->request_id);
+        status = kd_buf_ok(key) ? KD_OK : kd_error_memory(err, "a job");
+    }
+    kd_buf_free(&spec);
+    return status;
+}
+
+static const char *key_text(const kd_buf *key)
+{
+    return key->data ? (const char *)key->data : "";
+}
+
+/* Queues what was checked; a job that the same request made is found first, whatever the queue and
+ * the world are like by now. */
+static kd_status find_or_queue(gateway *g, kd_call *call,
+    const Kindred__V1__SubmitJobRequest *request, kd_job *job, kd_error *err)
+{
+    const char *queue = NULL, *kind = NULL;
+    char id[KD_JOB_ID_TEXT] = "";
+    kd_buf spec = KD_BUF_INIT, key = KD_BUF_INIT;
+    kd_store *store = store_take(g);
+    kd_status status = request_key(request, &key, err);
+    if (status == KD_OK && key.len > 0)
+        status = kd_jobs_find(store, key_text(&key), id, err);
+    store_give(g, store);
+    const bool there = id[0] != '\0';
+    if (status == KD_OK && !there)
+        status = submit_check(g, call, request->spec, &spec, &queue, &kind, err);
+    store = store_take(g);
+    if (status == KD_OK && !there)
+        status = check_room(store, queue, err);
+    if (status == KD_OK && !there)
+        status = kd_jobs_submit(store, queue, kind, spec.data, spec.len, key_text(&key), id, err);
+    if (status == KD_OK)
+        status = kd_jobs_get(store, id, job, err);
+    store_give(g, store);
+    if (status == KD_OK && !there)
+        KD_LOG(KD_LOG_INFO, "job_queued", KD_STR("job", id), KD_STR("kind", kind),
+            KD_STR("trace", kd_call_trace(call)));
+    kd_buf_free(&key);
+    kd_buf_free(&spec);
+    return status;
+}
+
 void submit_job(void *state, kd_call *call, const ProtobufCMessage *message)
 {
-    gateway *const g = state;
-    const Kindred__V1__SubmitJobRequest *const request =
-        (const Kindred__V1__SubmitJobRequest *)message;
-    const char *queue = NULL, *kind = NULL;
-    char id[KD_JOB_ID_TEXT];
     kd_error err = KD_ERROR_INIT;
-    kd_buf spec = KD_BUF_INIT;
     kd_job job = {0};
-    kd_status status = strlen(request->request_id) <= MAX_REQUEST_ID
-                           ? submit_check(g, call, request->spec, &spec, &queue, &kind, &err)
-                           : kd_error_set(&err, KD_INVALID_ARGUMENT,
-                                 "the request_id has more than %u characters", MAX_REQUEST_ID);
-    if (status == KD_OK) {
-        kd_store *const store = store_take(g);
-        status = check_room(store, queue, &err);
-        if (status == KD_OK)
-            status = kd_jobs_submit(
-                store, queue, kind, spec.data, spec.len, request->request_id, id, &err);
-        if (status == KD_OK)
-            status = kd_jobs_get(store, id, &job, &err);
-        store_give(g, store);
-    }
+    const kd_status status =
+        find_or_queue(state, call, (const Kindred__V1__SubmitJobRequest *)message, &job, &err);
     if (status == KD_OK) {
         Kindred__V1__GetJobResponse response = KINDRED__V1__GET_JOB_RESPONSE__INIT;
         response.base.descriptor = &kindred__v1__submit_job_response__descriptor;
-        KD_LOG(KD_LOG_INFO, "job_queued", KD_STR("job", id), KD_STR("kind", kind),
-            KD_STR("trace", kd_call_trace(call)));
         reply_job(call, &job, &response);
     } else {
         kd_call_fail(call, &err);
     }
     kd_job_clear(&job);
-    kd_buf_free(&spec);
 }
 
 static void reply_page(kd_call *call, const kd_job *jobs, size_t n, bool more)

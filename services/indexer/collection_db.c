@@ -37,9 +37,11 @@ kd_status db_fail(const char *name, sqlite3 *sqlite, int code, const char *doing
 {
     const char *const why = sqlite3_errstr(code);
     switch (code & 0xff) {
-    case SQLITE_FULL:
+    case SQLITE_FULL: {
+        const char *const file = sqlite ? sqlite3_db_filename(sqlite, "main") : NULL;
         return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
-            "collection '%s': the disk is full, cannot %s", name, doing);
+            "collection '%s': the disk is full, cannot %s: %s", name, doing, file ? file : why);
+    }
     case SQLITE_NOMEM:
         return kd_error_memory(err, doing);
     case SQLITE_READONLY:

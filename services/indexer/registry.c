@@ -8,8 +8,11 @@
 #include <sys/stat.h>
 
 #include "lib/base/buf.h"
+#include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
+
+#define OPEN_AGAIN_MS 1000 /* between tries at a collection that could not be opened */
 
 char *registry_folder(const registry *r, const char *name, const char *step)
 {
@@ -178,6 +181,34 @@ void registry_close(registry *r)
     free(r);
 }
 
+/* ---- Opening once more ---- */
+
+bool registry_may_open(const place *p)
+{
+    return p->damage.status != KD_OK && p->damage.status != KD_DATA_LOSS &&
+           p->damage.status != KD_NOT_FOUND;
+}
+
+void registry_open_again(registry *r, const char *name)
+{
+    kd_error damage = KD_ERROR_INIT;
+    collection *c = NULL;
+    pthread_mutex_lock(&r->changes);
+    place *const p = registry_place(r, name);
+    char *const path = p ? registry_folder(r, name, "") : NULL;
+    if (path && !p->c && registry_may_open(p) && kd_mono_ms() >= p->again_ms) {
+        if (collection_open(&c, path, name, &damage) == KD_OK)
+            KD_LOG(KD_LOG_INFO, "collection_opened", KD_STR("collection", name));
+        pthread_rwlock_wrlock(&r->table);
+        p->c = c;
+        p->damage = damage;
+        p->again_ms = kd_mono_ms() + OPEN_AGAIN_MS;
+        pthread_rwlock_unlock(&r->table);
+    }
+    free(path);
+    pthread_mutex_unlock(&r->changes);
+}
+
 /* ---- Look-ups ---- */
 
 /* With table locked: the place by name or alias; NULL sets KD_NOT_FOUND. */
@@ -193,12 +224,26 @@ static const place *resolve(const registry *r, const char *name, kd_error *err)
     return p;
 }
 
+/* As resolve, and locks table. */
+static const place *look_up(registry *r, const char *name, kd_error *err)
+{
+    char real[COLLECTION_NAME_SIZE];
+    pthread_rwlock_rdlock(&r->table);
+    const place *p = resolve(r, name, err);
+    if (!p || p->c || !registry_may_open(p))
+        return p;
+    (void)kd_copy(real, sizeof real, p->name);
+    pthread_rwlock_unlock(&r->table);
+    registry_open_again(r, real);
+    pthread_rwlock_rdlock(&r->table);
+    return resolve(r, name, err);
+}
+
 kd_status registry_find(registry *r, const char *name, collection **out, kd_error *err)
 {
     kd_status status = KD_OK;
     *out = NULL;
-    pthread_rwlock_rdlock(&r->table);
-    const place *const p = resolve(r, name, err);
+    const place *const p = look_up(r, name, err);
     if (!p) {
         status = KD_NOT_FOUND;
     } else if (p->c) {
@@ -260,8 +305,7 @@ kd_status registry_describe(registry *r, const char *name, registry_entry **entr
     *entry = NULL;
     if (!made)
         return kd_error_memory(err, "a collection's description");
-    pthread_rwlock_rdlock(&r->table);
-    const place *const p = resolve(r, name, err);
+    const place *const p = look_up(r, name, err);
     if (p)
         status = describe(r, p, made, err);
     pthread_rwlock_unlock(&r->table);

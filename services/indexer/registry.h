@@ -5,7 +5,8 @@
  * them up, so that a crash leaves each collection as it was before the change or after it.
  *
  * A damaged collection is kept where it is, listed with what is wrong, and stops no other; it can
- * be deleted or restored.
+ * be deleted or restored. One that could not be opened for want of disk or memory is opened by a
+ * later look-up.
  *
  * Threads: every function but open and close may be called from any thread. Loading (restore) holds
  * up other changes of the registry, not searches. */

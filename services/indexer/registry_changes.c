@@ -35,6 +35,22 @@ static kd_status check_new_name(const registry *r, const char *name, kd_error *e
     return KD_OK;
 }
 
+/* Moves c into its place and makes that last; on failure it is back in its folder `from`. */
+static kd_status move_in(
+    const registry *r, collection *c, const char *from, const char *final, kd_error *err)
+{
+    kd_status status = collection_move(c, final, err);
+    if (status != KD_OK)
+        return status;
+    status = kd_fsync_path(r->dir, err);
+    if (status == KD_OK)
+        return KD_OK;
+    kd_error why = KD_ERROR_INIT;
+    if (collection_move(c, from, &why) != KD_OK)
+        kd_log_error(KD_LOG_ERROR, "collection_not_moved_back", &why);
+    return status;
+}
+
 /* Makes an empty one in path, moves it to its own and enters it; *out is held for the caller. */
 static kd_status create_at(registry *r, const char *path, const char *name, const char *model_id,
     size_t dim, collection **out, kd_error *err)
@@ -47,9 +63,7 @@ static kd_status create_at(registry *r, const char *path, const char *name, cons
     if (status == KD_OK)
         status = collection_create(&c, path, name, model_id, dim, err);
     if (status == KD_OK)
-        status = collection_move(c, final, err);
-    if (status == KD_OK)
-        status = kd_fsync_path(r->dir, err);
+        status = move_in(r, c, path, final, err);
     free(final);
     if (status != KD_OK) {
         collection_release(c);
@@ -123,6 +137,19 @@ static kd_status put_away(registry *r, const place *p, const char *path, kd_erro
     return status;
 }
 
+/* Undoes put_away. */
+static void put_back(const place *p, const char *from, const char *to)
+{
+    kd_error err = KD_ERROR_INIT;
+    kd_status status = KD_OK;
+    if (p->c)
+        status = collection_move(p->c, to, &err);
+    else if (rename(from, to) != 0)
+        status = kd_error_errno(&err, errno, "cannot rename %s", from);
+    if (status != KD_OK)
+        kd_log_error(KD_LOG_ERROR, "collection_not_put_back", &err);
+}
+
 static kd_status check_deletable(const registry *r, const char *name, kd_error *err)
 {
     const alias *const a = aliases_find(&r->aliases, name);
@@ -139,31 +166,42 @@ static kd_status check_deletable(const registry *r, const char *name, kd_error *
     return KD_OK;
 }
 
+/* With the folder moved away for good: until then a failure leaves everything as it was. */
+static kd_status delete_place(registry *r, const char *name, const char *path, kd_error *err)
+{
+    char *const final = registry_folder(r, name, "");
+    kd_status status =
+        final ? put_away(r, registry_place(r, name), path, err) : kd_error_memory(err, "a path");
+    if (status == KD_OK) {
+        status = kd_fsync_path(r->dir, err);
+        if (status != KD_OK)
+            put_back(registry_place(r, name), path, final);
+    }
+    free(final);
+    if (status != KD_OK)
+        return status;
+    pthread_rwlock_wrlock(&r->table);
+    place *const p = registry_place(r, name);
+    collection *const c = p->c;
+    memmove(p, p + 1, (size_t)(r->places + r->n - (p + 1)) * sizeof *p);
+    r->n--;
+    pthread_rwlock_unlock(&r->table);
+    if (c)
+        collection_retire(c);
+    collection_release(c);
+    remove_leftover(path);
+    return KD_OK;
+}
+
 kd_status registry_delete(registry *r, const char *name, kd_error *err)
 {
-    char *path = NULL;
     pthread_mutex_lock(&r->changes);
     kd_status status = check_deletable(r, name, err);
     if (status == KD_OK) {
-        path = registry_folder(r, name, STEP_GONE);
-        status =
-            path ? put_away(r, registry_place(r, name), path, err) : kd_error_memory(err, "a path");
+        char *const path = registry_folder(r, name, STEP_GONE);
+        status = path ? delete_place(r, name, path, err) : kd_error_memory(err, "a path");
+        free(path);
     }
-    if (status == KD_OK) {
-        pthread_rwlock_wrlock(&r->table);
-        place *const p = registry_place(r, name);
-        collection *const c = p->c;
-        memmove(p, p + 1, (size_t)(r->places + r->n - (p + 1)) * sizeof *p);
-        r->n--;
-        pthread_rwlock_unlock(&r->table);
-        if (c)
-            collection_retire(c);
-        collection_release(c);
-        status = kd_fsync_path(r->dir, err);
-        if (status == KD_OK)
-            status = kd_remove_tree(path, err);
-    }
-    free(path);
     pthread_mutex_unlock(&r->changes);
     return status;
 }
@@ -192,21 +230,9 @@ static kd_status open_copy(
     return kd_error_set(err, status, "%s cannot be restored: %.300s", file, why.message);
 }
 
-/* Undoes put_away. */
-static void put_back(const place *p, const char *from, const char *to)
-{
-    kd_error err = KD_ERROR_INIT;
-    kd_status status = KD_OK;
-    if (p->c)
-        status = collection_move(p->c, to, &err);
-    else if (rename(from, to) != 0)
-        status = kd_error_errno(&err, errno, "cannot rename %s", from);
-    if (status != KD_OK)
-        kd_log_error(KD_LOG_ERROR, "collection_not_put_back", &err);
-}
-
-/* Puts the collection c, complete in a folder of its own, in the place of what has its name. */
-static kd_status replace(registry *r, const char *name, collection *c, kd_error *err)
+/* Puts the collection c, complete in the folder path, in the place of what has its name. */
+static kd_status replace(
+    registry *r, const char *name, collection *c, const char *path, kd_error *err)
 {
     const place *const before = registry_place(r, name);
     char *const final = registry_folder(r, name, ""), *const old =
@@ -215,12 +241,10 @@ static kd_status replace(registry *r, const char *name, collection *c, kd_error 
     if (status == KD_OK && before)
         status = put_away(r, before, old, err);
     if (status == KD_OK) {
-        status = collection_move(c, final, err);
+        status = move_in(r, c, path, final, err);
         if (status != KD_OK && before)
             put_back(before, old, final);
     }
-    if (status == KD_OK)
-        status = kd_fsync_path(r->dir, err);
     if (status == KD_OK) {
         collection *replaced = NULL;
         pthread_rwlock_wrlock(&r->table);
@@ -254,7 +278,7 @@ kd_status registry_restore(
     if (status == KD_OK)
         status = path ? open_copy(&c, path, name, file, err) : kd_error_memory(err, "a path");
     if (status == KD_OK)
-        status = replace(r, name, c, err);
+        status = replace(r, name, c, path, err);
     if (status == KD_OK) {
         *out = c;
     } else {
@@ -285,6 +309,14 @@ static kd_status check_alias(const registry *r, const char *name, const char *ta
     return KD_OK;
 }
 
+/* Writes what holds over a file that may say otherwise. */
+static void keep_aliases(const registry *r)
+{
+    kd_error err = KD_ERROR_INIT;
+    if (aliases_save(&r->aliases, r->aliases_file, &err) != KD_OK)
+        kd_log_error(KD_LOG_WARN, "aliases_not_kept", &err);
+}
+
 kd_status registry_set_alias(registry *r, const char *alias_name, const char *name,
     char previous[COLLECTION_NAME_SIZE], kd_error *err)
 {
@@ -294,8 +326,11 @@ kd_status registry_set_alias(registry *r, const char *alias_name, const char *na
     kd_status status = check_alias(r, alias_name, name, err);
     if (status == KD_OK)
         status = aliases_with(&next, &r->aliases, alias_name, name, err);
-    if (status == KD_OK)
+    if (status == KD_OK) {
         status = aliases_save(&next, r->aliases_file, err);
+        if (status != KD_OK) /* the file may be the new one already */
+            keep_aliases(r);
+    }
     if (status == KD_OK) {
         const alias *const before = aliases_find(&r->aliases, alias_name);
         if (before)

@@ -9,8 +9,9 @@
 
 typedef struct place {
     char name[COLLECTION_NAME_SIZE];
-    collection *c;   /* held; NULL when damaged */
-    kd_error damage; /* then why */
+    collection *c;    /* held; NULL when damaged */
+    kd_error damage;  /* then why */
+    int64_t again_ms; /* then: not opened again before */
 } place;
 
 /* Two locks. changes: held through each change of the registry, disk included. table: what look-ups
@@ -38,5 +39,11 @@ place *registry_place(const registry *r, const char *name);
 
 /* With both locked, or while opening. Takes over the caller's hold of c; there is room. */
 void registry_place_add(registry *r, const char *name, collection *c, const kd_error *damage);
+
+/* True for a place that could not be opened for a reason that may have passed (a full disk, no
+ * memory), unlike damage. */
+bool registry_may_open(const place *p);
+/* Opens it, if that is still so. With no lock. */
+void registry_open_again(registry *r, const char *name);
 
 #endif

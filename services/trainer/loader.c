@@ -60,12 +60,19 @@ static size_t row_floats(const loader *l)
 
 /* ---- Reading one image ---- */
 
+/* KD_UNAVAILABLE when it is no fault of the image's. */
 static kd_status read_bytes(const loader *l, uint32_t image, kd_buf *bytes, kd_error *err)
 {
     char *const path = kd_dataset_full_path(l->options.dataset, &l->items[image]);
     if (!path)
-        return kd_error_memory(err, "a path");
-    const kd_status status = kd_file_read(path, KD_IMAGE_MAX_BYTES, bytes, err);
+        return kd_error_set(err, KD_UNAVAILABLE, "no memory for a path");
+    kd_error why = KD_ERROR_INIT;
+    kd_status status = kd_file_read(path, KD_IMAGE_MAX_BYTES, bytes, &why);
+    if (status != KD_OK) {
+        if (kd_file_read_may_pass(path, KD_IMAGE_MAX_BYTES, status))
+            status = KD_UNAVAILABLE;
+        (void)kd_error_set(err, status, "%s", why.message);
+    }
     free(path);
     return status;
 }
@@ -146,6 +153,10 @@ kd_status loader_scan(loader *l, loader_tick tick, void *arg, kd_error *err)
         const size_t left = l->n_items - from, n = left < SCAN_CHUNK ? left : SCAN_CHUNK;
         s.from = (uint32_t)from;
         kd_pool_for(l->pool, n, scan_image, &s);
+        for (size_t i = 0; i < n; i++)
+            if (s.errors[i].status == KD_UNAVAILABLE)
+                return kd_error_set(
+                    err, KD_UNAVAILABLE, "the images can't be read now: %s", s.errors[i].message);
         /* Named in the dataset's order, whichever thread was first. */
         for (size_t i = 0; i < n; i++)
             if (s.errors[i].status != KD_OK)

@@ -32,7 +32,8 @@ void loader_free(loader *l);
 typedef kd_status (*loader_tick)(void *arg, size_t done, kd_error *err);
 
 /* Reads every image once: finds those that are broken and fills the cache. Before anything else.
- * KD_FAILED_PRECONDITION when none can be read. */
+ * KD_FAILED_PRECONDITION when none can be read; KD_UNAVAILABLE when one can't be for no fault of
+ * its own: to leave it out would make another training set of it. */
 KD_MUST_CHECK kd_status loader_scan(loader *l, loader_tick tick, void *arg, kd_error *err);
 const bool *loader_usable(const loader *l); /* for each image of the dataset; borrowed */
 

@@ -22,7 +22,8 @@ typedef struct train_hooks {
     void *arg;
 } train_hooks;
 
-/* Trains and publishes; *out (kd_model_clear) is the model. Goes on from DATA/runs/JOB where there
+/* Trains and publishes; *out (kd_model_clear) is the model. KD_UNAVAILABLE: not now, see the hooks;
+ * or the machine can't read the images now, and later may. Goes on from DATA/runs/JOB where there
  * is a checkpoint of the same settings and data. Running a job again that has published its model
  * finds that model. */
 KD_MUST_CHECK kd_status train_job(trainer *t, const char *job_id,

@@ -18,6 +18,7 @@
 #define PROGRESS_MS 500
 #define RETRY_LEAST_MS 200
 #define RETRY_MOST_MS 5000
+#define LATER_MS 500 /* doubled with each attempt: 15 s in all */
 
 struct worker {
     trainer *trainer; /* borrowed */
@@ -35,6 +36,7 @@ typedef enum job_end {
     END_CANCELLED, /* someone asked for it */
     END_FENCED,    /* it is another worker's now, or its record is gone */
     END_STOPPED,   /* this process ends */
+    END_LATER,     /* the machine is in no state for it: it stays ours, to be taken up again */
 } job_end;
 
 /* The job at hand. */
@@ -192,9 +194,11 @@ static void handle(worker *w, kd_job *job)
     kd_status status = run_job(&t, &model, &err);
     if (status == KD_OK)
         status = job_result_pack(&model, &result, &err);
+    if (status == KD_UNAVAILABLE && t.end == END_RUN && job->attempt < KD_JOB_MAX_ATTEMPTS)
+        t.end = END_LATER;
     if (t.end == END_STOPPED)
         release(w, job);
-    if (t.end == END_FENCED || t.end == END_STOPPED) {
+    if (t.end == END_FENCED || t.end == END_STOPPED || t.end == END_LATER) {
         KD_LOG(KD_LOG_WARN, "job_left", KD_STR("job", job->id), KD_STR("reason", err.message));
     } else {
         const kd_job_state state = status == KD_OK          ? KD_JOB_DONE
@@ -208,6 +212,9 @@ static void handle(worker *w, kd_job *job)
     }
     free(result.data);
     kd_model_clear(&model);
+    int64_t delay_ms = (int64_t)LATER_MS << job->attempt;
+    if (t.end == END_LATER) /* then it is the first that we take; its attempts count */
+        back_off(w, &delay_ms);
 }
 
 /* ---- Life ---- */

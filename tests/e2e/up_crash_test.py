@@ -1,5 +1,7 @@
 """What dies is started again; what a killed supervisor leaves behind is found and ended."""
 
+import os
+import shutil
 import unittest
 
 import kindred
@@ -64,6 +66,53 @@ class Orphans(unittest.TestCase):
         self.assertIn("5 processes that one had left behind have ended", stack.down().out)
         self.assertEqual([name for name, pid in old.items() if kindred.alive(pid)], [])
         self.assertEqual(stack.processes(), [])
+
+
+class SlowToLoad(unittest.TestCase):
+    """A service that loads for long is given the time; one that does nothing is not."""
+
+    def up(self, name, indexer):
+        """A stack whose indexer is this Python text, with two seconds of patience."""
+        programs = kindred.folder() / f"{name}-programs"
+        programs.mkdir()
+        shutil.copy(kindred.BIN / "kindred", programs)
+        fake = programs / "kindred-indexer"
+        fake.write_text(f"#!/usr/bin/python3\nimport os, sys, time\n"
+                        f"REAL = {str(kindred.BIN / 'kindred-indexer')!r}\n{indexer}\n"
+                        "os.execv(REAL, [REAL, *sys.argv[1:]])\n", encoding="utf-8")
+        fake.chmod(0o755)
+        stack = kindred.Stack(name)
+        done = kindred.run_program(
+            programs / "kindred", "up", "--detach", "--ready-seconds", 2, "--data", stack.data,
+            env={"PATH": f"{kindred.BIN}:{os.environ['PATH']}"})
+        return stack, done
+
+    def test_crash__a_service_that_is_loading_is_not_killed(self):
+        stack, done = self.up("loading", "end = time.monotonic() + 5\n"
+                                         "while time.monotonic() < end: pass")
+        self.assertEqual(done.status, 0, done)
+        old = stack.kill("indexer")
+        stack.wait_back("indexer", old)
+        self.assertEqual(stack.log("stack").count("event=started child=indexer"), 2)
+        self.assertNotIn("event=not_ready", stack.log("stack"))
+
+    def test_crash__a_service_that_does_nothing_is_given_up(self):
+        stack, done = self.up("hanging", "time.sleep(1000)")
+        self.assertEqual(done.status, 1, done)
+        self.assertIn("indexer is not ready after", done.err)
+        self.assertEqual(stack.processes(), [])
+
+    def test_crash__a_restarted_service_that_does_nothing_is_started_again(self):
+        mark = kindred.folder() / "hang-once"
+        stack, done = self.up("hang-later", f"mark = {str(mark)!r}\n"
+                                            "if os.path.exists(mark):\n"
+                                            "    os.unlink(mark)\n"
+                                            "    time.sleep(1000)")
+        self.assertEqual(done.status, 0, done)
+        mark.write_text("once", encoding="utf-8")
+        old = stack.kill("indexer")
+        kindred.wait_until(lambda: "event=not_ready child=indexer" in stack.log("stack"))
+        stack.wait_back("indexer", old)
 
 
 if __name__ == "__main__":

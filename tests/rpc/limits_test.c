@@ -6,6 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "grpc/health/v1/health.pb-c.h"
+#include "grpc/reflection/v1/reflection.pb-c.h"
+
 #include "lib/rpc/internal.h"
 #include "tests/rpc/echo.h"
 
@@ -13,19 +16,32 @@
 
 static echo_room g_room;
 
-static int setup(void **state)
+static void start_room(int64_t stall_ms)
 {
     const kd_server_options options = {.threads = 2,
         .workers = 8,
         .queue = 4,
         .max_calls = 16,
         .max_bytes = 8 * MIB,
-        .stall_ms = 400};
-    (void)state;
+        .stall_ms = stall_ms};
     kd_rpc_init();
     memset(&g_room, 0, sizeof g_room);
     echo_start(&g_room, &options, NULL);
     echo_open(&g_room, NULL);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    start_room(0);
+    return 0;
+}
+
+#define STALL_MS 1200
+static int setup_impatient(void **state)
+{
+    (void)state;
+    start_room(STALL_MS);
     return 0;
 }
 
@@ -98,8 +114,8 @@ static void test_rpc_limits__over_the_queue_calls_are_refused_at_once(void **sta
     for (size_t i = 0; i < 12; i++) { /* eight that are worked on, four that wait */
         start_call(&held[i], 1);
         WAIT_FOR(atomic_load(&g_room.server->in_flight) == i + 1);
+        WAIT_FOR(atomic_load(&g_room.taken) == (i < 8 ? i + 1 : 8)); /* out of the queue */
     }
-    WAIT_FOR(atomic_load(&g_room.taken) == 8);
     const int64_t since = kd_mono_ms();
     (void)call_large(&more);
     CHECK_INT(KD_RESOURCE_EXHAUSTED, more.status);
@@ -161,23 +177,22 @@ static void test_rpc_limits__a_slow_reader_gets_it_all(void **state)
     atomic_store(&g_room.gone, 0);
     request.data.len = MIB / 4;
     request.data.data = calloc(1, request.data.len);
-    request.times = 40;
+    request.times = 100;
     CHECK_OK(
         kd_stream_open(&stream, g_room.channel, ECHO, "Repeat", &request.base, NULL, &err), err);
     while ((status = kd_stream_read(stream, -1, &message, &waiting, &err)) == KD_OK && message) {
         n++;
         kd_message_free(message);
-        kd_sleep_ms(20); /* slower than the server, for twice stall_ms in all */
+        kd_sleep_ms(20); /* slower than the server, for longer than stall_ms in all */
     }
     CHECK_OK(status, err);
-    CHECK_INT(40, n);
+    CHECK_INT(100, n);
     CHECK_INT(0, atomic_load(&g_room.gone));
     kd_stream_close(stream);
     free(request.data.data);
 }
 
-/* HTTP/2 by hand (RFC 9113): preface, empty SETTINGS, HEADERS of a call whose message never comes.
- */
+/* HTTP/2 by hand (RFC 9113): preface, empty SETTINGS, HEADERS. */
 static size_t header(uint8_t *to, const char *name, const char *value)
 {
     const size_t n = strlen(name), v = strlen(value);
@@ -189,30 +204,117 @@ static size_t header(uint8_t *to, const char *name, const char *value)
     return 3 + n + v;
 }
 
-static void test_rpc_limits__a_request_that_never_comes_is_given_up(void **state)
+/* Returns the socket of a call that has begun, with one more header if name is not NULL. */
+static int begin_by_hand(uint16_t port, const char *name, const char *value)
 {
     static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
     uint8_t frame[512] = {0, 0, 0, 1, 4, 0, 0, 0, 1}; /* HEADERS, END_HEADERS, stream 1 */
     size_t len = 9;
     struct sockaddr_in to = {.sin_family = AF_INET};
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    (void)state;
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     len += header(frame + len, ":method", "POST");
     len += header(frame + len, ":scheme", "http");
     len += header(frame + len, ":path", "/kindred.test.v1.EchoService/Echo");
     len += header(frame + len, ":authority", "localhost");
     len += header(frame + len, "te", "trailers");
     len += header(frame + len, "content-type", "application/grpc");
+    if (name)
+        len += header(frame + len, name, value);
+    frame[1] = (uint8_t)((len - 9) >> 8);
     frame[2] = (uint8_t)(len - 9);
-    to.sin_port = htons(g_room.port);
+    to.sin_port = htons(port);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    WAIT_FOR(atomic_load(&g_room.server->in_flight) == 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
     assert_int_equal(write(fd, preface, 24 + 9), 24 + 9);
     assert_int_equal(write(fd, frame, len), (ssize_t)len);
+    return fd;
+}
+
+static void test_rpc_limits__a_request_that_never_comes_is_given_up(void **state)
+{
+    (void)state;
+    WAIT_FOR(atomic_load(&g_room.server->in_flight) == 0);
+    const int64_t since = kd_mono_ms();
+    const int fd = begin_by_hand(g_room.port, NULL, NULL);
     WAIT_FOR(atomic_load(&g_room.server->in_flight) == 1);
     WAIT_FOR(atomic_load(&g_room.server->in_flight) == 0);
+    assert_in_range(kd_mono_ms() - since, STALL_MS, 10000);
     (void)close(fd);
+}
+
+/* Values that the core takes in but refuses to send on. */
+static void test_rpc_limits__odd_headers_wedge_no_proxy(void **state)
+{
+    static const char *const odd[][2] = {
+        {"x-note", "a\001b"}, {"x-note", "caf\303\251"}, {"x@y", "z"}, {"x-fine", "fine"}};
+    static const uint8_t data[] = {0, 0, 5, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0}; /* an empty message */
+    kd_server_options options = KD_SERVER_OPTIONS_INIT;
+    kd_server *front = NULL;
+    uint16_t port;
+    kd_error err;
+    (void)state;
+    options.descriptors = &echo_set;
+    CHECK_OK(kd_server_new(&front, &options, &err), err);
+    CHECK_OK(kd_server_add_proxy(front, ECHO, g_room.channel, &err), err);
+    CHECK_OK(kd_server_start(front, "127.0.0.1:0", &port, &err), err);
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        char bytes[512];
+        const int fd = begin_by_hand(port, odd[i][0], odd[i][1]);
+        assert_int_equal(write(fd, data, sizeof data), (ssize_t)sizeof data);
+        /* An answer of some kind, and nothing that stays. */
+        CHECK(read(fd, bytes, sizeof bytes) > 0);
+        WAIT_FOR(atomic_load(&front->in_flight) == 0);
+        (void)close(fd);
+    }
+    kd_server_free(front);
+}
+
+static void test_rpc_limits__a_health_watch_holds_no_request(void **state)
+{
+    Grpc__Health__V1__HealthCheckRequest request = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
+    kd_stream *stream = NULL;
+    ProtobufCMessage *message = NULL;
+    char *const name = malloc(MIB + 1);
+    bool waiting;
+    kd_error err;
+    (void)state;
+    memset(name, 'x', MIB);
+    name[MIB] = '\0';
+    request.service = name;
+    CHECK_OK(kd_stream_open(&stream, g_room.channel, &grpc__health__v1__health__descriptor, "Watch",
+                 &request.base, NULL, &err),
+        err);
+    CHECK_OK(kd_stream_read(stream, -1, &message, &waiting, &err), err);
+    WAIT_FOR(atomic_load(&g_room.server->bytes) == 0);
+    kd_message_free(message);
+    kd_stream_close(stream);
+    free(name);
+}
+
+/* … and is over when its client has gone; so is a reflection stream that nobody uses. */
+static void test_rpc_limits__idle_streams_end(void **state)
+{
+    Grpc__Health__V1__HealthCheckRequest request = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
+    kd_stream *watch = NULL, *reflection = NULL;
+    ProtobufCMessage *message = NULL;
+    bool waiting;
+    kd_error err;
+    (void)state;
+    WAIT_FOR(atomic_load(&g_room.server->in_flight) == 0);
+    CHECK_OK(kd_stream_open(&watch, g_room.channel, &grpc__health__v1__health__descriptor, "Watch",
+                 &request.base, NULL, &err),
+        err);
+    CHECK_OK(kd_stream_read(watch, -1, &message, &waiting, &err), err);
+    kd_message_free(message);
+    kd_stream_close(watch);
+    CHECK_OK(kd_stream_open(&reflection, g_room.channel,
+                 &grpc__reflection__v1__server_reflection__descriptor, "ServerReflectionInfo", NULL,
+                 NULL, &err),
+        err);
+    CHECK_FAILS(
+        KD_DEADLINE_EXCEEDED, kd_stream_read(reflection, -1, &message, &waiting, &err), err);
+    kd_stream_close(reflection);
+    WAIT_FOR(atomic_load(&g_room.server->in_flight) == 0);
 }
 
 int main(void)
@@ -221,10 +323,16 @@ int main(void)
         cmocka_unit_test(test_rpc_limits__requests_in_work_have_a_budget_of_bytes),
         cmocka_unit_test(test_rpc_limits__over_the_queue_calls_are_refused_at_once),
         cmocka_unit_test(test_rpc_limits__over_max_calls_too),
+        cmocka_unit_test(test_rpc_limits__odd_headers_wedge_no_proxy),
+        cmocka_unit_test(test_rpc_limits__a_health_watch_holds_no_request),
+    };
+    const struct CMUnitTest impatient[] = {
         cmocka_unit_test(test_rpc_limits__a_client_that_reads_nothing_is_given_up),
         cmocka_unit_test(test_rpc_limits__a_slow_reader_gets_it_all),
         cmocka_unit_test(test_rpc_limits__a_request_that_never_comes_is_given_up),
+        cmocka_unit_test(test_rpc_limits__idle_streams_end),
     };
     (void)signal(SIGPIPE, SIG_IGN);
-    return cmocka_run_group_tests(tests, setup, teardown);
+    const int failed = cmocka_run_group_tests(tests, setup, teardown);
+    return failed + cmocka_run_group_tests(impatient, setup_impatient, teardown);
 }

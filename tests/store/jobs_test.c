@@ -33,6 +33,10 @@ static void test_store_jobs__a_request_that_is_made_again_gives_its_job(void **s
     CHECK_OK(kd_jobs_submit(r->b, "train", "train", "x", 1, "r2", other, &r->err), r->err);
     CHECK_STR(first, again);
     CHECK(strcmp(first, other) != 0);
+    CHECK_OK(kd_jobs_find(r->a, "r1", again, &r->err), r->err);
+    CHECK_STR(first, again);
+    CHECK_OK(kd_jobs_find(r->a, "r3", again, &r->err), r->err);
+    CHECK_STR("", again);
     CHECK_OK(kd_jobs_depth(r->a, "train", &depth, &r->err), r->err);
     CHECK_INT(2, depth);
 }

@@ -210,3 +210,13 @@ bool room_log_has(const room *r, const char *text)
     kd_buf_free(&log);
     return has;
 }
+
+void room_wait_log(const room *r, const char *text)
+{
+    for (const int64_t until = kd_mono_ms() + WAIT_MS; !room_log_has(r, text); kd_sleep_ms(10)) {
+        if (kd_mono_ms() > until) {
+            print_log(r);
+            fail_msg("the log has no '%s'", text);
+        }
+    }
+}

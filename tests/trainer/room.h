@@ -45,5 +45,6 @@ void room_wait_steps(room *r, const char *id);
 /* DATA/runs/ID/NAME, a new string. */
 char *room_run_file(const room *r, const char *id, const char *name);
 bool room_log_has(const room *r, const char *text);
+void room_wait_log(const room *r, const char *text);
 
 #endif

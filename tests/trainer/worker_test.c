@@ -1,6 +1,9 @@
 /* Train jobs through the real Redis and the real program. */
+#include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
@@ -135,6 +138,53 @@ static void test_trainer_worker__cancel_ends_a_running_job(void **state)
     kd_job_clear(&job);
 }
 
+/* The first image of the dataset's listing, open. */
+static int open_first_image(const room *r)
+{
+    char path[1024], line[512];
+    (void)snprintf(path, sizeof path, "%s/Ebay_train.txt", r->dataset);
+    FILE *const listing = fopen(path, "r");
+    assert_non_null(listing);
+    assert_non_null(fgets(line, sizeof line, listing)); /* its head */
+    assert_non_null(fgets(line, sizeof line, listing));
+    (void)fclose(listing);
+    line[strcspn(line, "\n")] = '\0';
+    (void)snprintf(path, sizeof path, "%s/%s", r->dataset, strrchr(line, ' ') + 1);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+/* While we hold a lease on the file the trainer can't open it: EAGAIN. Of an image that can't be
+ * read just now it makes neither a smaller training set nor a failed job. */
+static void test_trainer_worker__waits_for_an_image_that_cannot_be_read_now(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT];
+    kd_job job;
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.epochs = 1;
+    spec.seed = 13;
+    const int fd = open_first_image(r);
+    (void)signal(SIGIO, SIG_IGN); /* how the kernel asks for the lease */
+    if (fcntl(fd, F_SETLEASE, F_WRLCK) != 0) {
+        print_message("no leases on this file system\n");
+        (void)close(fd);
+        skip();
+    }
+    room_submit(r, &spec, id);
+    room_wait_log(r, "reason=\"the images can't be read now");
+    room_wait_state(r, id, KD_JOB_RUNNING, &job);
+    kd_job_clear(&job);
+    CHECK_INT(0, close(fd));
+    Kindred__V1__JobResult *const result = room_wait_result(r, id);
+    CHECK_INT(1, result->skipped); /* the broken one */
+    kindred__v1__job_result__free_unpacked(result, NULL);
+    CHECK_OK(kd_jobs_get(r->store, id, &job, &r->err), r->err);
+    CHECK(job.attempt > 1);
+    kd_job_clear(&job);
+}
+
 static void test_trainer_worker__goes_on_when_redis_comes_back(void **state)
 {
     room *const r = *state;
@@ -162,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_trainer_worker__refuses_what_it_cannot_train),
         cmocka_unit_test(test_trainer_worker__a_taken_name_fails_before_the_first_step),
         cmocka_unit_test(test_trainer_worker__cancel_ends_a_running_job),
+        cmocka_unit_test(test_trainer_worker__waits_for_an_image_that_cannot_be_read_now),
         cmocka_unit_test(test_trainer_worker__goes_on_when_redis_comes_back),
     };
     return cmocka_run_group_tests(tests, room_start, room_stop);

@@ -402,7 +402,7 @@ def messages():
         pool.Add(file)
     factory = message_factory.MessageFactory(pool)
     methods = [m for name in SERVICES for m in pool.FindServiceByName(name).methods]
-    seeds = {"empty": b"", "unknown": b"\0\xfa\x7f\x20" + b"x" * 32, "group": b"\0\x0b\x0c",
+    seeds = {"empty": b"", "unknown": b"\0\xfa\x7f\x20" + b"x" * 32, "unknown_long": b"\0\x6a\xe8\x07" + b"j" * 1000, "group": b"\0\x0b\x0c",
              "long": b"\0\x0a\xff\xff\xff\xff\x0f"}
     for index, method in enumerate(methods):
         for type_, top in [(method.input_type, 0), (method.output_type, 0x80)]:

@@ -23,6 +23,10 @@
 #define READY_FILE_MAX 4096u
 #define LAST_WORDS_MAX 4096
 #define REDIS_SECONDS 2
+/* What counts as loading rather than waiting, from one look to the next. */
+#define LOOK_MS 1000
+#define BUSY_TICKS 2u /* of the processor, mostly 10 ms each */
+#define BUSY_BYTES ((uint64_t)64 << 10)
 
 extern char **environ;
 
@@ -116,7 +120,8 @@ kd_status child_spawn(child *c, const char *const *args, kd_error *err)
     if (c->ready)
         (void)unlink(c->ready);
     c->is_ready = false;
-    c->started_ms = kd_mono_ms();
+    c->started_ms = c->looked_ms = c->busy_ms = kd_mono_ms();
+    c->cpu_ticks = c->bytes_read = 0;
     const int errnum = spawn(c, log, argv);
     (void)close(log);
     if (errnum != 0) {
@@ -150,6 +155,44 @@ static bool service_answers(child *c)
 bool child_answers(child *c)
 {
     return c->ready ? service_answers(c) : redis_answers(c->grpc, c->pid, NULL) == KD_OK;
+}
+
+/* /proc/PID/NAME as a string; false when it can't be read. */
+static bool read_proc(pid_t pid, const char *name, char *text, size_t size)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    const ssize_t len = read(fd, text, size - 1);
+    (void)close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    return len > 0;
+}
+
+int64_t child_idle_ms(child *c)
+{
+    const int64_t now = kd_mono_ms();
+    char text[1024];
+    unsigned long user = 0, kernel = 0;
+    unsigned long long bytes = 0;
+    if (now - c->looked_ms < LOOK_MS)
+        return now - c->busy_ms;
+    c->looked_ms = now;
+    if (read_proc(c->pid, "stat", text, sizeof text)) {
+        const char *const behind = strrchr(text, ')'); /* the name may hold anything */
+        if (behind)
+            (void)sscanf(
+                behind, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel);
+    }
+    if (read_proc(c->pid, "io", text, sizeof text))
+        (void)sscanf(text, "rchar: %llu", &bytes);
+    if (user + kernel >= c->cpu_ticks + BUSY_TICKS || bytes >= c->bytes_read + BUSY_BYTES)
+        c->busy_ms = now;
+    c->cpu_ticks = user + kernel;
+    c->bytes_read = bytes;
+    return now - c->busy_ms;
 }
 
 kd_status redis_answers(const char *address, pid_t pid, kd_error *err)

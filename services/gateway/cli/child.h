@@ -21,6 +21,9 @@ typedef struct child {
     pid_t pid;                                     /* 0: not running */
     off_t log_start;                               /* where this life's lines begin */
     int64_t started_ms;                            /* monotonic */
+    int64_t told_ms;                               /* when it was said to be loading still */
+    int64_t looked_ms, busy_ms;                    /* of child_idle_ms */
+    uint64_t cpu_ticks, bytes_read;                /* at that look */
     int64_t start_at_ms;                           /* not before; for the back-off */
     int64_t delay_ms;                              /* the next back-off */
     unsigned deaths;                               /* before it was ever ready */
@@ -39,6 +42,10 @@ KD_MUST_CHECK kd_status child_spawn(child *c, const char *const *args, kd_error 
 
 /* True once it answers; a service's addresses are taken from its ready file. */
 bool child_answers(child *c);
+
+/* While it isn't ready: the ms since it was last seen to get on with loading, which is using the
+ * processor or reading. To be asked every few seconds at most; more often tells nothing new. */
+int64_t child_idle_ms(child *c);
 
 /* The error that it logged last in this life, or its last line; empty when it said nothing. */
 void child_last_words(const child *c, char *text, size_t size);

@@ -65,7 +65,7 @@ void cli_disconnect(kd_channel *channel)
 static void say_who(const kd_channel *channel, kd_error *err)
 {
     static const char refused[] = "failed to connect to all addresses";
-    if (err->status == KD_UNAVAILABLE && strstr(err->message, refused) == err->message)
+    if (err && err->status == KD_UNAVAILABLE && strstr(err->message, refused) == err->message)
         (void)kd_error_set(
             err, KD_UNAVAILABLE, "no gateway answers at %s", kd_channel_address(channel));
 }

@@ -21,9 +21,10 @@
 enum { REDIS, EMBEDDER, INDEXER, TRAINER, GATEWAY, CHILDREN };
 
 #define LAST_RANK 2
-#define MAX_DEATHS 3 /* before it was ever ready */
-#define READY_MS 60000
-#define TICK_MS 20 /* between looks at what is starting */
+#define MAX_DEATHS 3             /* before it was ever ready */
+#define LONGEST_READY_MS 3600000 /* for a child that loads all the time */
+#define STILL_LOADING_MS 30000   /* between lines that say so */
+#define TICK_MS 20               /* between looks at what is starting */
 #define FIRST_DELAY_MS 200
 #define MAX_DELAY_MS 10000
 #define REWRITE_MS 1000
@@ -237,12 +238,22 @@ static void refresh_stack(supervisor *s)
     }
 }
 
-static kd_status on_too_late(child *c, kd_error *err)
+/* A large collection or queue takes its time to load, and killing it half-way would only begin that
+ * anew: a child is given up when it gets on with nothing. */
+static kd_status wait_on(const supervisor *s, child *c, kd_error *err)
 {
+    const int64_t now = kd_mono_ms(), age = now - c->started_ms;
+    if (child_idle_ms(c) <= s->options->ready_ms && age <= LONGEST_READY_MS) {
+        if (now - c->told_ms >= STILL_LOADING_MS && age >= STILL_LOADING_MS) {
+            c->told_ms = now;
+            KD_LOG(KD_LOG_INFO, "still_loading", KD_STR("child", c->name), KD_INT("for_ms", age));
+        }
+        return KD_OK;
+    }
     if (!c->was_ready)
         return kd_error_set(err, KD_FAILED_PRECONDITION,
-            "%s is not ready after %d s; its log is %s", c->name, READY_MS / 1000, c->log);
-    KD_LOG(KD_LOG_ERROR, "not_ready", KD_STR("child", c->name), KD_INT("after_ms", READY_MS));
+            "%s is not ready after %lld s; its log is %s", c->name, (long long)age / 1000, c->log);
+    KD_LOG(KD_LOG_ERROR, "not_ready", KD_STR("child", c->name), KD_INT("after_ms", age));
     (void)kill(c->pid, SIGKILL); /* its death starts it again */
     return KD_OK;
 }
@@ -259,8 +270,8 @@ static kd_status advance(supervisor *s, kd_error *err)
             status = start_child(s, i, err);
         else if (c->pid != 0 && child_answers(c))
             on_ready(s, c);
-        else if (c->pid != 0 && kd_mono_ms() - c->started_ms > READY_MS)
-            status = on_too_late(c, err);
+        else if (c->pid != 0)
+            status = wait_on(s, c, err);
         if (status != KD_OK && !s->is_up)
             return status;
         if (status != KD_OK) {

@@ -16,7 +16,8 @@ typedef struct stack_options {
     const char *redis;  /* HOST:PORT of one that runs; NULL starts a private one */
     const char *const *datasets;
     size_t n_datasets;
-    int threads; /* that compute, for embedder and trainer; 0: as many as there are cores */
+    int64_t ready_ms; /* a child that isn't ready and gets on with nothing is given up after that */
+    int threads;      /* that compute, for embedder and trainer; 0: as many as there are cores */
     bool log_json;
 } stack_options;
 

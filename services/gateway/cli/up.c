@@ -20,11 +20,13 @@
 #define DATASETS_MAX 32
 #define THREADS_MAX 1024
 #define ARGS_MAX (2 * DATASETS_MAX + 24)
+#define READY_S 60 /* for a child that gets on with nothing */
+#define READY_S_MAX 3600
 #define NOTICE_FD 3 /* where the process in the background finds its pipe */
 
 extern char **environ;
 
-enum { OPTION_DATASETS = 1, OPTION_THREADS, OPTION_NOTICE };
+enum { OPTION_DATASETS = 1, OPTION_THREADS, OPTION_READY, OPTION_NOTICE };
 
 typedef struct up {
     cli_common common;
@@ -53,11 +55,17 @@ static bool on_option(void *arg, int val, const char *value)
         u->given[u->n_given++] = value;
         return true;
     }
-    const bool right = val == OPTION_THREADS
-                           ? cli_number("up", "--threads", value, 0, THREADS_MAX, &number)
-                           : cli_number("up", "--notice", value, 0, INT_MAX, &number);
+    bool right;
+    if (val == OPTION_THREADS)
+        right = cli_number("up", "--threads", value, 0, THREADS_MAX, &number);
+    else if (val == OPTION_READY)
+        right = cli_number("up", "--ready-seconds", value, 1, READY_S_MAX, &number);
+    else
+        right = cli_number("up", "--notice", value, 0, INT_MAX, &number);
     if (right && val == OPTION_THREADS)
         u->stack.threads = (int)number;
+    else if (right && val == OPTION_READY)
+        u->stack.ready_ms = (int64_t)number * 1000;
     else if (right)
         u->notice = (int)number;
     return right;
@@ -78,10 +86,14 @@ static int parse(int argc, const char **argv, up *u)
         {"threads", 0, POPT_ARG_STRING, NULL, OPTION_THREADS,
             "threads that compute; 0, as unless given, takes every core", "N"},
         {"log-json", 0, POPT_ARG_NONE, &u->log_json, 0, "log JSON objects", NULL},
+        /* Tests haven't got a minute. */
+        {"ready-seconds", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, NULL, OPTION_READY, NULL,
+            NULL},
         {"notice", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, NULL, OPTION_NOTICE, NULL, NULL},
         POPT_TABLEEND};
     const char **args = NULL;
-    *u = (up){.stack = {.listen = "127.0.0.1:0", .http = "127.0.0.1:0"}, .notice = -1};
+    *u = (up){.stack = {.listen = "127.0.0.1:0", .http = "127.0.0.1:0", .ready_ms = READY_S * 1000},
+        .notice = -1};
     const int exit_status = cli_parse(argc, argv, "[OPTION...]",
         "Starts Redis, embedder, indexer, trainer and gateway on one data folder.", options,
         on_option, u, 0, 0, &u->common, &args);
@@ -221,11 +233,13 @@ static kd_status run_here(up *u, kd_error *err)
 
 /* ---- In the background ---- */
 
-static void background_args(const up *u, const char *threads, const char *notice, const char **args)
+static void background_args(const up *u, const char *threads, const char *ready_seconds,
+    const char *notice, const char **args)
 {
     const stack_options *const o = &u->stack;
     const char *const common[] = {"kindred", "up", "--data", o->data, "--listen", o->listen,
-        "--http", o->http, "--threads", threads, "--notice", notice};
+        "--http", o->http, "--threads", threads, "--ready-seconds", ready_seconds, "--notice",
+        notice};
     size_t n = sizeof common / sizeof common[0];
     memcpy(args, common, sizeof common);
     if (o->redis) {
@@ -310,15 +324,16 @@ static kd_status read_notice(int fd, const char *log, local_stack *stack, kd_err
 static kd_status run_detached(const up *u, kd_error *err)
 {
     const char *args[ARGS_MAX];
-    char threads[16], notice[16];
+    char threads[16], ready[24], notice[16];
     int ends[2];
     pid_t pid = 0;
     local_stack stack = {0};
     if (pipe2(ends, O_CLOEXEC) != 0)
         return kd_error_errno(err, errno, "cannot make a pipe");
     (void)snprintf(threads, sizeof threads, "%d", u->stack.threads);
+    (void)snprintf(ready, sizeof ready, "%lld", (long long)u->stack.ready_ms / 1000);
     (void)snprintf(notice, sizeof notice, "%d", NOTICE_FD);
-    background_args(u, threads, notice, args);
+    background_args(u, threads, ready, notice, args);
     char *const log = cli_must(local_path(u->data, "log/stack.log"));
     const int errnum = spawn_background(args, log, ends[1], &pid);
     (void)close(ends[1]);

@@ -1,0 +1,168 @@
+/* A disk that can't say that a folder's change is on it: the change is not made, in memory or on
+ * disk. The linker sends our own calls of fsync here (--wrap); SQLite keeps the real one. */
+#include <dirent.h>
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "tests/indexer/room.h"
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
+static bool g_folder_fails; /* the folder of the collections can't be synced */
+
+int __wrap_fsync(int fd)
+{
+    struct stat asked, folder;
+    if (g_folder_fails && fstat(fd, &asked) == 0 &&
+        stat(room_path("data/collections"), &folder) == 0 && asked.st_ino == folder.st_ino &&
+        asked.st_dev == folder.st_dev) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_fsync(fd);
+}
+
+static registry *opened(void)
+{
+    kd_error err = KD_ERROR_INIT;
+    registry *r = NULL;
+    CHECK_OK(registry_open(&r, room_path("data/collections"), &err), err);
+    return r;
+}
+
+static collection *create(registry *r, const char *name)
+{
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    bool created = false;
+    CHECK_OK(registry_create(r, name, MODEL, DIM, false, &c, &created, &err), err);
+    return c;
+}
+
+static uint64_t count_by_name(registry *r, const char *name)
+{
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    CHECK_OK(registry_find(r, name, &c, &err), err);
+    const uint64_t count = count_of(c);
+    collection_release(c);
+    return count;
+}
+
+static size_t entries_on_disk(void)
+{
+    size_t n = 0;
+    DIR *const dir = opendir(room_path("data/collections"));
+    assert_non_null(dir);
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        n += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    (void)closedir(dir);
+    return n;
+}
+
+static void test_sync__a_create_that_fails_leaves_no_collection(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    bool created = true;
+    registry *r = opened();
+    g_folder_fails = true;
+    CHECK_FAILS(
+        KD_INTERNAL, registry_create(r, "shoes", MODEL, DIM, true, &c, &created, &err), err);
+    g_folder_fails = false;
+    CHECK_HAS("cannot sync", err.message);
+    CHECK(!created);
+    CHECK_FAILS(KD_NOT_FOUND, registry_find(r, "shoes", &c, &err), err);
+    CHECK_INT(0, entries_on_disk());
+    registry_close(r);
+    r = opened();
+    CHECK_FAILS(KD_NOT_FOUND, registry_find(r, "shoes", &c, &err), err);
+    collection_release(create(r, "shoes")); /* and the name is free */
+    CHECK_INT(0, count_by_name(r, "shoes"));
+    registry_close(r);
+}
+
+static void test_sync__a_restore_that_fails_leaves_the_collection_that_was(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    registry *r = opened();
+    collection *c = create(r, "shoes"), *restored = NULL;
+    CHECK_OK(put_images(c, 0, 5, 1, &err), err);
+    CHECK_OK(collection_snapshot(c, room_path("snapshot"), NULL, &err), err);
+    CHECK_OK(put_images(c, 5, 2, 1, &err), err);
+    g_folder_fails = true;
+    CHECK_FAILS(
+        KD_INTERNAL, registry_restore(r, "shoes", room_path("snapshot"), &restored, &err), err);
+    CHECK_FAILS(
+        KD_INTERNAL, registry_restore(r, "copy", room_path("snapshot"), &restored, &err), err);
+    g_folder_fails = false;
+    CHECK_OK(put_images(c, 7, 3, 1, &err), err); /* acknowledged after the failure */
+    CHECK_INT(10, count_by_name(r, "shoes"));
+    collection_release(c);
+    registry_close(r);
+
+    r = opened();
+    CHECK_INT(10, count_by_name(r, "shoes"));
+    CHECK_INT(1, entries_on_disk());
+    CHECK_FAILS(KD_NOT_FOUND, registry_find(r, "copy", &c, &err), err);
+    CHECK_OK(registry_restore(r, "shoes", room_path("snapshot"), &restored, &err), err);
+    collection_release(restored);
+    CHECK_INT(5, count_by_name(r, "shoes"));
+    registry_close(r);
+}
+
+static void test_sync__a_delete_that_fails_leaves_the_collection(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    registry *r = opened();
+    collection *c = create(r, "shoes");
+    CHECK_OK(put_images(c, 0, 5, 1, &err), err);
+    g_folder_fails = true;
+    CHECK_FAILS(KD_INTERNAL, registry_delete(r, "shoes", &err), err);
+    g_folder_fails = false;
+    CHECK_OK(put_images(c, 5, 1, 1, &err), err);
+    collection_release(c);
+    CHECK_INT(6, count_by_name(r, "shoes"));
+    registry_close(r);
+    r = opened();
+    CHECK_INT(6, count_by_name(r, "shoes"));
+    CHECK_OK(registry_delete(r, "shoes", &err), err);
+    CHECK_INT(0, entries_on_disk());
+    registry_close(r);
+}
+
+static void test_sync__an_alias_that_fails_leads_where_it_led(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    char previous[COLLECTION_NAME_SIZE];
+    registry *r = opened();
+    collection *c = create(r, "spring");
+    CHECK_OK(put_images(c, 0, 5, 1, &err), err);
+    collection_release(c);
+    collection_release(create(r, "autumn"));
+    CHECK_OK(registry_set_alias(r, "live", "spring", previous, &err), err);
+    g_folder_fails = true;
+    CHECK_FAILS(KD_INTERNAL, registry_set_alias(r, "live", "autumn", previous, &err), err);
+    g_folder_fails = false;
+    CHECK_INT(5, count_by_name(r, "live"));
+    registry_close(r);
+    r = opened();
+    CHECK_INT(5, count_by_name(r, "live"));
+    registry_close(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ROOM_TEST(test_sync__a_create_that_fails_leaves_no_collection),
+        ROOM_TEST(test_sync__a_restore_that_fails_leaves_the_collection_that_was),
+        ROOM_TEST(test_sync__a_delete_that_fails_leaves_the_collection),
+        ROOM_TEST(test_sync__an_alias_that_fails_leads_where_it_led),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
