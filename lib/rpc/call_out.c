@@ -119,14 +119,23 @@ bool kd_call_send_headers(kd_call *call, kd_tag *tag)
     return sends;
 }
 
+/* How long the last worker that is not yet held by a slow reader waits for one. */
+#define LAST_WRITER_MS 2000
+
 kd_status kd_call_send(kd_call *call, grpc_byte_buffer *bytes, bool wait)
 {
     const size_t room = sizeof call->waiting / sizeof call->waiting[0];
     kd_status status = KD_OK;
     pthread_mutex_lock(&call->mutex);
-    if (wait && call->n_waiting == room && kd_server_writer_waits(call->server)) {
-        while (call->n_waiting == room && !atomic_load(&call->cancelled))
-            pthread_cond_wait(&call->room, &call->mutex);
+    if (wait && call->n_waiting == room) {
+        const bool last = !kd_server_writer_waits(call->server);
+        const struct timespec until = kd_mono_after(LAST_WRITER_MS);
+        while (call->n_waiting == room && !atomic_load(&call->cancelled)) {
+            if (!last)
+                pthread_cond_wait(&call->room, &call->mutex);
+            else if (pthread_cond_timedwait(&call->room, &call->mutex, &until) != 0)
+                break;
+        }
         kd_server_writer_goes_on(call->server);
     }
     assert(!call->answered);

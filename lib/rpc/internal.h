@@ -117,7 +117,8 @@ kd_endpoint *kd_server_endpoint(
     kd_server *server, const char *service, const ProtobufCMethodDescriptor *method);
 /* Asks the core for one more call, whose events come to the queue; without memory, later. */
 void kd_server_post(kd_server *server, grpc_completion_queue *queue);
-/* Clients that read slowly may hold all workers but one: false when that many wait already. */
+/* Clients that read slowly may hold all workers but one: false when so many wait for them already.
+ * In any case kd_server_writer_goes_on follows. */
 bool kd_server_writer_waits(kd_server *server);
 void kd_server_writer_goes_on(kd_server *server);
 void kd_server_call_begun(kd_server *server, kd_call *call);

@@ -119,7 +119,7 @@ typedef void (*kd_on_message)(
 void kd_call_read(kd_call *call, kd_on_message fn, void *arg);
 /* Methods that answer a stream: queues a message. KD_CANCELLED when the client has gone or has read
  * nothing for stall_ms; when the client reads slowly and 16 wait: waits for room, or without wait
- * KD_RESOURCE_EXHAUSTED, as when all workers but one wait so already. Never with wait from a
+ * KD_RESOURCE_EXHAUSTED, as after two seconds when all workers wait so. Never with wait from a
  * handler that isn't blocking. */
 KD_MUST_CHECK kd_status kd_call_write(kd_call *call, const ProtobufCMessage *message, bool wait);
 /* Ends a stream once what was written has gone out; error NULL or KD_OK for a good end. */

@@ -227,11 +227,7 @@ static void sweep(kd_server *server)
 
 bool kd_server_writer_waits(kd_server *server)
 {
-    const unsigned most = server->options.workers > 1 ? server->options.workers - 1 : 1;
-    if (atomic_fetch_add(&server->waiting_writers, 1) < most)
-        return true;
-    atomic_fetch_sub(&server->waiting_writers, 1);
-    return false;
+    return atomic_fetch_add(&server->waiting_writers, 1) + 1 < server->options.workers;
 }
 
 void kd_server_writer_goes_on(kd_server *server)

@@ -122,7 +122,9 @@ static void get_report(void *state, kd_call *call, const ProtobufCMessage *messa
         free(path);
     }
     if (status == KD_OK && (status = send_file(call, &file)) != KD_OK)
-        (void)kd_error_set(&err, status, "the client has gone");
+        (void)kd_error_set(&err, status,
+            status == KD_CANCELLED ? "the client has gone"
+                                   : "too many clients read slowly; try again later");
     kd_call_finish(call, status == KD_OK ? NULL : &err);
     kd_buf_free(&file);
 }

@@ -253,7 +253,9 @@ static kd_status send_file(kd_call *call, const char *path, kd_error *err)
         piece.data = (ProtobufCBinaryData){(size_t)got, bytes};
         status = kd_call_write(call, &piece.base, true);
         if (status != KD_OK)
-            (void)kd_error_set(err, status, "the client has gone");
+            (void)kd_error_set(err, status,
+                status == KD_CANCELLED ? "the client has gone"
+                                       : "too many clients read slowly; try again later");
         sent += (uint64_t)got;
     }
     if (fd >= 0)

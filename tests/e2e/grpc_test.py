@@ -4,7 +4,7 @@ import unittest
 
 import grpc
 import kindred
-from client import OK, REFLECTION, Client, Reflection, fields
+from client import OK, REFLECTION, Client, Reflection, fields, text
 
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
