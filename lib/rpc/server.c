@@ -14,7 +14,9 @@
 #define MAX_BYTES ((size_t)512 << 20)
 #define STALL_MS 60000
 #define QUIET_MS 30 /* what is on its way to us at the end comes within */
-#define SWEEPS 8    /* in the time of a stall */
+#define CLOCK_LOOK_MS 1000
+#define CLOCK_STEP_MS 500 /* of the wall clock; what is less is waited for */
+#define SWEEPS 8          /* in the time of a stall */
 /* What a client's transport may hold for us before it is unpacked. The core sheds calls that would
  * go over it. */
 #define RECEIVE_BYTES ((size_t)1 << 30)
@@ -198,13 +200,30 @@ static void sweep(kd_server *server)
     pthread_mutex_unlock(&server->mutex);
 }
 
+/* The core's timers (deadlines, keep-alive, the pauses before it connects again) wait for a time of
+ * day. When the wall clock is set back they all stand still for as long as it was set back, unless
+ * the core is told to look again. It has a function for that, which it does not export to C. */
+extern void core_look_at_timers(void) __asm__("_Z16grpc_kick_pollerv") __attribute__((weak));
+
+static void watch_wall_clock(int64_t *lead_ms)
+{
+    const int64_t before_ms = *lead_ms;
+    *lead_ms = kd_wall_ms() - kd_mono_ms();
+    if (llabs(*lead_ms - before_ms) < CLOCK_STEP_MS)
+        return;
+    KD_LOG(KD_LOG_WARN, "clock_set", KD_INT("by_ms", *lead_ms - before_ms));
+    if (core_look_at_timers)
+        core_look_at_timers();
+}
+
 static void *take_events(void *arg)
 {
     struct kd_server_thread *const self = arg;
     kd_server *const server = self->server;
-    const bool sweeps = self == server->threads; /* the first does */
-    const int64_t pause_ms = server->options.stall_ms / SWEEPS;
-    int64_t next_ms = 0;
+    const bool sweeps = self == server->threads; /* the first does, and looks at the clock */
+    const int64_t sweep_ms = server->options.stall_ms / SWEEPS;
+    const int64_t pause_ms = sweep_ms < CLOCK_LOOK_MS ? sweep_ms : CLOCK_LOOK_MS;
+    int64_t next_sweep_ms = 0, next_look_ms = 0, lead_ms = kd_wall_ms() - kd_mono_ms();
     for (;;) {
         const gpr_timespec until = sweeps ? gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                                                 gpr_time_from_millis(pause_ms, GPR_TIMESPAN))
@@ -212,9 +231,14 @@ static void *take_events(void *arg)
         const grpc_event event = grpc_completion_queue_next(self->queue, until, NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN)
             return NULL;
-        if (sweeps && kd_mono_ms() >= next_ms) {
+        const int64_t now_ms = sweeps ? kd_mono_ms() : 0;
+        if (sweeps && now_ms >= next_look_ms) {
+            watch_wall_clock(&lead_ms);
+            next_look_ms = now_ms + CLOCK_LOOK_MS;
+        }
+        if (sweeps && now_ms >= next_sweep_ms) {
             sweep(server);
-            next_ms = kd_mono_ms() + pause_ms;
+            next_sweep_ms = now_ms + sweep_ms;
         }
         if (event.type == GRPC_QUEUE_TIMEOUT)
             continue;
