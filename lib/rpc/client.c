@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/clock.h"
 #include "lib/rpc/internal.h"
 
 /* GRPC_COMPRESS_NONE alone: the core unpacks a message before it looks at its size. */
@@ -11,6 +12,8 @@
 #define CONNECT_MS 2000
 #define KEEPALIVE_MS 20000 /* a server that is silent that long in a call is asked for a sign… */
 #define KEEPALIVE_WAIT_MS 10000 /* …and has so long to give one */
+
+#define LONGEST_PAUSE_MS 2000 /* between tries to connect */
 
 static grpc_arg integer(const char *key, int value)
 {
@@ -29,6 +32,7 @@ kd_status kd_channel_open(
         free(channel);
         return kd_error_memory(err, "a channel");
     }
+    atomic_init(&channel->missed_ms, 0);
     kd_status status = kd_descriptors_new(&descriptors, options ? options->descriptors : NULL, err);
     if (status == KD_OK) {
         kd_descriptors_config(descriptors, &config);
@@ -43,7 +47,7 @@ kd_status kd_channel_open(
             integer(GRPC_ARG_MAX_METADATA_SIZE, (int)KD_RPC_MAX_METADATA),
             integer(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100),
             integer(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_MS),
-            integer(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000),
+            integer(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, LONGEST_PAUSE_MS),
             integer(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
             integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS),
             integer(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0), /* as often as it takes */
@@ -67,6 +71,18 @@ kd_status kd_channel_open(
     kd_message_free(descriptors);
     kd_buf_free(&config);
     return status;
+}
+
+/* The core's pause before it connects again is timed by a thread that waits for a time of day: it
+ * lasts as much longer as the wall clock is set back meanwhile. So a call that finds nobody ends
+ * the pause once it must be over. */
+void kd_channel_missed(kd_channel *channel)
+{
+    const int64_t now_ms = kd_mono_ms();
+    long long since_ms = atomic_load(&channel->missed_ms);
+    if (now_ms - since_ms >= LONGEST_PAUSE_MS &&
+        atomic_compare_exchange_strong(&channel->missed_ms, &since_ms, now_ms))
+        grpc_channel_reset_connect_backoff(channel->grpc);
 }
 
 void kd_channel_close(kd_channel *channel)

@@ -50,9 +50,11 @@ KD_MUST_CHECK kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessag
  * *memory is how much, rather over than under. */
 KD_MUST_CHECK kd_status kd_wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *bytes,
     size_t len, size_t *memory, kd_error *err);
+/* client.c: a call found nobody at the other end. */
+void kd_channel_missed(kd_channel *channel);
 /* The status and sentence that a peer sent. */
 kd_status kd_error_from_grpc(kd_error *err, grpc_status_code code, grpc_slice details,
-    const grpc_metadata_array *trailing, const char *address);
+    const grpc_metadata_array *trailing, kd_channel *channel);
 
 /* ---- trace.c ---- */
 void kd_trace_make(char trace[KD_TRACE_TEXT]);
@@ -195,6 +197,7 @@ void kd_proxy_begin(kd_call *call, kd_channel *channel);
 struct kd_channel {
     grpc_channel *grpc;
     char *address;
+    atomic_llong missed_ms; /* when a call found nobody and the core was told to try again */
 };
 
 /* ---- tls.c ---- */

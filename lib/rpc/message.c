@@ -96,14 +96,17 @@ static bool has_answered(const grpc_metadata_array *trailing)
 }
 
 kd_status kd_error_from_grpc(kd_error *err, grpc_status_code code, grpc_slice details,
-    const grpc_metadata_array *trailing, const char *address)
+    const grpc_metadata_array *trailing, kd_channel *channel)
 {
+    const char *const address = channel->address;
     const int len = (int)GRPC_SLICE_LENGTH(details);
     const char *const text = (const char *)GRPC_SLICE_START_PTR(details);
     const kd_status status = (unsigned)code <= KD_UNAUTHENTICATED ? (kd_status)code : KD_UNKNOWN;
     /* The core's own sentence about a lost or refused connection does not say whose. */
-    if (status == KD_UNAVAILABLE && !has_answered(trailing) &&
-        !memmem(text, (size_t)len, address, strlen(address)))
+    const bool lost = status == KD_UNAVAILABLE && !has_answered(trailing);
+    if (lost)
+        kd_channel_missed(channel);
+    if (lost && !memmem(text, (size_t)len, address, strlen(address)))
         return kd_error_set(err, status, "no answer from %s: %.*s", address, len, text);
     if (status == KD_DEADLINE_EXCEEDED)
         return kd_error_set(err, status, "%s did not answer in time", address);

@@ -131,7 +131,7 @@ static void on_answer(void *owner, bool ok)
     kd_error error = KD_ERROR_INIT;
     (void)ok; /* the status tells */
     if (o->code != GRPC_STATUS_OK) {
-        (void)kd_error_from_grpc(&error, o->code, o->details, &o->trailing, o->channel->address);
+        (void)kd_error_from_grpc(&error, o->code, o->details, &o->trailing, o->channel);
     } else if (!o->received) {
         (void)kd_error_set(&error, KD_INTERNAL, "%s sent no answer", o->channel->address);
     } else {
@@ -216,7 +216,7 @@ static void proxy_finish(outgoing *o)
         return;
     kd_error error = KD_ERROR_INIT;
     if (o->code != GRPC_STATUS_OK)
-        (void)kd_error_from_grpc(&error, o->code, o->details, &o->trailing, o->channel->address);
+        (void)kd_error_from_grpc(&error, o->code, o->details, &o->trailing, o->channel);
     kd_call_finish(o->call, &error);
 }
 

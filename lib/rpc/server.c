@@ -18,7 +18,9 @@
 #define QUIET_MOST_MS 300       /* …but clients that ask again and again hold no end up */
 #define GOODBYE_MS 500          /* for clients to hear that the server ends, once no call is left */
 #define IDLE_MS (5 * 60 * 1000) /* a connection without calls is closed */
-#define SWEEPS 8                /* in the time of a stall */
+#define CLOCK_LOOK_MS 1000
+#define CLOCK_STEP_MS 500 /* of the wall clock; what is less is waited for */
+#define SWEEPS 8          /* in the time of a stall */
 /* What a client's transport may hold for us before it is unpacked. The core sheds calls that would
  * go over it. */
 #define RECEIVE_BYTES ((size_t)1 << 30)
@@ -266,13 +268,30 @@ static gpr_timespec wake_up_at(struct kd_server_thread *self, bool sweeps, int64
     return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(pause_ms, GPR_TIMESPAN));
 }
 
+/* The core's timers (deadlines, keep-alive, the pauses before it connects again) wait for a time of
+ * day. When the wall clock is set back they all stand still for as long as it was set back, unless
+ * the core is told to look again. It has a function for that, which it does not export to C. */
+extern void core_look_at_timers(void) __asm__("_Z16grpc_kick_pollerv") __attribute__((weak));
+
+static void watch_wall_clock(int64_t *lead_ms)
+{
+    const int64_t before_ms = *lead_ms;
+    *lead_ms = kd_wall_ms() - kd_mono_ms();
+    if (llabs(*lead_ms - before_ms) < CLOCK_STEP_MS)
+        return;
+    KD_LOG(KD_LOG_WARN, "clock_set", KD_INT("by_ms", *lead_ms - before_ms));
+    if (core_look_at_timers)
+        core_look_at_timers();
+}
+
 static void *take_events(void *arg)
 {
     struct kd_server_thread *const self = arg;
     kd_server *const server = self->server;
-    const bool sweeps = self == server->threads; /* the first does */
-    const int64_t pause_ms = server->options.stall_ms / SWEEPS;
-    int64_t next_ms = 0;
+    const bool sweeps = self == server->threads; /* the first does, and looks at the clock */
+    const int64_t sweep_ms = server->options.stall_ms / SWEEPS;
+    const int64_t pause_ms = sweep_ms < CLOCK_LOOK_MS ? sweep_ms : CLOCK_LOOK_MS;
+    int64_t next_sweep_ms = 0, next_look_ms = 0, lead_ms = kd_wall_ms() - kd_mono_ms();
     for (;;) {
         const gpr_timespec until = wake_up_at(self, sweeps, pause_ms);
         const grpc_event event = grpc_completion_queue_next(self->queue, until, NULL);
@@ -280,9 +299,14 @@ static void *take_events(void *arg)
             return NULL;
         while (atomic_load(&self->missing) > 0 && post(self))
             atomic_fetch_sub(&self->missing, 1);
-        if (sweeps && kd_mono_ms() >= next_ms) {
+        const int64_t now_ms = sweeps ? kd_mono_ms() : 0;
+        if (sweeps && now_ms >= next_look_ms) {
+            watch_wall_clock(&lead_ms);
+            next_look_ms = now_ms + CLOCK_LOOK_MS;
+        }
+        if (sweeps && now_ms >= next_sweep_ms) {
             sweep(server);
-            next_ms = kd_mono_ms() + pause_ms;
+            next_sweep_ms = now_ms + sweep_ms;
         }
         if (event.type == GRPC_QUEUE_TIMEOUT)
             continue;

@@ -216,8 +216,7 @@ kd_status kd_channel_call(kd_channel *channel, const ProtobufCServiceDescriptor 
     start(stream, ops, (size_t)(end - ops), &stream->begin_tag);
     (void)pluck(stream, &stream->begin_tag, -1);
     if (stream->code != GRPC_STATUS_OK)
-        status = kd_error_from_grpc(
-            err, stream->code, stream->details, &stream->trailing, channel->address);
+        status = kd_error_from_grpc(err, stream->code, stream->details, &stream->trailing, channel);
     else if (!stream->received)
         status =
             kd_error_set(err, KD_INTERNAL, "%s sent no answer to %s", channel->address, method);
@@ -276,7 +275,7 @@ kd_status kd_stream_read(
     if (stream->code == GRPC_STATUS_OK)
         return KD_OK;
     return kd_error_from_grpc(
-        err, stream->code, stream->details, &stream->trailing, stream->channel->address);
+        err, stream->code, stream->details, &stream->trailing, stream->channel);
 }
 
 kd_status kd_stream_write(kd_stream *stream, const ProtobufCMessage *message, kd_error *err)

@@ -91,12 +91,19 @@ class Client:
         return {f"{service}/{method.name}" for service in self.names
                 for method in self.pool.FindServiceByName(service).methods}
 
+    def types(self, path):
+        """The classes of request and answer."""
+        service, _, name = path.partition("/")
+        method = self.pool.FindServiceByName(service).FindMethodByName(name)
+        return (self.factory.GetPrototype(method.input_type),
+                self.factory.GetPrototype(method.output_type))
+
     def call(self, path, timeout=60, **values):
         """Returns (status code, answer or list of answers or the sentence)."""
         service, _, name = path.partition("/")
         method = self.pool.FindServiceByName(service).FindMethodByName(name)
-        request = self.factory.GetPrototype(method.input_type)(**values)
-        answer = self.factory.GetPrototype(method.output_type)
+        request_type, answer = self.types(path)
+        request = request_type(**values)
         proto = descriptor_pb2.MethodDescriptorProto()
         method.CopyToProto(proto)
         kind = ("stream" if proto.client_streaming else "unary") + "_" + (

@@ -168,13 +168,13 @@ class Stack:
 
     # -- Starting and ending
 
-    def up(self, *args, timeout=180):
-        done = self.try_up(*args, timeout=timeout)
+    def up(self, *args, timeout=180, env=None):
+        done = self.try_up(*args, timeout=timeout, env=env)
         assert done.status == 0, done
         return self
 
-    def try_up(self, *args, timeout=180):
-        return self.run("up", "--detach", *args, timeout=timeout)
+    def try_up(self, *args, timeout=180, env=None):
+        return self.run("up", "--detach", *args, timeout=timeout, env=env)
 
     def down(self):
         done = self.run("down")
