@@ -69,7 +69,7 @@ void kd_trace_read(
     kd_trace_source *source, const grpc_metadata_array *metadata, char trace[KD_TRACE_TEXT]);
 grpc_metadata kd_trace_metadata(const char *trace); /* slices borrow trace */
 
-/* ---- server.c ---- */
+/* ---- server.c, server_threads.c ---- */
 typedef struct kd_endpoint { /* one method of one service */
     char *path;              /* "/package.Service/Method", owned */
     const ProtobufCMethodDescriptor *descriptor;
@@ -119,6 +119,7 @@ kd_endpoint *kd_server_endpoint(
     kd_server *server, const char *service, const ProtobufCMethodDescriptor *method);
 /* Asks the core for one more call, whose events come to the queue; without memory, later. */
 void kd_server_post(kd_server *server, grpc_completion_queue *queue);
+void *kd_server_take_events(void *thread); /* a struct kd_server_thread's life */
 /* Clients that read slowly may hold all workers but one: false when so many wait for them already.
  * In any case kd_server_writer_goes_on follows. */
 bool kd_server_writer_waits(kd_server *server);
