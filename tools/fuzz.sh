@@ -27,7 +27,7 @@ for name in "${names[@]}"; do
     log=$build/log/$name.log
     corpus=$build/corpus/$name
     mkdir -p "$corpus"
-    options=(-max_total_time="$each" -max_len="$max_len" -timeout=20 -rss_limit_mb=1024
+    options=(-max_total_time="$each" -max_len="$max_len" -timeout=60 -rss_limit_mb=1024
         -print_final_stats=1 -artifact_prefix="$build/found/$name-")
     [ -f "tests/fuzz/$name.dict" ] && options+=(-dict="tests/fuzz/$name.dict")
     status=0

@@ -1,5 +1,5 @@
-/* What a server's threads do: take events, give up calls whose clients are gone in all but name, look
- * at the wall clock. */
+/* What a server's threads do: take events, give up calls whose clients are gone in all but name,
+ * look at the wall clock. */
 #include <stdlib.h>
 
 #include <grpc/support/time.h>
@@ -8,10 +8,10 @@
 #include "lib/base/log.h"
 #include "lib/rpc/internal.h"
 
-#define SWEEPS 8          /* in the time of a stall */
+#define SWEEPS 8 /* in the time of a stall */
 #define CLOCK_LOOK_MS 1000
 #define CLOCK_STEP_MS 500 /* of the wall clock; what is less is waited for */
-#define POST_AGAIN_MS 100       /* after there was no memory to */
+#define POST_AGAIN_MS 100 /* after there was no memory to */
 
 /* A call whose client has moved nothing since then, with a reference to it. */
 static kd_call *find_stalled(kd_server *server, int64_t since)
