@@ -63,6 +63,23 @@ static void test_models_damage__each_wrong_field_is_named(void **state)
     CHECK_FAILS(KD_FAILED_PRECONDITION, kd_models_find(r->dir, id, &got, &r->err), r->err);
 }
 
+/* A record of before there was scaled decoding says nothing of it. */
+static void test_models_damage__a_record_without_scaled_dct_keeps_its_preprocessing(void **state)
+{
+    room *const r = *state;
+    kd_model model = describe("old"), got;
+    bool existed;
+    model.preprocess.scaled_dct = false;
+    write_weights(r, "old");
+    CHECK_OK(kd_models_publish(r->dir, r->weights, &model, &existed, &r->err), r->err);
+    edit_record(r, model.id, "\"scaled_dct\": false", "\"of_another_kind\": false");
+    CHECK_OK(kd_models_find(r->dir, "old", &got, &r->err), r->err);
+    CHECK(!got.preprocess.scaled_dct);
+    CHECK_STR(model.preprocess_hash, got.preprocess_hash);
+    kd_model_clear(&got);
+    kd_model_clear(&model);
+}
+
 static void test_models_damage__missing_weights_are_damage(void **state)
 {
     room *const r = *state;
@@ -114,6 +131,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_models_damage__damage_is_named_and_does_not_hide_the_others),
         TEST(test_models_damage__each_wrong_field_is_named),
+        TEST(test_models_damage__a_record_without_scaled_dct_keeps_its_preprocessing),
         TEST(test_models_damage__missing_weights_are_damage),
         TEST(test_models_damage__what_a_crash_left_is_ignored_and_cleared),
         TEST(test_models_damage__strangers_in_the_folder_are_ignored),
