@@ -54,10 +54,11 @@ static size_t entries_on_disk(void)
 {
     size_t n = 0;
     DIR *const dir = opendir(room_path("data/collections"));
-    assert_non_null(dir);
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;)
+    CHECK(dir != NULL);
+    for (const struct dirent *entry; dir && (entry = readdir(dir)) != NULL;)
         n += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-    (void)closedir(dir);
+    if (dir)
+        (void)closedir(dir);
     return n;
 }
 

@@ -141,15 +141,15 @@ static void test_trainer_worker__cancel_ends_a_running_job(void **state)
 /* The first image of the dataset's listing, open. */
 static int open_first_image(const room *r)
 {
-    char path[1024], line[512];
+    char path[1024];
+    kd_buf listing = KD_BUF_INIT;
+    kd_error err = KD_ERROR_INIT;
     (void)snprintf(path, sizeof path, "%s/Ebay_train.txt", r->dataset);
-    FILE *const listing = fopen(path, "r");
-    assert_non_null(listing);
-    assert_non_null(fgets(line, sizeof line, listing)); /* its head */
-    assert_non_null(fgets(line, sizeof line, listing));
-    (void)fclose(listing);
-    line[strcspn(line, "\n")] = '\0';
-    (void)snprintf(path, sizeof path, "%s/%s", r->dataset, strrchr(line, ' ') + 1);
+    CHECK_OK(kd_file_read(path, 1u << 20, &listing, &err), err);
+    char *const row = strchr((char *)listing.data, '\n') + 1; /* behind the head */
+    row[strcspn(row, "\n")] = '\0';
+    (void)snprintf(path, sizeof path, "%s/%s", r->dataset, strrchr(row, ' ') + 1);
+    kd_buf_free(&listing);
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0);
     return fd;

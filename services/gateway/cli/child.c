@@ -171,26 +171,32 @@ static bool read_proc(pid_t pid, const char *name, char *text, size_t size)
     return len > 0;
 }
 
+/* The n-th word behind `at`, a number; 0 where there is none. */
+static uint64_t number_at(const char *at, unsigned n)
+{
+    for (; at && n > 1; n--)
+        at = strchr(at + 1, ' ');
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
 int64_t child_idle_ms(child *c)
 {
     const int64_t now = kd_mono_ms();
     char text[1024];
-    unsigned long user = 0, kernel = 0;
-    unsigned long long bytes = 0;
+    uint64_t ticks = 0, bytes = 0;
     if (now - c->looked_ms < LOOK_MS)
         return now - c->busy_ms;
     c->looked_ms = now;
     if (read_proc(c->pid, "stat", text, sizeof text)) {
-        const char *const behind = strrchr(text, ')'); /* the name may hold anything */
-        if (behind)
-            (void)sscanf(
-                behind, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel);
+        /* proc(5): the 14th and 15th field; the second, a name, may hold anything. */
+        const char *const behind = strrchr(text, ')');
+        ticks = number_at(behind, 13) + number_at(behind, 14);
     }
     if (read_proc(c->pid, "io", text, sizeof text))
-        (void)sscanf(text, "rchar: %llu", &bytes);
-    if (user + kernel >= c->cpu_ticks + BUSY_TICKS || bytes >= c->bytes_read + BUSY_BYTES)
+        bytes = number_at(text, 2); /* "rchar: 123" */
+    if (ticks >= c->cpu_ticks + BUSY_TICKS || bytes >= c->bytes_read + BUSY_BYTES)
         c->busy_ms = now;
-    c->cpu_ticks = user + kernel;
+    c->cpu_ticks = ticks;
     c->bytes_read = bytes;
     return now - c->busy_ms;
 }
