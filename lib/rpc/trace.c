@@ -20,7 +20,8 @@ static void random_bytes(void *bytes, size_t len)
 
 static void write_trace(const uint8_t id[16], const uint8_t span[8], char trace[KD_TRACE_TEXT])
 {
-    memcpy(trace, "00-", 3);
+    static const char version[] = {'0', '0', '-'};
+    memcpy(trace, version, sizeof version);
     kd_hex(id, 16, trace + 3);
     trace[35] = '-';
     kd_hex(span, 8, trace + 36);

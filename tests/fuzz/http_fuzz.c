@@ -23,6 +23,8 @@ static void echo(void *state, const char *path, kd_http_answer *answer)
     kd_buf_puts(&answer->body, path);
 }
 
+#define ADDRESSES 60000u
+
 typedef struct room {
     kd_metrics *metrics;
     kd_http *http;
@@ -58,6 +60,10 @@ static int connect_to(uint16_t port)
     FUZZ_CHECK(fd >= 0);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     FUZZ_CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0);
+    /* From one of many addresses of the loopback net: the ports of one are soon used up. */
+    const struct sockaddr_in from = {.sin_family = AF_INET,
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK + g_room.inputs % ADDRESSES)};
+    FUZZ_CHECK(bind(fd, (const struct sockaddr *)&from, sizeof from) == 0);
     FUZZ_CHECK(connect(fd, (const struct sockaddr *)&to, sizeof to) == 0);
     return fd;
 }
