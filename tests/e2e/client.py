@@ -75,6 +75,7 @@ class Client:
         # A connection of its own: not one that another client had to a server of before.
         self.channel = grpc.insecure_channel(
             address, options=[("grpc.use_local_subchannel_pool", 1)])
+        grpc.channel_ready_future(self.channel).result(timeout=60)
         self.reflection = Reflection(self.channel, REFLECTION[0])
         self.pool = descriptor_pool.DescriptorPool()
         self.names = self.reflection.services()
