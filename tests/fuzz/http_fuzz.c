@@ -50,21 +50,35 @@ static void open_room(void)
     (void)atexit(close_room);
 }
 
-static int connect_to(uint16_t port)
+static int try_to_connect(uint16_t port, unsigned number)
 {
     const struct sockaddr_in to = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    /* From one of many addresses of the loopback net: the ports of one are soon used up. */
+    const struct sockaddr_in from = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + number % ADDRESSES)};
     const struct timeval patience = {.tv_sec = 20}; /* more than http.c's IDLE_SECONDS */
     const int on = 1;
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     FUZZ_CHECK(fd >= 0);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     FUZZ_CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0);
-    /* From one of many addresses of the loopback net: the ports of one are soon used up. */
-    const struct sockaddr_in from = {.sin_family = AF_INET,
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK + g_room.inputs % ADDRESSES)};
-    FUZZ_CHECK(bind(fd, (const struct sockaddr *)&from, sizeof from) == 0);
-    FUZZ_CHECK(connect(fd, (const struct sockaddr *)&to, sizeof to) == 0);
+    if (bind(fd, (const struct sockaddr *)&from, sizeof from) == 0 &&
+        connect(fd, (const struct sockaddr *)&to, sizeof to) == 0)
+        return fd;
+    FUZZ_CHECK(errno != ECONNREFUSED);
+    (void)close(fd);
+    return -1;
+}
+
+static int connect_to(uint16_t port)
+{
+    static unsigned number;
+    int fd = -1;
+    /* libFuzzer's alarm interrupts, and a port may still be held by a connection of before. */
+    for (int tries = 0; fd < 0 && tries < 100; tries++)
+        fd = try_to_connect(port, number++);
+    FUZZ_CHECK(fd >= 0);
     return fd;
 }
 
