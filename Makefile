@@ -52,7 +52,7 @@ bench-%:
 	cmake --build --preset release --target bench_$*
 	/usr/bin/python3 bench/$*/run.py $(BUILD)/bin
 
-coverage: deps
+coverage:
 	tools/deps.sh --coverage
 	tools/coverage.sh -LE shared
 

@@ -16,13 +16,13 @@ static void on_close(void *owner, bool ok);
 static void on_message(void *owner, bool ok);
 static void on_ended(void *owner, bool ok);
 
-kd_call *kd_call_new(kd_server *server, grpc_completion_queue *queue)
+kd_call *kd_call_new(struct kd_server_thread *thread)
 {
     kd_call *call = calloc(1, sizeof *call);
     if (!call)
         return NULL;
-    call->server = server;
-    call->queue = queue;
+    call->server = thread->server;
+    call->thread = thread;
     atomic_init(&call->refs, 1);
     atomic_init(&call->cancelled, false);
     atomic_init(&call->receiving_ms, 0);
@@ -103,10 +103,7 @@ bool kd_call_charge(kd_call *call, size_t bytes)
 void kd_call_start(kd_call *call, const grpc_op *ops, size_t n, kd_tag *tag)
 {
     atomic_fetch_add(&call->refs, 1);
-    KD_TSAN_RELEASE(tag);
-    const grpc_call_error error = grpc_call_start_batch(call->grpc, ops, n, tag, NULL);
-    if (error != GRPC_CALL_OK)
-        kd_start_failed(error);
+    kd_start_batch(call->grpc, ops, n, tag);
 }
 
 const char *kd_call_trace(const kd_call *call)
@@ -360,6 +357,6 @@ static void on_new(void *owner, bool ok)
         return;
     }
     kd_server_call_begun(call->server, call);
-    kd_server_post(call->server, call->queue);
+    kd_server_post(call->thread);
     kd_call_begin(call);
 }

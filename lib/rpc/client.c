@@ -5,20 +5,12 @@
 #include "lib/base/clock.h"
 #include "lib/rpc/internal.h"
 
-/* GRPC_COMPRESS_NONE alone: the core unpacks a message before it looks at its size. */
-#define NOT_COMPRESSED (1 << GRPC_COMPRESS_NONE)
 /* What the core's key means: how long a try may take. Connections are refused at once, but a busy
  * machine's handshake can take longer than the time between two tries. */
 #define CONNECT_MS 2000
 #define KEEPALIVE_MS 20000 /* a server that is silent that long in a call is asked for a sign… */
 #define KEEPALIVE_WAIT_MS 10000 /* …and has so long to give one */
-
-#define LONGEST_PAUSE_MS 2000 /* between tries to connect */
-
-static grpc_arg integer(const char *key, int value)
-{
-    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
-}
+#define LONGEST_PAUSE_MS 2000   /* between tries to connect */
 
 kd_status kd_channel_open(
     kd_channel **out, const char *address, const kd_channel_options *options, kd_error *err)
@@ -43,19 +35,19 @@ kd_status kd_channel_open(
         status = kd_tls_channel(&credentials, options ? options->tls : NULL, err);
     if (status == KD_OK) {
         grpc_arg args[] = {
-            integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)KD_RPC_MAX_MESSAGE),
-            integer(GRPC_ARG_MAX_METADATA_SIZE, (int)KD_RPC_MAX_METADATA),
-            integer(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100),
-            integer(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_MS),
-            integer(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, LONGEST_PAUSE_MS),
-            integer(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
-            integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS),
-            integer(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0), /* as often as it takes */
-            integer(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
-            integer(GRPC_ARG_ENABLE_RETRIES, 1),
+            kd_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)KD_RPC_MAX_MESSAGE),
+            kd_arg(GRPC_ARG_MAX_METADATA_SIZE, (int)KD_RPC_MAX_METADATA),
+            kd_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100),
+            kd_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_MS),
+            kd_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, LONGEST_PAUSE_MS),
+            kd_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
+            kd_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS),
+            kd_arg(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0), /* as often as it takes */
+            kd_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
+            kd_arg(GRPC_ARG_ENABLE_RETRIES, 1),
             /* Else what is larger than 256 KiB is sent only once. */
-            integer(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, (int)KD_RPC_MAX_MESSAGE + (1 << 16)),
-            integer(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, NOT_COMPRESSED),
+            kd_arg(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, (int)KD_RPC_MAX_MESSAGE + (1 << 16)),
+            kd_arg(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, KD_NOT_COMPRESSED),
             {.type = GRPC_ARG_STRING,
                 .key = (char *)GRPC_ARG_SERVICE_CONFIG,
                 .value.string = (char *)config.data},

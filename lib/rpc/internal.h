@@ -24,6 +24,15 @@ void __tsan_release(void *addr);
 #define KD_TSAN_ACQUIRE(p) ((void)(p))
 #endif
 
+#define KD_NOT_COMPRESSED                                                                          \
+    (1 << GRPC_COMPRESS_NONE) /* the one compression that is let through: the                      \
+core unpacks a message before it looks at its size */
+
+static inline grpc_arg kd_arg(const char *key, int value)
+{
+    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
+}
+
 /* What a completion queue hands back. Lives inside its owner, which a pending batch keeps alive. */
 typedef struct kd_tag {
     void (*done)(void *owner, bool ok);
@@ -34,9 +43,9 @@ typedef struct kd_tag {
 #define KD_CLIENT_GONE "the client has gone, or its message is larger than the server's limit"
 
 /* ---- message.c ---- */
-/* A batch that the core refuses is a mistake of ours that leaves its call hanging: ends the process
- * and says why. */
-_Noreturn void kd_start_failed(grpc_call_error error);
+/* Starts a batch. One that the core refuses is a mistake of ours that would leave its call hanging:
+ * it ends the process and says why. */
+void kd_start_batch(grpc_call *call, const grpc_op *ops, size_t n, void *tag);
 /* The core aborts without memory. */
 grpc_byte_buffer *kd_pack(const ProtobufCMessage *message);
 /* Unpacks what was checked. NULL: no memory, or the bytes are not one. Freed by kd_message_free. */
@@ -50,12 +59,6 @@ KD_MUST_CHECK kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessag
  * *memory is how much, rather over than under. */
 KD_MUST_CHECK kd_status kd_wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *bytes,
     size_t len, size_t *memory, kd_error *err);
-/* client.c: a call found nobody at the other end. */
-void kd_channel_missed(kd_channel *channel);
-/* The status and sentence that a peer sent. */
-kd_status kd_error_from_grpc(kd_error *err, grpc_status_code code, grpc_slice details,
-    const grpc_metadata_array *trailing, kd_channel *channel);
-
 /* ---- trace.c ---- */
 void kd_trace_make(char trace[KD_TRACE_TEXT]);
 /* Makes many, without asking the kernel for random bytes each time. */
@@ -68,6 +71,35 @@ void kd_trace_source_init(kd_trace_source *source);
 void kd_trace_read(
     kd_trace_source *source, const grpc_metadata_array *metadata, char trace[KD_TRACE_TEXT]);
 grpc_metadata kd_trace_metadata(const char *trace); /* slices borrow trace */
+
+/* ---- side.c: the client's side of a call ---- */
+typedef struct kd_side {
+    kd_channel *channel; /* borrowed */
+    grpc_call *grpc;     /* owned, as are the byte buffers; NULL until it is made */
+    grpc_byte_buffer *request, *received;
+    grpc_metadata *metadata; /* what goes out; borrowed */
+    size_t n_metadata;
+    grpc_metadata_array initial, trailing;
+    grpc_status_code code;
+    grpc_slice details;
+} kd_side;
+void kd_side_init(kd_side *side, kd_channel *channel, grpc_metadata *metadata);
+void kd_side_clear(kd_side *side);
+/* Parts of a batch; each returns the place behind. With side->request the beginning sends it as the
+ * only one; without, the requests follow. */
+grpc_op *kd_side_add_begin(kd_side *side, grpc_op *op);
+grpc_op *kd_side_add_receive(kd_side *side, grpc_op *op);
+grpc_op *kd_side_add_status(kd_side *side, grpc_op *op);
+/* What was received, unpacked; the buffer is gone. A fault is the peer's, and names it. */
+KD_MUST_CHECK kd_status kd_side_unpack(
+    kd_side *side, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out, kd_error *err);
+/* The answer of a call that is over and has one. */
+KD_MUST_CHECK kd_status kd_side_answer(
+    kd_side *side, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out, kd_error *err);
+/* The status and sentence that the peer sent, or that the core has for its being away; in the
+ * second case the channel is told to look for it again (client.c). */
+kd_status kd_side_error(const kd_side *side, kd_error *err);
+void kd_channel_missed(kd_channel *channel);
 
 /* ---- server.c, server_threads.c ---- */
 typedef struct kd_endpoint { /* one method of one service */
@@ -109,7 +141,6 @@ struct kd_server {
     pthread_mutex_t mutex; /* guards what follows; a call's own is never taken while it is held */
     pthread_cond_t idle;
     bool shut_down;
-    uint64_t taken; /* calls since the start that were not refused for a drain */
     kd_call *calls; /* all in flight */
     kd_tag on_shutdown;
 };
@@ -117,8 +148,8 @@ struct kd_server {
 /* The endpoint of a method, made if need be; NULL without memory. */
 kd_endpoint *kd_server_endpoint(
     kd_server *server, const char *service, const ProtobufCMethodDescriptor *method);
-/* Asks the core for one more call, whose events come to the queue; without memory, later. */
-void kd_server_post(kd_server *server, grpc_completion_queue *queue);
+/* Asks the core for one more call, whose events come to the thread; without memory, later. */
+void kd_server_post(struct kd_server_thread *thread);
 void *kd_server_take_events(void *thread); /* a struct kd_server_thread's life */
 /* Clients that read slowly may hold all workers but one: false when so many wait for them already.
  * In any case kd_server_writer_goes_on follows. */
@@ -131,7 +162,7 @@ void kd_server_call_ended(kd_server *server, kd_call *call);
 /* ---- call.c, call_out.c ---- */
 struct kd_call {
     kd_server *server;
-    grpc_completion_queue *queue;
+    struct kd_server_thread *thread;
     kd_endpoint *endpoint;
     grpc_call *grpc;
     grpc_call_details details;
@@ -169,7 +200,7 @@ struct kd_call {
     grpc_slice details_slice;
 };
 
-kd_call *kd_call_new(kd_server *server, grpc_completion_queue *queue);
+kd_call *kd_call_new(struct kd_server_thread *thread);
 void kd_call_unref(kd_call *call);
 bool kd_call_try_ref(kd_call *call); /* false for one that is being freed */
 /* Frees the request and what was charged for it, for a call that goes on without. */

@@ -6,14 +6,7 @@
 #include <grpc/slice.h>
 
 #include "lib/base/buf.h"
-#include "lib/base/log.h"
 #include "lib/rpc/internal.h"
-
-void kd_start_failed(grpc_call_error error)
-{
-    KD_LOG(KD_LOG_ERROR, "batch_refused", KD_STR("error", grpc_call_error_to_string(error)));
-    abort();
-}
 
 grpc_byte_buffer *kd_pack(const ProtobufCMessage *message)
 {
@@ -83,32 +76,4 @@ void kd_message_free(void *message)
     ProtobufCAllocator allocator = {note_alloc, note_free, NULL};
     if (message)
         protobuf_c_message_free_unpacked(message, &allocator);
-}
-
-/* Our servers send this with every UNAVAILABLE of their own; the core has none in what it makes up
- * about a connection. */
-static bool has_answered(const grpc_metadata_array *trailing)
-{
-    for (size_t i = 0; i < trailing->count; i++)
-        if (grpc_slice_str_cmp(trailing->metadata[i].key, "grpc-retry-pushback-ms") == 0)
-            return true;
-    return false;
-}
-
-kd_status kd_error_from_grpc(kd_error *err, grpc_status_code code, grpc_slice details,
-    const grpc_metadata_array *trailing, kd_channel *channel)
-{
-    const char *const address = channel->address;
-    const int len = (int)GRPC_SLICE_LENGTH(details);
-    const char *const text = (const char *)GRPC_SLICE_START_PTR(details);
-    const kd_status status = (unsigned)code <= KD_UNAUTHENTICATED ? (kd_status)code : KD_UNKNOWN;
-    /* The core's own sentence about a lost or refused connection does not say whose. */
-    const bool lost = status == KD_UNAVAILABLE && !has_answered(trailing);
-    if (lost)
-        kd_channel_missed(channel);
-    if (lost && !memmem(text, (size_t)len, address, strlen(address)))
-        return kd_error_set(err, status, "no answer from %s: %.*s", address, len, text);
-    if (status == KD_DEADLINE_EXCEEDED)
-        return kd_error_set(err, status, "%s did not answer in time", address);
-    return kd_error_set(err, status, "%.*s", len, text);
 }

@@ -1,9 +1,7 @@
 /* Calls that a server makes on behalf of a call it has: questions to another service (kd_call_ask)
- * and calls passed on (proxies: headers and
- * messages, and the status back; not the other side's headers). They are children of that call in
- * the core, so that its deadline and its cancellation hold for them, and their events come on the
- * server's own threads.
- */
+ * and calls passed on (proxies: headers and messages, and the status back; not the other side's
+ * headers). They are children of that call in the core, so that its deadline and its cancellation
+ * hold for them, and their events come on the server's own threads. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +15,7 @@
 
 typedef struct outgoing {
     kd_call *call; /* the caller's, held */
-    kd_channel *channel;
-    grpc_call *grpc;
-    grpc_byte_buffer *request, *received;
-    grpc_metadata *metadata; /* what goes out: the trace and, from a proxy, what came in */
-    size_t n_metadata;
-    grpc_metadata_array initial, trailing;
-    grpc_status_code code;
-    grpc_slice details;
+    kd_side side;  /* metadata, owned: the trace and, from a proxy, what came in */
     kd_tag on_done, on_request, on_received, on_status, on_forwarded, on_ended;
     atomic_uint refs;
 
@@ -40,16 +31,10 @@ static void outgoing_unref(outgoing *o)
 {
     if (atomic_fetch_sub(&o->refs, 1) != 1)
         return;
-    if (o->grpc)
-        grpc_call_unref(o->grpc);
-    grpc_byte_buffer_destroy(o->request);
-    grpc_byte_buffer_destroy(o->received);
-    grpc_metadata_array_destroy(&o->initial);
-    grpc_metadata_array_destroy(&o->trailing);
-    if (o->n_metadata > 0)
-        grpc_slice_unref(o->metadata[0].value); /* the trace; the others are the call's */
-    free(o->metadata);
-    grpc_slice_unref(o->details);
+    kd_side_clear(&o->side);
+    if (o->side.n_metadata > 0)
+        grpc_slice_unref(o->side.metadata[0].value); /* the trace; the others are the call's */
+    free(o->side.metadata);
     pthread_mutex_destroy(&o->mutex);
     kd_call_unref(o->call);
     free(o);
@@ -60,66 +45,27 @@ static outgoing *outgoing_new(kd_call *call, kd_channel *channel, grpc_slice pat
     gpr_timespec deadline, size_t room_for_metadata)
 {
     outgoing *o = calloc(1, sizeof *o);
-    if (!o || !(o->metadata = calloc(1 + room_for_metadata, sizeof *o->metadata))) {
+    grpc_metadata *const metadata = calloc(1 + room_for_metadata, sizeof *metadata);
+    if (!o || !metadata) {
+        free(metadata);
         free(o);
         return NULL;
     }
     o->call = call;
     atomic_fetch_add(&call->refs, 1);
-    o->channel = channel;
-    o->details = grpc_empty_slice();
-    o->metadata[o->n_metadata++] = kd_trace_metadata(call->trace);
-    grpc_metadata_array_init(&o->initial);
-    grpc_metadata_array_init(&o->trailing);
+    kd_side_init(&o->side, channel, metadata);
+    o->side.metadata[o->side.n_metadata++] = kd_trace_metadata(call->trace);
     pthread_mutex_init(&o->mutex, NULL);
     atomic_init(&o->refs, 1);
-    o->grpc = grpc_channel_create_call(channel->grpc, call->grpc, GRPC_PROPAGATE_DEFAULTS,
-        call->queue, path, NULL, deadline, NULL);
+    o->side.grpc = grpc_channel_create_call(channel->grpc, call->grpc, GRPC_PROPAGATE_DEFAULTS,
+        call->thread->queue, path, NULL, deadline, NULL);
     return o;
 }
 
 static void start(outgoing *o, const grpc_op *ops, size_t n, kd_tag *tag)
 {
     atomic_fetch_add(&o->refs, 1);
-    KD_TSAN_RELEASE(tag);
-    const grpc_call_error error = grpc_call_start_batch(o->grpc, ops, n, tag, NULL);
-    if (error != GRPC_CALL_OK)
-        kd_start_failed(error);
-}
-
-/* With o->request that is the only one; without, the requests follow. */
-static grpc_op *add_start(outgoing *o, grpc_op *op)
-{
-    op->op = GRPC_OP_SEND_INITIAL_METADATA;
-    op->data.send_initial_metadata.count = o->n_metadata;
-    op->data.send_initial_metadata.metadata = o->metadata;
-    op++;
-    if (o->request) {
-        op->op = GRPC_OP_SEND_MESSAGE;
-        op->data.send_message.send_message = o->request;
-        op++;
-        op->op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
-        op++;
-    }
-    op->op = GRPC_OP_RECV_INITIAL_METADATA;
-    op->data.recv_initial_metadata.recv_initial_metadata = &o->initial;
-    return op + 1;
-}
-
-static grpc_op *add_receive(outgoing *o, grpc_op *op)
-{
-    op->op = GRPC_OP_RECV_MESSAGE;
-    op->data.recv_message.recv_message = &o->received;
-    return op + 1;
-}
-
-static grpc_op *add_status(outgoing *o, grpc_op *op)
-{
-    op->op = GRPC_OP_RECV_STATUS_ON_CLIENT;
-    op->data.recv_status_on_client.trailing_metadata = &o->trailing;
-    op->data.recv_status_on_client.status = &o->code;
-    op->data.recv_status_on_client.status_details = &o->details;
-    return op + 1;
+    kd_start_batch(o->side.grpc, ops, n, tag);
 }
 
 /* ---- Questions ---- */
@@ -130,20 +76,8 @@ static void on_answer(void *owner, bool ok)
     ProtobufCMessage *response = NULL;
     kd_error error = KD_ERROR_INIT;
     (void)ok; /* the status tells */
-    if (o->code != GRPC_STATUS_OK) {
-        (void)kd_error_from_grpc(&error, o->code, o->details, &o->trailing, o->channel);
-    } else if (!o->received) {
-        (void)kd_error_set(&error, KD_INTERNAL, "%s sent no answer", o->channel->address);
-    } else {
-        kd_error fault = KD_ERROR_INIT;
-        const kd_status status = kd_unpack(o->received, o->type, NULL, &response, &fault);
-        if (status == KD_RESOURCE_EXHAUSTED)
-            (void)kd_error_set(
-                &error, status, "the answer of %s: %s", o->channel->address, fault.message);
-        else if (status != KD_OK)
-            (void)kd_error_set(&error, KD_INTERNAL, "%s answered what can't be read: %s",
-                o->channel->address, fault.message);
-    }
+    if (kd_side_answer(&o->side, o->type, &response, &error) != KD_OK)
+        response = NULL; /* the error tells */
     o->done(o->done_arg, response, &error);
     kd_message_free(response);
     outgoing_unref(o);
@@ -169,14 +103,15 @@ void kd_call_ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescr
         done(arg, NULL, &error);
         return;
     }
-    o->request = kd_pack(request);
+    o->side.request = kd_pack(request);
     o->type = descriptor->output;
     o->done = done;
     o->done_arg = arg;
     o->on_done = (kd_tag){on_answer, o};
     grpc_op ops[6];
     memset(ops, 0, sizeof ops);
-    grpc_op *const end = add_status(o, add_receive(o, add_start(o, ops)));
+    grpc_op *const end = kd_side_add_status(
+        &o->side, kd_side_add_receive(&o->side, kd_side_add_begin(&o->side, ops)));
     start(o, ops, (size_t)(end - ops), &o->on_done);
     outgoing_unref(o);
 }
@@ -201,7 +136,7 @@ static void proxy_receive(outgoing *o)
 {
     grpc_op op;
     memset(&op, 0, sizeof op);
-    (void)add_receive(o, &op);
+    (void)kd_side_add_receive(&o->side, &op);
     start(o, &op, 1, &o->on_received);
 }
 
@@ -215,8 +150,8 @@ static void proxy_finish(outgoing *o)
     if (!end)
         return;
     kd_error error = KD_ERROR_INIT;
-    if (o->code != GRPC_STATUS_OK)
-        (void)kd_error_from_grpc(&error, o->code, o->details, &o->trailing, o->channel);
+    if (o->side.code != GRPC_STATUS_OK)
+        (void)kd_side_error(&o->side, &error);
     kd_call_finish(o->call, &error);
 }
 
@@ -231,13 +166,13 @@ static void proxy_wrote(void *arg)
 static void on_proxy_received(void *owner, bool ok)
 {
     outgoing *const o = owner;
-    grpc_byte_buffer *const bytes = ok ? o->received : NULL;
-    o->received = NULL;
+    grpc_byte_buffer *const bytes = ok ? o->side.received : NULL;
+    o->side.received = NULL;
     bool over = bytes == NULL;
     if (bytes) {
         atomic_fetch_add(&o->refs, 1); /* for proxy_wrote */
         if (kd_call_send(o->call, bytes, false) != KD_OK) {
-            (void)grpc_call_cancel(o->grpc, NULL);
+            (void)grpc_call_cancel(o->side.grpc, NULL);
             atomic_fetch_sub(&o->refs, 1); /* never the last: this batch holds one */
             over = true;
         }
@@ -291,10 +226,10 @@ static void proxy_start(outgoing *o)
     call->wrote_arg = o;
     pthread_mutex_unlock(&call->mutex);
     memset(ops, 0, sizeof ops);
-    grpc_op *const end = add_start(o, ops);
+    grpc_op *const end = kd_side_add_begin(&o->side, ops);
     start(o, ops, (size_t)(end - ops), &o->on_done);
     memset(ops, 0, sizeof ops);
-    (void)add_status(o, ops);
+    (void)kd_side_add_status(&o->side, ops);
     start(o, ops, 1, &o->on_status);
     proxy_receive(o);
 }
@@ -305,12 +240,12 @@ static void on_proxy_request(void *owner, bool ok)
     outgoing *const o = owner;
     kd_call *const call = o->call;
     atomic_store(&call->receiving_ms, 0);
-    o->request = call->request_bytes;
+    o->side.request = call->request_bytes;
     call->request_bytes = NULL;
-    if (o->request) {
+    if (o->side.request) {
         proxy_start(o);
     } else {
-        (void)grpc_call_cancel(o->grpc, NULL);
+        (void)grpc_call_cancel(o->side.grpc, NULL);
         if (!ok || atomic_load(&call->cancelled))
             kd_call_end(call, KD_CANCELLED, KD_CLIENT_GONE);
         else
@@ -337,7 +272,7 @@ static void on_proxy_ended(void *owner, bool ok)
     if (ok && !atomic_load(&call->cancelled))
         proxy_close(o);
     else
-        (void)grpc_call_cancel(o->grpc, NULL);
+        (void)grpc_call_cancel(o->side.grpc, NULL);
     kd_call_unref(call); /* the batch's; o has its own */
     outgoing_unref(o);
 }
@@ -349,12 +284,12 @@ static void on_proxy_message(void *owner, bool ok)
     kd_call *const call = o->call;
     grpc_op op;
     memset(&op, 0, sizeof op);
-    grpc_byte_buffer_destroy(o->request);
-    o->request = call->request_bytes;
+    grpc_byte_buffer_destroy(o->side.request);
+    o->side.request = call->request_bytes;
     call->request_bytes = NULL;
-    if (o->request) {
+    if (o->side.request) {
         op.op = GRPC_OP_SEND_MESSAGE;
-        op.data.send_message.send_message = o->request;
+        op.data.send_message.send_message = o->side.request;
         start(o, &op, 1, &o->on_forwarded);
     } else if (ok && !atomic_load(&call->cancelled)) {
         atomic_fetch_add(&o->refs, 1);
@@ -363,7 +298,7 @@ static void on_proxy_message(void *owner, bool ok)
             proxy_close(o);
         }
     } else { /* gone, or a message over the limit: its own end tells the caller */
-        (void)grpc_call_cancel(o->grpc, NULL);
+        (void)grpc_call_cancel(o->side.grpc, NULL);
     }
     outgoing_unref(o);
     kd_call_unref(call);
@@ -387,7 +322,7 @@ void kd_proxy_begin(kd_call *call, kd_channel *channel)
     }
     for (size_t i = 0; i < call->metadata.count; i++)
         if (passes_on(call->metadata.metadata[i].key, call->metadata.metadata[i].value))
-            o->metadata[o->n_metadata++] = call->metadata.metadata[i];
+            o->side.metadata[o->side.n_metadata++] = call->metadata.metadata[i];
     o->on_done = (kd_tag){on_proxy_started, o};
     o->on_status = (kd_tag){on_proxy_status, o};
     o->on_received = (kd_tag){on_proxy_received, o};

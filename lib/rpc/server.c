@@ -44,11 +44,6 @@ void kd_rpc_shutdown(void)
 
 /* ---- Making ---- */
 
-static grpc_arg integer(const char *key, unsigned value)
-{
-    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = (int)value};
-}
-
 kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_error *err)
 {
     *out = NULL;
@@ -88,17 +83,16 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
     grpc_resource_quota *const quota = grpc_resource_quota_create("kindred");
     grpc_resource_quota_resize(quota, RECEIVE_BYTES);
     grpc_arg args[] = {
-        integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, KD_RPC_MAX_MESSAGE),
-        integer(GRPC_ARG_MAX_METADATA_SIZE, KD_RPC_MAX_METADATA),
+        kd_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)KD_RPC_MAX_MESSAGE),
+        kd_arg(GRPC_ARG_MAX_METADATA_SIZE, (int)KD_RPC_MAX_METADATA),
         /* Of one connection: over this its calls wait in the client, and the others' go on. */
-        integer(GRPC_ARG_MAX_CONCURRENT_STREAMS, options->max_calls / 2 + 16),
-        integer(GRPC_ARG_MAX_CONNECTION_IDLE_MS, IDLE_MS),
-        /* GRPC_COMPRESS_NONE alone: the core unpacks a message before it looks at its size. */
-        integer(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1u << GRPC_COMPRESS_NONE),
-        integer(GRPC_ARG_ALLOW_REUSEPORT, 0),
-        integer(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
-        integer(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS),
-        integer(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, PING_MS),
+        kd_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)(options->max_calls / 2 + 16)),
+        kd_arg(GRPC_ARG_MAX_CONNECTION_IDLE_MS, IDLE_MS),
+        kd_arg(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, KD_NOT_COMPRESSED),
+        kd_arg(GRPC_ARG_ALLOW_REUSEPORT, 0),
+        kd_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS),
+        kd_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_WAIT_MS),
+        kd_arg(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, PING_MS),
         {.type = GRPC_ARG_POINTER,
             .key = (char *)GRPC_ARG_RESOURCE_QUOTA,
             .value.pointer = {quota, grpc_resource_quota_arg_vtable()}},
@@ -193,7 +187,6 @@ void kd_server_call_begun(kd_server *server, kd_call *call)
 {
     pthread_mutex_lock(&server->mutex);
     atomic_fetch_add(&server->in_flight, 1);
-    server->taken += !atomic_load(&server->draining);
     call->link = &server->calls;
     call->next = server->calls;
     if (call->next)
@@ -242,7 +235,7 @@ kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port
     grpc_server_start(server->grpc);
     server->started = true;
     for (unsigned i = 0; i < server->n_threads * POSTED_CALLS; i++)
-        kd_server_post(server, server->threads[i % server->n_threads].queue);
+        kd_server_post(&server->threads[i % server->n_threads]);
     return KD_OK;
 }
 

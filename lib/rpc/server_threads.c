@@ -60,7 +60,7 @@ void kd_server_writer_goes_on(kd_server *server)
 /* Asks the core for one more call, whose events come to the thread. False without memory. */
 static bool post(struct kd_server_thread *self)
 {
-    kd_call *const call = kd_call_new(self->server, self->queue);
+    kd_call *const call = kd_call_new(self);
     if (!call)
         return false;
     KD_TSAN_RELEASE(&call->on_new);
@@ -70,13 +70,10 @@ static bool post(struct kd_server_thread *self)
     return true;
 }
 
-void kd_server_post(kd_server *server, grpc_completion_queue *queue)
+void kd_server_post(struct kd_server_thread *thread)
 {
-    struct kd_server_thread *self = server->threads;
-    while (self->queue != queue)
-        self++;
-    if (!post(self)) /* for good they would run out, and clients wait without an end */
-        atomic_fetch_add(&self->missing, 1);
+    if (!post(thread)) /* for good they would run out, and clients wait without an end */
+        atomic_fetch_add(&thread->missing, 1);
 }
 
 static gpr_timespec wake_up_at(struct kd_server_thread *self, bool sweeps, int64_t pause_ms)

@@ -18,7 +18,8 @@ typedef struct options {
     const char *listen, *http, *data, *log_level, *ready;
     int log_json, threads, version;
     const char *redis, *embedder, *indexer, *trainer;
-    kd_tls tls, server_tls;
+    kd_tls tls; /* ca: of the other services */
+    const char *client_ca;
 } options;
 
 enum { OPTION_DATASETS = 1 };
@@ -56,7 +57,7 @@ static int parse_options(
         {"tls-key", 0, POPT_ARG_STRING, &o->tls.key, 0, "the certificate's private key", "FILE"},
         {"tls-ca", 0, POPT_ARG_STRING, &o->tls.ca, 0, "who signed the other services' certificates",
             "FILE"},
-        {"tls-client-ca", 0, POPT_ARG_STRING, &o->server_tls.ca, 0,
+        {"tls-client-ca", 0, POPT_ARG_STRING, &o->client_ca, 0,
             "who signed the clients' certificates, which they must show then", "FILE"},
         {"ready", 0, POPT_ARG_STRING, &o->ready, 0,
             "write the addresses in use here once the service answers", "FILE"},
@@ -97,7 +98,7 @@ static int parse_options(
         printf("%s %s\n", name, KD_VERSION);
         exit_status = 0;
     } else if (exit_status == -1 &&
-               (!o->tls.cert != !o->tls.key || ((o->tls.ca || o->server_tls.ca) && !o->tls.cert))) {
+               (!o->tls.cert != !o->tls.key || ((o->tls.ca || o->client_ca) && !o->tls.cert))) {
         (void)fprintf(stderr, "%s: TLS needs --tls-cert and --tls-key together\n", name);
         exit_status = 2;
     } else if (exit_status == -1 && (!o->data || o->threads < 0)) {
@@ -162,7 +163,7 @@ static kd_status serve(const kd_service_spec *spec, const options *o, kd_process
     kd_server_options server = spec->server;
     kd_status status = kd_metrics_new(&process->metrics, err);
     server.metrics = process->metrics;
-    const kd_tls tls = {o->server_tls.ca, o->tls.cert, o->tls.key};
+    const kd_tls tls = {o->client_ca, o->tls.cert, o->tls.key};
     server.tls = tls.cert ? &tls : NULL;
     if (status == KD_OK)
         status = kd_server_new(&process->server, &server, err);

@@ -63,7 +63,7 @@ static kd_status create_group(kd_store *store, const char *queue, kd_error *err)
     return KD_OK;
 }
 
-/* Gives a job back whose record there was no memory to keep: the attempt must not count, or three
+/* Gives a job back whose record there was no memory to keep: the attempt must not count, or a few
  * such moments would bury a job that never ran. */
 static void give_back(kd_store *store, const char *id, const redisReply *fields)
 {

@@ -3,28 +3,10 @@
 
 #include "tests/indexer/room.h"
 
-static registry *opened(void)
-{
-    kd_error err = KD_ERROR_INIT;
-    registry *r = NULL;
-    CHECK_OK(registry_open(&r, room_path("data/collections"), &err), err);
-    return r;
-}
-
 static registry *reopened(registry *r)
 {
     registry_close(r);
     return opened();
-}
-
-static collection *create(registry *r, const char *name)
-{
-    kd_error err = KD_ERROR_INIT;
-    collection *c = NULL;
-    bool created = false;
-    CHECK_OK(registry_create(r, name, MODEL, DIM, false, &c, &created, &err), err);
-    CHECK(created);
-    return c;
 }
 
 static void create_with(registry *r, const char *name, size_t n)
@@ -33,16 +15,6 @@ static void create_with(registry *r, const char *name, size_t n)
     collection *c = create(r, name);
     CHECK_OK(put_images(c, 0, n, 1, &err), err);
     collection_release(c);
-}
-
-static uint64_t count_by_name(registry *r, const char *name)
-{
-    kd_error err = KD_ERROR_INIT;
-    collection *c = NULL;
-    CHECK_OK(registry_find(r, name, &c, &err), err);
-    const uint64_t count = count_of(c);
-    collection_release(c);
-    return count;
 }
 
 static void set_alias(registry *r, const char *alias, const char *name, const char *before)

@@ -119,4 +119,33 @@ static inline uint64_t count_of(collection *c)
     return info.count;
 }
 
+/* The registry of the room's collections. */
+static inline registry *opened(void)
+{
+    kd_error err = KD_ERROR_INIT;
+    registry *r = NULL;
+    CHECK_OK(registry_open(&r, room_path("data/collections"), &err), err);
+    return r;
+}
+
+static inline collection *create(registry *r, const char *name)
+{
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    bool created = false;
+    CHECK_OK(registry_create(r, name, MODEL, DIM, false, &c, &created, &err), err);
+    CHECK(created);
+    return c;
+}
+
+static inline uint64_t count_by_name(registry *r, const char *name)
+{
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    CHECK_OK(registry_find(r, name, &c, &err), err);
+    const uint64_t count = count_of(c);
+    collection_release(c);
+    return count;
+}
+
 #endif

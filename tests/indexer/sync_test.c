@@ -23,33 +23,6 @@ int __wrap_fsync(int fd)
     return __real_fsync(fd);
 }
 
-static registry *opened(void)
-{
-    kd_error err = KD_ERROR_INIT;
-    registry *r = NULL;
-    CHECK_OK(registry_open(&r, room_path("data/collections"), &err), err);
-    return r;
-}
-
-static collection *create(registry *r, const char *name)
-{
-    kd_error err = KD_ERROR_INIT;
-    collection *c = NULL;
-    bool created = false;
-    CHECK_OK(registry_create(r, name, MODEL, DIM, false, &c, &created, &err), err);
-    return c;
-}
-
-static uint64_t count_by_name(registry *r, const char *name)
-{
-    kd_error err = KD_ERROR_INIT;
-    collection *c = NULL;
-    CHECK_OK(registry_find(r, name, &c, &err), err);
-    const uint64_t count = count_of(c);
-    collection_release(c);
-    return count;
-}
-
 static size_t entries_on_disk(void)
 {
     size_t n = 0;

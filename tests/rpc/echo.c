@@ -159,9 +159,19 @@ void echo_start(echo_room *room, const kd_server_options *options, const char *a
         room->err);
 }
 
-void echo_open(echo_room *room, const kd_tls *tls)
+void echo_front(echo_room *front, const echo_room *behind)
 {
-    const kd_channel_options options = {.tls = tls, .descriptors = &echo_set};
+    kd_server_options options = KD_SERVER_OPTIONS_INIT;
+    options.descriptors = &echo_set;
+    CHECK_OK(kd_server_new(&front->server, &options, &front->err), front->err);
+    CHECK_OK(kd_server_add_proxy(front->server, ECHO, behind->channel, &front->err), front->err);
+    CHECK_OK(kd_server_start(front->server, "127.0.0.1:0", &front->port, &front->err), front->err);
+    echo_open(front);
+}
+
+void echo_open(echo_room *room)
+{
+    const kd_channel_options options = {.descriptors = &echo_set};
     char address[32];
     (void)snprintf(address, sizeof address, "127.0.0.1:%u", room->port);
     CHECK_OK(kd_channel_open(&room->channel, address, &options, &room->err), room->err);

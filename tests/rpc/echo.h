@@ -29,7 +29,9 @@ typedef struct echo_room {
 
 /* options may be NULL; descriptors are filled in. address NULL: a free port of 127.0.0.1. */
 void echo_start(echo_room *room, const kd_server_options *options, const char *address);
-void echo_open(echo_room *room, const kd_tls *tls);
+/* A server that passes all on to the room behind, which has its channel; and a channel to it. */
+void echo_front(echo_room *front, const echo_room *behind);
+void echo_open(echo_room *room);
 void echo_end(echo_room *room);    /* what there is of it */
 extern kd_descriptor_set echo_set; /* once a room was started */
 

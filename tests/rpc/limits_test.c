@@ -27,7 +27,7 @@ static void start_room(int64_t stall_ms)
     kd_rpc_init();
     memset(&g_room, 0, sizeof g_room);
     echo_start(&g_room, &options, NULL);
-    echo_open(&g_room, NULL);
+    echo_open(&g_room);
 }
 
 static int setup(void **state)
@@ -248,25 +248,20 @@ static void test_rpc_limits__odd_headers_wedge_no_proxy(void **state)
     static const char *const odd[][2] = {
         {"x-note", "a\001b"}, {"x-note", "caf\303\251"}, {"x@y", "z"}, {"x-fine", "fine"}};
     static const uint8_t data[] = {0, 0, 5, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0}; /* an empty message */
-    kd_server_options options = KD_SERVER_OPTIONS_INIT;
-    kd_server *front = NULL;
-    uint16_t port;
-    kd_error err;
+    echo_room front;
     (void)state;
-    options.descriptors = &echo_set;
-    CHECK_OK(kd_server_new(&front, &options, &err), err);
-    CHECK_OK(kd_server_add_proxy(front, ECHO, g_room.channel, &err), err);
-    CHECK_OK(kd_server_start(front, "127.0.0.1:0", &port, &err), err);
+    memset(&front, 0, sizeof front);
+    echo_front(&front, &g_room);
     for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
         char bytes[512];
-        const int fd = begin_by_hand(port, odd[i][0], odd[i][1]);
+        const int fd = begin_by_hand(front.port, odd[i][0], odd[i][1]);
         assert_int_equal(write(fd, data, sizeof data), (ssize_t)sizeof data);
         /* An answer of some kind, and nothing that stays. */
         CHECK(read(fd, bytes, sizeof bytes) > 0);
-        WAIT_FOR(atomic_load(&front->in_flight) == 0);
+        WAIT_FOR(atomic_load(&front.server->in_flight) == 0);
         (void)close(fd);
     }
-    kd_server_free(front);
+    echo_end(&front);
 }
 
 static void test_rpc_limits__a_health_watch_holds_no_request(void **state)

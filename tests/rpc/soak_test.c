@@ -16,19 +16,13 @@ static echo_room g_room, g_front;
 
 static int setup(void **state)
 {
-    kd_server_options options = KD_SERVER_OPTIONS_INIT;
     (void)state;
     kd_rpc_init();
     memset(&g_room, 0, sizeof g_room);
     memset(&g_front, 0, sizeof g_front);
     echo_start(&g_room, NULL, NULL);
-    echo_open(&g_room, NULL);
-    options.descriptors = &echo_set;
-    CHECK_OK(kd_server_new(&g_front.server, &options, &g_front.err), g_front.err);
-    CHECK_OK(kd_server_add_proxy(g_front.server, ECHO, g_room.channel, &g_front.err), g_front.err);
-    CHECK_OK(
-        kd_server_start(g_front.server, "127.0.0.1:0", &g_front.port, &g_front.err), g_front.err);
-    echo_open(&g_front, NULL);
+    echo_open(&g_room);
+    echo_front(&g_front, &g_room);
     return 0;
 }
 

@@ -16,19 +16,13 @@ static echo_room g_room, g_front;
 
 static int setup(void **state)
 {
-    kd_server_options options = KD_SERVER_OPTIONS_INIT;
     (void)state;
     kd_rpc_init();
     memset(&g_room, 0, sizeof g_room);
     memset(&g_front, 0, sizeof g_front);
     echo_start(&g_room, NULL, NULL);
-    echo_open(&g_room, NULL);
-    options.descriptors = &echo_set;
-    CHECK_OK(kd_server_new(&g_front.server, &options, &g_front.err), g_front.err);
-    CHECK_OK(kd_server_add_proxy(g_front.server, ECHO, g_room.channel, &g_front.err), g_front.err);
-    CHECK_OK(
-        kd_server_start(g_front.server, "127.0.0.1:0", &g_front.port, &g_front.err), g_front.err);
-    echo_open(&g_front, NULL);
+    echo_open(&g_room);
+    echo_front(&g_front, &g_room);
     return 0;
 }
 
@@ -352,7 +346,7 @@ static void test_rpc_channel__finds_a_server_that_came_back(void **state)
     (void)state;
     memset(&room, 0, sizeof room);
     echo_start(&room, NULL, NULL);
-    echo_open(&room, NULL);
+    echo_open(&room);
     (void)snprintf(address, sizeof address, "127.0.0.1:%u", room.port);
     for (int i = 0; i < 3; i++) {
         CHECK_OK(echo_once(&room, "there", 5000), room.err);
@@ -437,7 +431,7 @@ static void test_rpc_reflection__an_idle_stream_ends_with_the_server(void **stat
     (void)state;
     memset(&room, 0, sizeof room);
     echo_start(&room, NULL, NULL);
-    echo_open(&room, NULL);
+    echo_open(&room);
     CHECK_OK(kd_stream_open(
                  &stream, room.channel, REFLECTION, "ServerReflectionInfo", NULL, NULL, &room.err),
         room.err);
