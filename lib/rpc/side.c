@@ -72,8 +72,8 @@ grpc_op *kd_side_add_status(kd_side *side, grpc_op *op)
     return op + 1;
 }
 
-kd_status kd_side_unpack(kd_side *side, const ProtobufCMessageDescriptor *type,
-    ProtobufCMessage **out, kd_error *err)
+kd_status kd_side_unpack(
+    kd_side *side, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out, kd_error *err)
 {
     kd_error fault = KD_ERROR_INIT;
     const kd_status status = kd_unpack(side->received, type, NULL, out, &fault);
@@ -88,8 +88,8 @@ kd_status kd_side_unpack(kd_side *side, const ProtobufCMessageDescriptor *type,
     return KD_OK;
 }
 
-kd_status kd_side_answer(kd_side *side, const ProtobufCMessageDescriptor *type,
-    ProtobufCMessage **out, kd_error *err)
+kd_status kd_side_answer(
+    kd_side *side, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out, kd_error *err)
 {
     *out = NULL;
     if (side->code != GRPC_STATUS_OK)

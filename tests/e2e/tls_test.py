@@ -109,6 +109,11 @@ class Tls(unittest.TestCase):
         gateway = self.serve("gateway", "--indexer", indexer.address, *one_way)
         plain = kindred.run("collection", "list", "--gateway", gateway.address)
         self.assertEqual(plain.status, 3, plain)
+        wrong = kindred.run("collection", "list", "--gateway", gateway.address, "--tls-ca",
+                            self.others.ca)
+        self.assertEqual(wrong.status, 3, wrong)
+        self.assertIn(f"no gateway answers at {gateway.address}: ", wrong.err)
+        self.assertIn("certificate verify failed", wrong.err)
 
     def test_tls__what_is_wrong_with_the_files_is_said(self):
         text = kindred.folder() / "text.pem"

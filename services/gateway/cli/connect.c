@@ -61,13 +61,19 @@ void cli_disconnect(kd_channel *channel)
     kd_rpc_shutdown();
 }
 
-/* The core's sentence about a refused connection says what it tried, not what is missing. */
+/* The core's sentence about a refused connection says what it tried, not what is missing; why TLS
+ * came to nothing only the core can say. */
 static void say_who(const kd_channel *channel, kd_error *err)
 {
     static const char refused[] = "failed to connect to all addresses";
-    if (err && err->status == KD_UNAVAILABLE && strstr(err->message, refused) == err->message)
-        (void)kd_error_set(
-            err, KD_UNAVAILABLE, "no gateway answers at %s", kd_channel_address(channel));
+    if (!err || err->status != KD_UNAVAILABLE || strstr(err->message, refused) != err->message)
+        return;
+    const kd_error core = *err;
+    const char *const address = kd_channel_address(channel);
+    const char *const why = strstr(core.message, address);
+    const bool plain = !why || strstr(why, "onnection refused");
+    (void)kd_error_set(err, KD_UNAVAILABLE, "no gateway answers at %s%.300s", address,
+        plain ? "" : why + strlen(address));
 }
 
 kd_status cli_call(kd_channel *channel, const ProtobufCServiceDescriptor *service,
