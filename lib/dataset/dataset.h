@@ -70,22 +70,52 @@ KD_MUST_CHECK kd_status kd_dataset_hash(
 
 bool kd_split_parse(const char *word, kd_split *out); /* "train", "test", "all" */
 
-/* ---- P classes × K images sampler (Hermans et al. 2017) ---- */
+/* ---- Sampler: which images make a batch ---- */
+
+typedef enum kd_sampler_kind {
+    /* P classes × K images (Hermans et al. 2017). Deals the classes that have at least 2 images in
+     * passes, each pass every class once in a new seeded order; a batch's P classes differ (all
+     * classes when there are fewer than P), and so do the K images of a class, unless it has fewer
+     * than K: those repeat. An image comes up again only after all others of its class did. Classes
+     * with one image are left out. An epoch is at least one whole pass, and about as many images as
+     * the set has. */
+    KD_SAMPLER_CLASSES,
+    /* The same, and as long, with each batch's classes spread evenly over the super-classes: two
+     * super-classes give numbers of classes to a batch that differ by 1 at most, unless the smaller
+     * gives all that it has; with more than P super-classes P of them give one each. In an epoch
+     * as a whole, too, super-classes with classes to spare differ by 1 at most, and so do the
+     * classes of one super-class. Where an epoch has no room for all classes of a large
+     * super-class, the next goes on with the others: if it gives m of its c classes in an epoch,
+     * ceil(c / m) epochs in a row have them all. */
+    KD_SAMPLER_BALANCED,
+    /* Every image once an epoch in a new seeded order, those of classes with one image too. The
+     * last batch may be smaller, but a single image left over joins the batch before it. */
+    KD_SAMPLER_SHUFFLED,
+} kd_sampler_kind;
+
+typedef struct kd_sampler_options {
+    kd_sampler_kind kind;
+    const uint32_t *labels; /* class of each image; borrowed for the call, as are the groups */
+    const uint32_t *groups; /* BALANCED: super-class of each image; a class is in its first one's */
+    size_t n;               /* images */
+    uint32_t p, k;          /* CLASSES, BALANCED: from 2, together at most 2^20 images */
+    uint32_t batch;         /* SHUFFLED: images, 2..2^20 */
+    uint64_t seed;
+} kd_sampler_options;
+
 typedef struct kd_sampler kd_sampler;
-/* Deals the classes that have at least 2 images in passes, each pass every class once in a new
- * seeded order; a batch's P classes differ (all classes when there are fewer than P), and so do the
- * K images of a class, unless it has fewer than K: those repeat. An image comes up again only after
- * all others of its class did. Classes with one image are left out and counted in *lone. labels[i]
- * is the label of image i. KD_FAILED_PRECONDITION when fewer than 2 classes have 2 images,
- * KD_INVALID_ARGUMENT when p or k is below 2 or p × k above 2^20. */
-KD_MUST_CHECK kd_status kd_sampler_new(kd_sampler **out, const uint32_t *labels, size_t n,
-    uint32_t p, uint32_t k, uint64_t seed, size_t *lone, kd_error *err);
+/* *lone: how many classes have one image. KD_INVALID_ARGUMENT when p, k or batch is out of bounds,
+ * KD_FAILED_PRECONDITION when fewer than 2 classes have 2 images (SHUFFLED: have any). */
+KD_MUST_CHECK kd_status kd_sampler_new(
+    kd_sampler **out, const kd_sampler_options *options, size_t *lone, kd_error *err);
 void kd_sampler_free(kd_sampler *sampler);
+/* Images in the largest batch: at most p × k, or batch + 1. */
+size_t kd_sampler_max_batch(const kd_sampler *sampler);
 /* Starts an epoch (a new sampler is at epoch 0): the order depends on seed and epoch alone. Returns
- * the number of batches: at least one whole pass, and about as many images as the set has. */
+ * the number of batches, which is the same in every epoch. */
 size_t kd_sampler_epoch(kd_sampler *sampler, uint32_t epoch);
-/* Image numbers of batch b of the current epoch into images (room p × k), class behind class;
- * returns how many. */
+/* Image numbers of batch b of the current epoch into images (room for the largest batch), class
+ * behind class but for SHUFFLED; returns how many. */
 size_t kd_sampler_batch(const kd_sampler *sampler, size_t b, uint32_t *images);
 
 #endif

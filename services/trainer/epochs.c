@@ -266,7 +266,7 @@ kd_status train_epochs(train_run *run, kd_error *err)
             metrics, "kindred_train_images_total", NULL, "Images in those steps."),
         .loss = kd_metrics_gauge(metrics, "kindred_train_loss", NULL, "Loss of the last step."),
     };
-    const size_t room = (size_t)run->config.batch_classes * run->config.batch_images;
+    const size_t room = kd_sampler_max_batch(run->sampler);
     epoch e = {.saved_ms = kd_mono_ms(),
         .images = calloc(room, sizeof *e.images),
         .labels = calloc(room, sizeof *e.labels)};

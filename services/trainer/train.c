@@ -145,8 +145,13 @@ static kd_status make_sampler(train_run *run, kd_error *err)
         return kd_error_memory(err, "the labels");
     for (size_t i = 0; i < run->split.n_train; i++)
         labels[i] = run->labels[run->split.train[i]];
-    status = kd_sampler_new(&run->sampler, labels, run->split.n_train, c->batch_classes,
-        c->batch_images, c->seed, &run->lone, err);
+    const kd_sampler_options options = {.kind = KD_SAMPLER_CLASSES,
+        .labels = labels,
+        .n = run->split.n_train,
+        .p = c->batch_classes,
+        .k = c->batch_images,
+        .seed = c->seed};
+    status = kd_sampler_new(&run->sampler, &options, &run->lone, err);
     free(labels);
     return status;
 }

@@ -128,13 +128,20 @@ static void test_dataset_alloc__a_listing_that_grows(void **state)
 
 static kd_status run_sampler(void *arg, kd_error *err)
 {
-    static const uint32_t labels[] = {1, 1, 2, 2, 2, 3, 4, 4};
+    static const uint32_t labels[] = {1, 1, 2, 2, 2, 3, 4, 4}, groups[] = {1, 1, 1, 1, 1, 2, 2, 2};
+    const kd_sampler_options options = {.kind = *(const kd_sampler_kind *)arg,
+        .labels = labels,
+        .groups = groups,
+        .n = 8,
+        .p = 2,
+        .k = 2,
+        .batch = 4,
+        .seed = 7};
     kd_status first = KD_OK;
     kd_sampler *sampler = NULL;
     uint32_t images[2 * 2];
     size_t lone = 9;
-    (void)arg;
-    RUN_NEW(&first, &sampler, kd_sampler_new(&sampler, labels, 8, 2, 2, 7, &lone, err), err);
+    RUN_NEW(&first, &sampler, kd_sampler_new(&sampler, &options, &lone, err), err);
     CHECK_INT(1, lone);
     CHECK(kd_sampler_epoch(sampler, 1) > 0);
     CHECK_INT(4, kd_sampler_batch(sampler, 0, images));
@@ -144,8 +151,10 @@ static kd_status run_sampler(void *arg, kd_error *err)
 
 static void test_dataset_alloc__sampler(void **state)
 {
+    static const char *const names[] = {"classes", "balanced", "shuffled"};
     (void)state;
-    alloc_replay(&(alloc_scenario){.name = "sampler", .run = run_sampler});
+    for (kd_sampler_kind kind = KD_SAMPLER_CLASSES; kind <= KD_SAMPLER_SHUFFLED; kind++)
+        alloc_replay(&(alloc_scenario){.name = names[kind], .run = run_sampler, .arg = &kind});
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(test_dataset_alloc__##name, setup, teardown)

@@ -26,6 +26,14 @@ static size_t make_labels(const uint32_t *sizes, size_t n_classes, uint32_t *lab
     return n;
 }
 
+static kd_status make(kd_sampler **out, const uint32_t *labels, size_t n, uint32_t p, uint32_t k,
+    uint64_t seed, size_t *lone)
+{
+    const kd_sampler_options options = {
+        .kind = KD_SAMPLER_CLASSES, .labels = labels, .n = n, .p = p, .k = k, .seed = seed};
+    return kd_sampler_new(out, &options, lone, &g_err);
+}
+
 /* All images of an epoch, batch behind batch; returns how many. */
 static size_t draw(kd_sampler *sampler, uint32_t epoch, size_t per_batch, uint32_t *images)
 {
@@ -67,8 +75,9 @@ static void test_dataset_sampler__deals_each_class_once_in_a_pass(void **state)
     (void)state;
     for (uint32_t p = 2; p <= 7; p++) { /* 7 is prime: passes and batches meet at every offset */
         kd_sampler *sampler;
-        CHECK_OK(kd_sampler_new(&sampler, labels, n, p, 4, p, &lone, &g_err), g_err);
+        CHECK_OK(make(&sampler, labels, n, p, 4, p, &lone), g_err);
         CHECK_INT(0, lone);
+        CHECK_INT(p * 4, kd_sampler_max_batch(sampler));
         const size_t drawn = draw(sampler, p, (size_t)p * 4, images);
         check_shape(labels, images, drawn, 7, p, 4);
         CHECK(drawn + (size_t)p * 4 >= n && drawn <= n + (size_t)p * 4); /* about the set */
@@ -88,7 +97,7 @@ static void test_dataset_sampler__comes_to_every_image_of_a_class_before_one_twi
     size_t lone, times[30] = {0};
     kd_sampler *sampler;
     (void)state;
-    CHECK_OK(kd_sampler_new(&sampler, labels, n, 3, 3, 1, &lone, &g_err), g_err);
+    CHECK_OK(make(&sampler, labels, n, 3, 3, 1, &lone), g_err);
     const size_t drawn = draw(sampler, 0, 9, images); /* 3 batches: 9 of the 10 images of each */
     CHECK_INT(27, drawn);
     for (size_t i = 0; i < drawn; i++)
@@ -104,7 +113,7 @@ static void test_dataset_sampler__repeats_images_of_small_classes(void **state)
     size_t lone;
     kd_sampler *sampler;
     (void)state;
-    CHECK_OK(kd_sampler_new(&sampler, labels, n, 3, 5, 1, &lone, &g_err), g_err);
+    CHECK_OK(make(&sampler, labels, n, 3, 5, 1, &lone), g_err);
     const size_t drawn = draw(sampler, 0, 15, images);
     check_shape(labels, images, drawn, 3, 3, 5);
     for (size_t i = 0; i < drawn; i += 5) {
@@ -130,7 +139,7 @@ static void test_dataset_sampler__leaves_lone_classes_out_and_counts_them(void *
     size_t lone = 0;
     kd_sampler *sampler;
     (void)state;
-    CHECK_OK(kd_sampler_new(&sampler, labels, n, 8, 2, 1, &lone, &g_err), g_err);
+    CHECK_OK(make(&sampler, labels, n, 8, 2, 1, &lone), g_err);
     CHECK_INT(3, lone);
     const size_t drawn = draw(sampler, 0, 4, images); /* 2 classes are there, not 8 */
     CHECK_INT(8, drawn);
@@ -147,9 +156,9 @@ static void test_dataset_sampler__depends_on_seed_and_epoch_alone(void **state)
     size_t lone;
     kd_sampler *a, *b, *c;
     (void)state;
-    CHECK_OK(kd_sampler_new(&a, labels, n, 3, 2, 5, &lone, &g_err), g_err);
-    CHECK_OK(kd_sampler_new(&b, labels, n, 3, 2, 5, &lone, &g_err), g_err);
-    CHECK_OK(kd_sampler_new(&c, labels, n, 3, 2, 6, &lone, &g_err), g_err);
+    CHECK_OK(make(&a, labels, n, 3, 2, 5, &lone), g_err);
+    CHECK_OK(make(&b, labels, n, 3, 2, 5, &lone), g_err);
+    CHECK_OK(make(&c, labels, n, 3, 2, 6, &lone), g_err);
     const size_t drawn = draw(a, 3, 6, first);
     (void)draw(b, 0, 6, other);
     CHECK(memcmp(first, other, drawn * sizeof *first) != 0); /* another epoch */
@@ -171,7 +180,7 @@ static void test_dataset_sampler__shuffles_evenly(void **state)
     size_t lone, leads[4] = {0};
     kd_sampler *sampler;
     (void)state;
-    CHECK_OK(kd_sampler_new(&sampler, labels, n, 4, 4, 9, &lone, &g_err), g_err);
+    CHECK_OK(make(&sampler, labels, n, 4, 4, 9, &lone), g_err);
     for (uint32_t epoch = 0; epoch < 24000; epoch++) {
         CHECK_INT(16, draw(sampler, epoch, 16, images));
         leads[labels[images[0]] - 10]++;
@@ -187,19 +196,15 @@ static void test_dataset_sampler__refuses_what_cannot_be_sampled(void **state)
     size_t lone = 99;
     kd_sampler *sampler = (kd_sampler *)&lone;
     (void)state;
-    CHECK_FAILS(
-        KD_FAILED_PRECONDITION, kd_sampler_new(&sampler, labels, 5, 2, 2, 1, &lone, &g_err), g_err);
+    CHECK_FAILS(KD_FAILED_PRECONDITION, make(&sampler, labels, 5, 2, 2, 1, &lone), g_err);
     CHECK_STR("training needs 2 classes with 2 images each, and there is 1", g_err.message);
     CHECK(sampler == NULL);
     CHECK_INT(2, lone);
-    CHECK_FAILS(
-        KD_FAILED_PRECONDITION, kd_sampler_new(&sampler, labels, 0, 2, 2, 1, &lone, &g_err), g_err);
-    CHECK_FAILS(
-        KD_INVALID_ARGUMENT, kd_sampler_new(&sampler, labels, 5, 1, 2, 1, &lone, &g_err), g_err);
+    CHECK_FAILS(KD_FAILED_PRECONDITION, make(&sampler, labels, 0, 2, 2, 1, &lone), g_err);
+    CHECK_FAILS(KD_INVALID_ARGUMENT, make(&sampler, labels, 5, 1, 2, 1, &lone), g_err);
     CHECK_STR("a batch can't be 1 classes × 2 images: at least 2 × 2, at most 1048576 images",
         g_err.message);
-    CHECK_FAILS(KD_INVALID_ARGUMENT,
-        kd_sampler_new(&sampler, labels, 5, 65536, 65536, 1, &lone, &g_err), g_err);
+    CHECK_FAILS(KD_INVALID_ARGUMENT, make(&sampler, labels, 5, 65536, 65536, 1, &lone), g_err);
 }
 
 int main(void)

@@ -29,29 +29,41 @@ static void check_items(const kd_dataset *dataset)
     check_name(kd_dataset_class_name(dataset, 0));
 }
 
-static void sample(const kd_dataset *dataset)
+static void sample(const kd_dataset *dataset, kd_sampler_kind kind)
 {
     kd_error err = KD_ERROR_INIT;
     size_t n = 0, lone = 0;
     const kd_item *const items = kd_dataset_items(dataset, &n);
-    uint32_t *const labels = calloc(n, sizeof *labels);
-    uint32_t batch[2 * 3];
+    uint32_t *const labels = calloc(n, sizeof *labels), *const groups = calloc(n, sizeof *groups);
+    uint32_t batch[2 * 3 + 1];
     kd_sampler *sampler = NULL;
-    FUZZ_CHECK(labels != NULL);
-    for (size_t i = 0; i < n; i++)
+    FUZZ_CHECK(labels && groups);
+    for (size_t i = 0; i < n; i++) {
         labels[i] = items[i].class_id;
-    const kd_status status = kd_sampler_new(&sampler, labels, n, 2, 3, n, &lone, &err);
+        groups[i] = items[i].super_class_id;
+    }
+    const kd_sampler_options options = {.kind = kind,
+        .labels = labels,
+        .groups = groups,
+        .n = n,
+        .p = 2,
+        .k = 3,
+        .batch = 6,
+        .seed = n};
+    const kd_status status = kd_sampler_new(&sampler, &options, &lone, &err);
     fuzz_said_why(status, &err);
     for (uint32_t epoch = 0; sampler && epoch < 2; epoch++) {
         const size_t n_batches = kd_sampler_epoch(sampler, epoch);
         for (size_t b = 0; b < n_batches; b++) {
             const size_t got = kd_sampler_batch(sampler, b, batch);
+            FUZZ_CHECK(got >= 2 && got <= kd_sampler_max_batch(sampler));
             for (size_t i = 0; i < got; i++)
                 FUZZ_CHECK(batch[i] < n);
         }
     }
     kd_sampler_free(sampler);
     free(labels);
+    free(groups);
 }
 
 static void look_at(kd_dataset *dataset, kd_status status, kd_error *err)
@@ -63,7 +75,8 @@ static void look_at(kd_dataset *dataset, kd_status status, kd_error *err)
     if (!dataset)
         return;
     check_items(dataset);
-    sample(dataset);
+    for (kd_sampler_kind kind = KD_SAMPLER_CLASSES; kind <= KD_SAMPLER_SHUFFLED; kind++)
+        sample(dataset, kind);
     FUZZ_CHECK(kd_dataset_hash(dataset, hash, err) == KD_OK);
     kd_dataset_free(dataset);
 }
