@@ -43,6 +43,7 @@ static kd_status read_count(uint32_t *out, const char *what, uint32_t value, uin
 static kd_status read_reals(train_config *out, const Kindred__V1__TrainSpec *spec, kd_error *err)
 {
     out->learning_rate = spec->learning_rate == 0 ? DEFAULT_RATE : spec->learning_rate;
+    out->schedule.peak = out->learning_rate;
     out->margin = spec->margin;
     if (!(out->learning_rate > 0 && out->learning_rate <= 1))
         return kd_error_set(err, KD_INVALID_ARGUMENT,
@@ -69,6 +70,7 @@ kd_status train_config_read(
     *out = (train_config){.dataset = spec->dataset,
         .weight_decay = WEIGHT_DECAY,
         .seed = spec->seed,
+        .schedule = TRAIN_SCHEDULE_OPTIONS_INIT,
         .preprocess = parent ? parent->preprocess : (kd_preprocess)KD_PREPROCESS_INIT,
         .augment = KD_AUGMENT_INIT};
     out->augment.crop_min_scale = 0.5f;
@@ -119,14 +121,4 @@ json_t *train_config_json(const train_config *c)
         "augmentation", "flip", tidy(c->augment.flip), "light", tidy(c->augment.light),
         "light_range", tidy(c->augment.light_range), "crop_min_scale",
         tidy(c->augment.crop_min_scale));
-}
-
-double train_rate(double peak, uint64_t step, uint64_t total)
-{
-    const double least = 0.01;
-    const uint64_t warm = total / 20 > 0 ? total / 20 : 1;
-    if (step < warm)
-        return peak * (double)(step + 1) / (double)warm;
-    const double share = total > warm ? (double)(step - warm) / (double)(total - warm) : 1;
-    return peak * (least + (1 - least) * 0.5 * (1 + cos(M_PI * share)));
 }

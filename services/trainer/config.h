@@ -9,6 +9,7 @@
 #include "lib/image/image.h"
 #include "lib/models/models.h"
 #include "lib/nn/nn.h"
+#include "services/trainer/schedule.h"
 
 typedef struct train_config {
     const char *dataset; /* as given, borrowed from the spec */
@@ -17,6 +18,7 @@ typedef struct train_config {
     bool super_class;      /* labels are super-classes */
     uint32_t epochs, batch_classes, batch_images;
     double learning_rate, margin, weight_decay;
+    train_schedule_options schedule; /* its peak is the learning rate */
     bool freeze_norm;
     uint64_t seed;
     kd_preprocess preprocess;
@@ -30,9 +32,5 @@ KD_MUST_CHECK kd_status train_config_read(
 
 /* The settings as a new JSON object; NULL without memory. */
 json_t *train_config_json(const train_config *config);
-
-/* The learning rate at step (from 0) of total: up a line over the first 5 %, then down a cosine to
- * 1 % of the peak. */
-double train_rate(double peak, uint64_t step, uint64_t total);
 
 #endif

@@ -112,8 +112,8 @@ static kd_status step(
     kd_error why = KD_ERROR_INIT;
     for (size_t i = 0; i < batch->n; i++)
         e->labels[i] = run->labels[batch->images[i]];
-    kd_training_set_rate(
-        run->training, (float)train_rate(run->config.learning_rate, number, total));
+    kd_training_set_rate(run->training, (float)train_schedule_rate(&run->config.schedule, number,
+                                            total, record->epochs_done, NULL));
     const kd_status status = kd_training_step(run->training, batch->pixels, e->labels, batch->n,
         run->config.preprocess.image_size, &stats, &why);
     if (status == KD_FAILED_PRECONDITION) { /* so many of its images are gone: nothing to learn */

@@ -22,6 +22,10 @@ static void test_trainer_config__zero_takes_the_default(void **state)
     CHECK_INT(16, config.batch_classes);
     CHECK_INT(4, config.batch_images);
     CHECK_NEAR(1e-4, config.learning_rate, 0);
+    CHECK_INT(SCHEDULE_COSINE, config.schedule.kind);
+    CHECK_NEAR(1e-4, config.schedule.peak, 0);
+    CHECK_NEAR(0.05, config.schedule.warmup, 0);
+    CHECK_NEAR(0.01, config.schedule.floor, 0);
     CHECK(!config.freeze_norm && !config.super_class);
 }
 
@@ -70,24 +74,12 @@ static void test_trainer_config__names_what_is_wrong(void **state)
     check_refused(&spec, "margin is nan, allowed are 0 to 2");
 }
 
-static void test_trainer_config__rate_warms_up_and_cools_down(void **state)
-{
-    (void)state;
-    CHECK_NEAR(0.1, train_rate(1, 0, 200), 1e-12);
-    CHECK_NEAR(1, train_rate(1, 9, 200), 1e-12);
-    CHECK_NEAR(1, train_rate(1, 10, 200), 1e-12);
-    CHECK_NEAR(0.505, train_rate(1, 105, 200), 1e-12);
-    CHECK(train_rate(1, 199, 200) < 0.011);
-    CHECK_NEAR(1, train_rate(1, 0, 1), 1e-12); /* the shortest run has one step */
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trainer_config__zero_takes_the_default),
         cmocka_unit_test(test_trainer_config__follows_the_parent),
         cmocka_unit_test(test_trainer_config__names_what_is_wrong),
-        cmocka_unit_test(test_trainer_config__rate_warms_up_and_cools_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
