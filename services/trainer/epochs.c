@@ -207,7 +207,7 @@ static kd_status run_validation(train_run *run, const epoch *e, double *recall, 
 {
     const validation v = {.loader = run->loader,
         .split = &run->split,
-        .labels = run->labels,
+        .labels = run->split.by_class ? run->classes : run->labels,
         .image_size = run->config.preprocess.image_size,
         .tick = validation_tick,
         .tick_arg = run};

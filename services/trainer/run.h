@@ -24,7 +24,8 @@ typedef struct train_run {
     char data_hash[KD_SHA256_TEXT];
     const kd_item *items;
     size_t n_items;
-    uint32_t *labels; /* of each item */
+    uint32_t *classes, *groups; /* of each item: class and super-class */
+    const uint32_t *labels;     /* one of the two: what trains */
     loader *loader;
     train_split split;
     kd_sampler *sampler; /* deals numbers of split.train */

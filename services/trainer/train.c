@@ -103,12 +103,15 @@ static kd_status open_dataset(train_run *run, kd_error *err)
     if (status != KD_OK)
         return status;
     run->items = kd_dataset_items(run->dataset, &run->n_items);
-    run->labels = calloc(run->n_items + 1, sizeof *run->labels);
-    if (!run->labels)
+    run->classes = calloc(run->n_items + 1, sizeof *run->classes);
+    run->groups = calloc(run->n_items + 1, sizeof *run->groups);
+    if (!run->classes || !run->groups)
         return kd_error_memory(err, "the labels");
-    for (size_t i = 0; i < run->n_items; i++)
-        run->labels[i] =
-            run->config.super_class ? run->items[i].super_class_id : run->items[i].class_id;
+    for (size_t i = 0; i < run->n_items; i++) {
+        run->classes[i] = run->items[i].class_id;
+        run->groups[i] = run->items[i].super_class_id;
+    }
+    run->labels = run->config.super_class ? run->groups : run->classes;
     return KD_OK;
 }
 
@@ -136,8 +139,15 @@ static kd_status make_loader(train_run *run, kd_error *err)
 static kd_status make_sampler(train_run *run, kd_error *err)
 {
     const train_config *const c = &run->config;
-    kd_status status = train_split_make(
-        &run->split, run->labels, loader_usable(run->loader), run->n_items, c->seed, err);
+    const train_split_input input = {.labels = run->labels,
+        .classes = run->classes,
+        .groups = run->groups,
+        .usable = loader_usable(run->loader),
+        .n = run->n_items,
+        .cut = TRAIN_CUT_IMAGES,
+        .share = SPLIT_SHARE,
+        .seed = c->seed};
+    kd_status status = train_split_make(&run->split, &input, err);
     if (status != KD_OK)
         return status;
     uint32_t *const labels = calloc(run->split.n_train + 1, sizeof *labels);
@@ -177,14 +187,14 @@ static json_t *describe_facts(const train_run *run)
         (void)json_array_append_new(
             ids, json_integer((json_int_t)run->items[run->split.validation[i]].image_id));
     json_t *const data =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:{s:s, s:i, s:i, s:o}}", "parent",
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:{s:s, s:f, s:s, s:o}}", "parent",
             run->parent.id, "data_hash", run->data_hash, "images",
             (json_int_t)run->split.n_train + (json_int_t)run->split.n_validation, "train_images",
             (json_int_t)run->split.n_train, "validation_images",
             (json_int_t)run->split.n_validation, "lone_labels", (json_int_t)run->lone, "skipped",
             (json_int_t)loader_skipped(run->loader, &names, &n_names), "skipped_names",
-            names_json(run->loader), "validation", "cut", "of each label, by seed", "one_in",
-            (int)SPLIT_ONE_IN, "least_images", (int)SPLIT_LEAST_IMAGES, "image_ids", ids);
+            names_json(run->loader), "validation", "cut", train_cut_name(run->split.cut), "share",
+            SPLIT_SHARE, "counts", run->split.by_class ? "class" : "label", "image_ids", ids);
     json_t *const facts = train_config_json(&run->config);
     const bool good = facts && data && json_object_update(facts, data) == 0;
     json_decref(data);
@@ -325,7 +335,8 @@ static void run_free(train_run *run)
     loader_free(run->loader);
     kd_dataset_free(run->dataset);
     kd_model_clear(&run->parent);
-    free(run->labels);
+    free(run->classes);
+    free(run->groups);
     free(run->folder);
     free(run->checkpoint);
     free(run->best);

@@ -9,7 +9,7 @@
 typedef struct validation {
     loader *loader;           /* no batch begun */
     const train_split *split; /* n_validation > 0 */
-    const uint32_t *labels;   /* of the dataset's images */
+    const uint32_t *labels;   /* of the dataset's images: what counts as found, see by_class */
     uint32_t image_size;
     loader_tick tick; /* told of the images embedded */
     void *tick_arg;
