@@ -90,3 +90,20 @@ uint64_t kd_xxh3(const void *bytes, size_t len)
 {
     return XXH3_64bits(bytes, len);
 }
+
+/* The reflected polynomial 0x82f63b78 of RFC 3720 over each value of four bits: Debian has no
+ * library for it that is there on every architecture, and what is summed here is small. */
+uint32_t kd_crc32c(uint32_t crc, const void *bytes, size_t len)
+{
+    static const uint32_t table[16] = {0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc,
+        0x5125dad3, 0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+        0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
+    const uint8_t *const at = bytes;
+    crc = ~crc;
+    for (size_t i = 0; i < len; i++) {
+        crc ^= at[i];
+        crc = (crc >> 4) ^ table[crc & 15];
+        crc = (crc >> 4) ^ table[crc & 15];
+    }
+    return ~crc;
+}

@@ -1,4 +1,5 @@
-/* lib/base/hash.h: SHA-256 (OpenSSL) names content, XXH3 (libxxhash) guards against damage. */
+/* lib/base/hash.h: SHA-256 (OpenSSL) names content, XXH3 (libxxhash) guards against damage, CRC-32C
+ * is what formats of others ask for. */
 #ifndef KD_BASE_HASH_H
 #define KD_BASE_HASH_H
 
@@ -26,6 +27,9 @@ KD_MUST_CHECK kd_status kd_hasher_file(kd_hasher *hasher, const char *path, kd_e
 void kd_hex(const uint8_t *bytes, size_t len, char *text); /* text: 2 * len + 1 bytes */
 
 uint64_t kd_xxh3(const void *bytes, size_t len);
+
+/* CRC-32C (Castagnoli; RFC 3720, section 12.1). crc is what the bytes before gave, 0 at first. */
+uint32_t kd_crc32c(uint32_t crc, const void *bytes, size_t len);
 
 KD_C_END
 #endif

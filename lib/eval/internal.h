@@ -8,9 +8,6 @@
  * page nor JSON could hold it. */
 KD_MUST_CHECK kd_status kd_report_check(const kd_report *report, kd_error *err);
 
-/* Text as it may stand between tags and in a quoted attribute; NULL writes nothing. */
-void kd_html_text(kd_buf *out, const char *text);
-
 /* A section for each of the models' rows: the query and its nearest, a strip for each model. */
 void kd_report_rows(const kd_report *report, kd_buf *out);
 

@@ -1,6 +1,7 @@
 /* The pictures of the report: for each query what each model found. */
 #include <string.h>
 
+#include "lib/base/html.h"
 #include "lib/eval/internal.h"
 
 /* Only data: URIs, so that the page never fetches anything, whatever it is given. */

@@ -2,6 +2,7 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/hash.h"
+#include "lib/base/html.h"
 #include "lib/base/metrics.h"
 #include "tests/support/check.h"
 
@@ -62,6 +63,32 @@ static void test_base_text__sha256_is_the_standards(void **state)
     CHECK_STR("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", text);
 }
 
+static void test_base_text__crc32c_is_the_standards(void **state)
+{
+    uint8_t bytes[32] = {0};
+    (void)state;
+    CHECK_INT(0, kd_crc32c(0, NULL, 0));
+    CHECK_INT(0xe3069283, kd_crc32c(0, "123456789", 9));
+    CHECK_INT(0xe3069283, kd_crc32c(kd_crc32c(0, "1234", 4), "56789", 5));
+    CHECK_INT(0x8a9136aa, kd_crc32c(0, bytes, sizeof bytes)); /* RFC 3720, B.4: zeros, ones, … */
+    (void)memset(bytes, 0xff, sizeof bytes);
+    CHECK_INT(0x62a8ab43, kd_crc32c(0, bytes, sizeof bytes));
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)i; /* … counting */
+    CHECK_INT(0x46dd794e, kd_crc32c(0, bytes, sizeof bytes));
+}
+
+static void test_base_text__html_is_escaped(void **state)
+{
+    kd_buf text = KD_BUF_INIT;
+    (void)state;
+    kd_html_text(&text, "<a href=\"x\">'é' & \x01\n</a>");
+    kd_html_text(&text, NULL);
+    CHECK_STR("&lt;a href=&quot;x&quot;&gt;&#39;é&#39; &amp; \xef\xbf\xbd\n&lt;/a&gt;",
+        (const char *)text.data);
+    kd_buf_free(&text);
+}
+
 static void test_base_text__metrics_print_as_prometheus_reads(void **state)
 {
     kd_metrics *m;
@@ -91,6 +118,8 @@ int main(void)
         cmocka_unit_test(test_base_text__utf8_is_checked),
         cmocka_unit_test(test_base_text__errors_are_cut_and_pass),
         cmocka_unit_test(test_base_text__sha256_is_the_standards),
+        cmocka_unit_test(test_base_text__crc32c_is_the_standards),
+        cmocka_unit_test(test_base_text__html_is_escaped),
         cmocka_unit_test(test_base_text__metrics_print_as_prometheus_reads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
