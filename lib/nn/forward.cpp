@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cinttypes>
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <sstream>
@@ -18,6 +19,7 @@ using namespace kd::nn;
 struct kd_forward {
     torch::jit::Module module;
     torch::Device device;
+    torch::Tensor weight, bias; /* of the projection, on the CPU; undefined without one */
     int64_t image_size;
     std::vector<int64_t> batches; /* warmed sizes, ascending; the last is the largest allowed */
     torch::Tensor padded;         /* room for the largest batch, N×S×S×3 */
@@ -137,7 +139,7 @@ void check_itself(kd_forward *forward, ResNet18 &plain)
     torch::Tensor reference;
     {
         const WithoutOneDnn without;
-        reference = plain->forward(view.contiguous());
+        reference = plain->features(view.contiguous());
     }
     const double length = reference.norm().item<double>();
     const double difference = (fast - reference).norm().item<double>();
@@ -197,21 +199,8 @@ bool all_finite(const float *values, size_t n)
     return bad == 0;
 }
 
-/* Copies one embedding and brings it to length 1. */
-void normalise(const float *from, float *to, size_t position)
-{
-    double sum = 0;
-    for (size_t d = 0; d < KD_NN_DIM; d++)
-        sum += static_cast<double>(from[d]) * from[d];
-    if (!std::isfinite(sum) || sum == 0)
-        fail(KD_INTERNAL, "image %zu of the batch gives an embedding that is %s", position,
-            sum == 0 ? "all zeros" : "not finite");
-    const double scale = 1 / std::sqrt(sum);
-    for (size_t d = 0; d < KD_NN_DIM; d++)
-        to[d] = static_cast<float>(from[d] * scale);
-}
-
-void run(kd_forward *forward, const float *pixels, size_t n, float *embeddings)
+/* features: n × KD_NN_FEATURES, filled. */
+void run(kd_forward *forward, const float *pixels, size_t n, float *features)
 {
     const size_t image_floats =
         3 * static_cast<size_t>(forward->image_size) * static_cast<size_t>(forward->image_size);
@@ -228,9 +217,8 @@ void run(kd_forward *forward, const float *pixels, size_t n, float *embeddings)
             images = forward->padded.narrow(0, 0, batch).permute({0, 3, 1, 2});
         }
         const torch::Tensor result = run_module(forward, images);
-        for (size_t i = 0; i < static_cast<size_t>(take); i++)
-            normalise(result.data_ptr<float>() + i * KD_NN_DIM, embeddings + (done + i) * KD_NN_DIM,
-                done + i);
+        std::memcpy(features + done * KD_NN_FEATURES, result.data_ptr<float>(),
+            static_cast<size_t>(take) * KD_NN_FEATURES * sizeof *features);
         done += static_cast<size_t>(take);
     }
 }
@@ -253,18 +241,24 @@ kd_status kd_forward_new(
         const c10::InferenceMode inference;
         ResNet18 plain = copy_of(net->model, torch::kCPU);
         const int64_t size = image_size;
+        const bool projects = !plain->projection.is_empty();
         auto forward = std::make_unique<kd_forward>(kd_forward{Script(*plain).finish(net->device),
-            net->device, size, batch_sizes(max_batch), torch::zeros({max_batch, size, size, 3})});
+            net->device, projects ? plain->projection->weight.detach() : torch::Tensor(),
+            projects ? plain->projection->bias.detach() : torch::Tensor(), size,
+            batch_sizes(max_batch), torch::zeros({max_batch, size, size, 3})});
         check_itself(forward.get(), plain);
         warm(forward.get());
         *out = forward.release();
     });
 }
 
-kd_status kd_forward_run(
-    kd_forward *forward, const float *pixels, size_t n, float *embeddings, kd_error *err)
+namespace
 {
-    assert(forward && pixels && embeddings);
+
+template <class Work>
+kd_status run_batch(
+    kd_forward *forward, const float *pixels, size_t n, float *features, kd_error *err, Work &&rest)
+{
     const size_t max = static_cast<size_t>(forward->batches.back());
     if (n == 0 || n > max)
         return kd_error_set(
@@ -272,8 +266,27 @@ kd_status kd_forward_run(
     return guarded(err, "embedding a batch", [&] {
         adopt_threads();
         const c10::InferenceMode inference; /* see kd_forward_new */
-        run(forward, pixels, n, embeddings);
+        run(forward, pixels, n, features);
+        rest();
     });
+}
+
+} // namespace
+
+kd_status kd_forward_run(
+    kd_forward *forward, const float *pixels, size_t n, float *embeddings, kd_error *err)
+{
+    assert(forward && pixels && embeddings);
+    std::vector<float> features(n * KD_NN_FEATURES);
+    return run_batch(forward, pixels, n, features.data(), err,
+        [&] { embed_features(forward->weight, forward->bias, features.data(), n, embeddings); });
+}
+
+kd_status kd_forward_features(
+    kd_forward *forward, const float *pixels, size_t n, float *features, kd_error *err)
+{
+    assert(forward && pixels && features);
+    return run_batch(forward, pixels, n, features, err, [] {});
 }
 
 void kd_forward_free(kd_forward *forward)

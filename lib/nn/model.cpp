@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cinttypes>
+#include <cmath>
+#include <random>
 
 namespace kd::nn
 {
@@ -89,7 +91,7 @@ ResNet18Impl::ResNet18Impl()
 {
 }
 
-torch::Tensor ResNet18Impl::forward(const torch::Tensor &images)
+torch::Tensor ResNet18Impl::features(const torch::Tensor &images)
 {
     torch::Tensor x = bn1(conv1(images)).relu_();
     x = torch::max_pool2d(x, 3, 2, 1);
@@ -98,28 +100,111 @@ torch::Tensor ResNet18Impl::forward(const torch::Tensor &images)
     return torch::adaptive_avg_pool2d(x, {1, 1}).flatten(1);
 }
 
+torch::Tensor ResNet18Impl::project(const torch::Tensor &features) const
+{
+    return projection ? torch::linear(features, projection->weight, projection->bias) : features;
+}
+
+void ResNet18Impl::set_projection(int64_t dim)
+{
+    if (projection)
+        unregister_module("projection");
+    projection = nullptr;
+    if (dim == 0)
+        return;
+    projection =
+        register_module("projection", torch::nn::Linear(static_cast<int64_t>(KD_NN_FEATURES), dim));
+    projection->to(conv1->weight.device());
+}
+
+int64_t ResNet18Impl::dim() const
+{
+    return projection ? projection->weight.size(0) : static_cast<int64_t>(KD_NN_FEATURES);
+}
+
+void draw_linear(torch::nn::LinearImpl &linear, uint64_t seed)
+{
+    torch::NoGradGuard no_grad;
+    std::mt19937_64 generator(seed);
+    const auto bound =
+        static_cast<float>(1 / std::sqrt(static_cast<double>(linear.weight.size(1))));
+    std::uniform_real_distribution<float> draw(-bound, bound);
+    for (torch::Tensor *const tensor : {&linear.weight, &linear.bias}) {
+        torch::Tensor host = torch::empty(tensor->sizes());
+        float *const values = host.data_ptr<float>();
+        for (int64_t i = 0; i < host.numel(); i++)
+            values[i] = draw(generator);
+        tensor->copy_(host);
+    }
+}
+
 torch::Device best_device()
 {
     return torch::cuda::is_available() ? torch::Device(torch::kCUDA) : torch::Device(torch::kCPU);
 }
 
+namespace
+{
+
+void sort_by_name(std::vector<NamedTensor> &tensors)
+{
+    std::sort(tensors.begin(), tensors.end(),
+        [](const NamedTensor &a, const NamedTensor &b) { return a.name < b.name; });
+}
+
+} // namespace
+
+std::vector<NamedTensor> parameters_of(const ResNet18Impl &model)
+{
+    std::vector<NamedTensor> parameters;
+    for (const auto &item : model.named_parameters())
+        parameters.push_back({item.key(), item.value()});
+    sort_by_name(parameters);
+    return parameters;
+}
+
 std::vector<NamedTensor> state_of(const ResNet18Impl &model)
 {
-    std::vector<NamedTensor> state;
-    for (const auto &item : model.named_parameters())
-        state.push_back({item.key(), item.value()});
+    std::vector<NamedTensor> state = parameters_of(model);
     for (const auto &item : model.named_buffers())
         if (!is_bookkeeping(item.key()))
             state.push_back({item.key(), item.value()});
-    std::sort(state.begin(), state.end(),
-        [](const NamedTensor &a, const NamedTensor &b) { return a.name < b.name; });
+    sort_by_name(state);
     return state;
+}
+
+bool in_backbone(const std::string &name)
+{
+    return !name.starts_with("projection.") && !name.starts_with("head.");
+}
+
+void embed_features(const torch::Tensor &weight, const torch::Tensor &bias, const float *features,
+    size_t n, float *embeddings)
+{
+    torch::Tensor rows = torch::from_blob(const_cast<float *>(features),
+        {static_cast<int64_t>(n), static_cast<int64_t>(KD_NN_FEATURES)});
+    if (weight.defined())
+        rows = torch::linear(rows, weight, bias);
+    const auto dim = static_cast<size_t>(rows.size(1));
+    const float *from = rows.data_ptr<float>();
+    for (size_t i = 0; i < n; i++, from += dim, embeddings += dim) {
+        double sum = 0;
+        for (size_t d = 0; d < dim; d++)
+            sum += static_cast<double>(from[d]) * from[d];
+        if (!std::isfinite(sum) || sum == 0)
+            fail(KD_INTERNAL, "image %zu of the batch gives an embedding that is %s", i,
+                sum == 0 ? "all zeros" : "not finite");
+        const double scale = 1 / std::sqrt(sum);
+        for (size_t d = 0; d < dim; d++)
+            embeddings[d] = static_cast<float>(from[d] * scale);
+    }
 }
 
 ResNet18 copy_of(const ResNet18 &model, torch::Device device)
 {
     torch::NoGradGuard no_grad;
     ResNet18 copy;
+    copy->set_projection(model->projection ? model->dim() : 0);
     copy->to(device);
     const std::vector<NamedTensor> from = state_of(*model);
     const std::vector<NamedTensor> to = state_of(*copy);
@@ -136,6 +221,19 @@ std::vector<torch::Tensor> take_state(const char *path, const TensorFile &file,
     for (const NamedTensor &item : state)
         tensors.push_back(take_tensor(path, file, prefix + item.name, item.tensor.sizes()));
     return tensors;
+}
+
+void take_numbers(
+    const char *path, const TensorFile &file, const char *name, Dtype dtype, size_t n, void *out)
+{
+    const StoredTensor *const stored = file.find(name);
+    size_t count = 1;
+    for (size_t i = 0; stored && i < stored->shape.size(); i++)
+        count *= static_cast<size_t>(stored->shape[i]);
+    if (!stored || stored->dtype != dtype || count != n)
+        fail(KD_INVALID_ARGUMENT,
+            "%s is no checkpoint of such a training: it has no %s of %zu numbers", path, name, n);
+    copy_elements(*stored, out);
 }
 
 std::vector<NamedTensor> to_host(const std::vector<NamedTensor> &tensors)

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cassert>
+#include <cinttypes>
 #include <cmath>
 #include <memory>
 #include <random>
@@ -58,11 +59,23 @@ void refuse_strangers(
     }
 }
 
+void check_dim(const char *what, int64_t dim)
+{
+    if (dim < static_cast<int64_t>(KD_NN_MIN_DIM) || dim > static_cast<int64_t>(KD_NN_MAX_DIM))
+        fail(KD_INVALID_ARGUMENT, "%s: a projection to %" PRId64 " values, allowed are %u to %u",
+            what, dim, KD_NN_MIN_DIM, KD_NN_MAX_DIM);
+}
+
 void load(kd_net *net, const char *path)
 {
     torch::NoGradGuard no_grad;
     TensorFile file;
     read_tensor_file(path, &file);
+    if (const StoredTensor *const projection = file.find("projection.weight")) {
+        const int64_t dim = projection->shape.empty() ? 0 : projection->shape[0];
+        check_dim(path, dim);
+        net->model->set_projection(dim);
+    }
     const std::vector<NamedTensor> state = state_of(*net->model);
     const std::vector<torch::Tensor> weights = take_state(path, file, state, "");
     refuse_strangers(path, file, state);
@@ -115,6 +128,36 @@ kd_status kd_net_save_pth(const kd_net *net, const char *path, kd_error *err)
     return guarded(err, "saving a network", [&] {
         const std::vector<NamedTensor> host = to_host(state_of(*net->model));
         write_file(path, format_pth(to_write(host)));
+    });
+}
+
+uint32_t kd_net_dim(const kd_net *net)
+{
+    assert(net);
+    return static_cast<uint32_t>(net->model->dim());
+}
+
+kd_status kd_net_project(kd_net *net, uint32_t dim, uint64_t seed, kd_error *err)
+{
+    assert(net);
+    return guarded(err, "adding a projection", [&] {
+        check_dim("the network", dim);
+        net->model->set_projection(dim);
+        draw_linear(*net->model->projection, seed);
+    });
+}
+
+kd_status kd_net_embed(
+    const kd_net *net, const float *features, size_t n, float *embeddings, kd_error *err)
+{
+    assert(net && features && embeddings);
+    return guarded(err, "embedding features", [&] {
+        adopt_threads();
+        const c10::InferenceMode inference;
+        const torch::nn::Linear &projection = net->model->projection;
+        const bool projects = !projection.is_empty();
+        embed_features(projects ? projection->weight.to(torch::kCPU) : torch::Tensor(),
+            projects ? projection->bias.to(torch::kCPU) : torch::Tensor(), features, n, embeddings);
     });
 }
 

@@ -1,11 +1,13 @@
 /* lib/nn/nn.h: ResNet18 over LibTorch, as plain C.
  *
  * Three objects: a network is weights; a forward is a network frozen for inference (batch
- * normalisation folded, oneDNN layout kept); a training owns an optimiser and moves a network.
- * No C++ exception crosses this header. Runs on CUDA where LibTorch finds it, else on the CPU.
+ * normalisation folded, oneDNN layout kept); a training (training.h) owns an optimiser and moves a
+ * network. No C++ exception crosses these headers. Runs on CUDA where LibTorch finds it, else on
+ * the CPU.
  *
  * Architecture: He et al. 2016, "Deep Residual Learning for Image Recognition", as in torchvision's
- * resnet18 up to and with the average pooling: 3 × S × S pixels give an embedding of 512.
+ * resnet18 up to and with the average pooling: 3 × S × S pixels give KD_NN_FEATURES features. They
+ * are the embedding, or a linear projection of them is.
  *
  * Threads: one object may be used by one thread at a time; different objects side by side. LibTorch
  * keeps an OpenMP team for each thread that calls it, so a process has one forward thread. */
@@ -22,7 +24,9 @@
 extern "C" {
 #endif
 
-#define KD_NN_DIM 512u
+#define KD_NN_FEATURES 512u
+#define KD_NN_MIN_DIM 2u
+#define KD_NN_MAX_DIM KD_NN_FEATURES /* of an embedding */
 #define KD_NN_ARCHITECTURE "resnet18"
 #define KD_NN_MIN_IMAGE_SIZE 32u
 #define KD_NN_MAX_IMAGE_SIZE 512u
@@ -39,10 +43,18 @@ typedef struct kd_net kd_net;
 /* Fresh weights (He initialisation as torchvision's), the same for the same seed. */
 KD_MUST_CHECK kd_status kd_net_new(kd_net **out, uint64_t seed, kd_error *err);
 
+/* Values in an embedding: KD_NN_FEATURES without a projection. */
+uint32_t kd_net_dim(const kd_net *net);
+
+/* Puts a fresh projection to dim values in place of the one that is there, if any: drawn by seed,
+ * as torch.nn.Linear's first values. KD_INVALID_ARGUMENT for a dim outside the limits. */
+KD_MUST_CHECK kd_status kd_net_project(kd_net *net, uint32_t dim, uint64_t seed, kd_error *err);
+
 /* Reads a state dict under torchvision's key names: .safetensors (float32, float16, bfloat16) or
  * PyTorch's zip form (.pth, never executed), told apart by content. The classifier head (fc.*) and
- * num_batches_tracked are passed over. KD_NOT_FOUND, KD_INVALID_ARGUMENT (not such a file, a tensor
- * missing, of a wrong shape or type: the sentence names it), KD_DATA_LOSS (truncated). */
+ * num_batches_tracked are passed over; our own projection is projection.weight and .bias.
+ * KD_NOT_FOUND, KD_INVALID_ARGUMENT (not such a file, a tensor missing, of a wrong shape or type:
+ * the sentence names it), KD_DATA_LOSS (truncated). */
 KD_MUST_CHECK kd_status kd_net_load(kd_net **out, const char *path, kd_error *err);
 
 /* Writes float32 .safetensors with torchvision's key names; bytes depend on the weights alone. The
@@ -64,61 +76,22 @@ KD_MUST_CHECK kd_status kd_forward_new(
     kd_forward **out, const kd_net *net, uint32_t image_size, uint32_t max_batch, kd_error *err);
 
 /* pixels      n × S × S × 3 floats, normalised, RGB interleaved, borrowed
- * embeddings  n × KD_NN_DIM floats, filled, each of length 1
+ * embeddings  n × kd_net_dim floats, filled, each of length 1
  * KD_INVALID_ARGUMENT for n outside 1..max_batch or a pixel that is not finite; KD_INTERNAL for an
  * embedding that is not finite or all zeros. */
 KD_MUST_CHECK kd_status kd_forward_run(
     kd_forward *forward, const float *pixels, size_t n, float *embeddings, kd_error *err);
 
+/* The same up to the pooling: n × KD_NN_FEATURES floats, of any length. */
+KD_MUST_CHECK kd_status kd_forward_features(
+    kd_forward *forward, const float *pixels, size_t n, float *features, kd_error *err);
+
+/* The rest of the way, by the network as it is now: n × KD_NN_FEATURES features to n × kd_net_dim
+ * values of length 1. */
+KD_MUST_CHECK kd_status kd_net_embed(
+    const kd_net *net, const float *features, size_t n, float *embeddings, kd_error *err);
+
 void kd_forward_free(kd_forward *forward);
-
-/* ---- Training ---- */
-typedef struct kd_training kd_training;
-
-typedef enum kd_loss {
-    KD_LOSS_TRIPLET, /* batch-hard triplets, Hermans et al. 2017, "In Defense of the Triplet Loss"
-                      */
-} kd_loss;
-
-typedef struct kd_training_options {
-    kd_loss loss;
-    float margin;        /* triplet: 0 takes the soft margin, log(1 + exp(dp - dn)) */
-    float learning_rate; /* AdamW */
-    float weight_decay;  /* not applied to norms and biases */
-    bool freeze_norm;    /* batch norm keeps its running statistics and stays in evaluation mode */
-} kd_training_options;
-#define KD_TRAINING_OPTIONS_INIT {KD_LOSS_TRIPLET, 0.2f, 1e-4f, 1e-4f, false}
-
-typedef struct kd_step_stats {
-    float loss;              /* mean over the batch's anchors */
-    float active_share;      /* anchors whose loss is above 0, 0..1 */
-    float positive_distance; /* mean Euclidean distance to the hardest positive */
-    float negative_distance; /* … to the hardest negative */
-} kd_step_stats;
-
-/* Trains the given network in place; it is borrowed and must outlive the training. */
-KD_MUST_CHECK kd_status kd_training_new(
-    kd_training **out, kd_net *net, const kd_training_options *options, kd_error *err);
-
-/* One step: forward in training mode, loss on L2-normalised embeddings, backward, optimiser.
- * pixels  n × S × S × 3 as above; labels  n class numbers
- * KD_FAILED_PRECONDITION when no anchor has both a positive and a negative; KD_INTERNAL when the
- * loss is not finite (the weights are then as before the step). */
-KD_MUST_CHECK kd_status kd_training_step(kd_training *training, const float *pixels,
-    const uint32_t *labels, size_t n, uint32_t image_size, kd_step_stats *stats, kd_error *err);
-
-void kd_training_set_rate(kd_training *training, float learning_rate);
-
-/* Optimiser state, rate and weights to one .safetensors file and back: a restored training of the
- * same options goes on exactly (same threads) as the saved one would. A load that fails changes
- * nothing. meta is a short UTF-8 text kept with it (borrowed on save, NULL for none; *meta owned by
- * the caller on load, free). */
-KD_MUST_CHECK kd_status kd_training_save(
-    const kd_training *training, const char *path, const char *meta, kd_error *err);
-KD_MUST_CHECK kd_status kd_training_load(
-    kd_training *training, const char *path, char **meta, kd_error *err);
-
-void kd_training_free(kd_training *training);
 
 #ifdef __cplusplus
 }

@@ -28,11 +28,15 @@ TORCH_MODULE(Block);
 
 struct ResNet18Impl : torch::nn::Module {
     ResNet18Impl();
-    torch::Tensor forward(const torch::Tensor &images); /* N×3×S×S gives N×512 */
+    torch::Tensor features(const torch::Tensor &images); /* N×3×S×S gives N×512 */
+    torch::Tensor project(const torch::Tensor &features) const;
+    void set_projection(int64_t dim); /* with values of no meaning; 0: none */
+    int64_t dim() const;
 
     torch::nn::Conv2d conv1;
     torch::nn::BatchNorm2d bn1;
     torch::nn::Sequential layers[4];
+    torch::nn::Linear projection{nullptr};
 };
 TORCH_MODULE(ResNet18);
 
@@ -45,6 +49,17 @@ torch::Device best_device();
 
 /* Parameters and running statistics, in order of name; num_batches_tracked is left out. */
 std::vector<NamedTensor> state_of(const ResNet18Impl &model);
+std::vector<NamedTensor> parameters_of(const ResNet18Impl &model);
+bool in_backbone(const std::string &name);
+
+/* Values as torch.nn.Linear's first ones, drawn by the standard library's generator, which is the
+ * same for every LibTorch and device. */
+void draw_linear(torch::nn::LinearImpl &linear, uint64_t seed);
+
+/* n × KD_NN_FEATURES to rows of length 1, on the CPU, through the projection where weight is
+ * defined. Throws for a row that is all zeros or not finite. */
+void embed_features(const torch::Tensor &weight, const torch::Tensor &bias, const float *features,
+    size_t n, float *embeddings);
 
 /* A model of the same weights that shares no memory with the given one. */
 ResNet18 copy_of(const ResNet18 &model, torch::Device device);
@@ -53,6 +68,10 @@ ResNet18 copy_of(const ResNet18 &model, torch::Device device);
  * before each name in the file. Throws when one is missing or does not fit. */
 std::vector<torch::Tensor> take_state(const char *path, const TensorFile &file,
     const std::vector<NamedTensor> &state, const std::string &prefix);
+
+/* Copies n numbers of the file's tensor. Throws when it is missing or has another type or size. */
+void take_numbers(
+    const char *path, const TensorFile &file, const char *name, Dtype dtype, size_t n, void *out);
 
 /* Row-major copies on the CPU, (float32, float64 or int64), and
  * what a writer needs to know of them. */

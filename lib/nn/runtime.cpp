@@ -15,7 +15,7 @@
 #include <torch/version.h>
 
 #include "lib/nn/fault.hpp"
-#include "lib/nn/nn.h"
+#include "lib/nn/training.h"
 
 namespace
 {
@@ -109,4 +109,32 @@ const char *kd_nn_describe(void)
     };
     static const Text text;
     return text.bytes;
+}
+
+bool kd_nn_has_bfloat16(void)
+{
+    if (torch::cuda::is_available())
+        return true;
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+    return false;
+#endif
+}
+
+static constexpr const char *optimizer_names[KD_OPTIMIZERS] = {"adam", "adamw", "sgd"};
+
+const char *kd_optimizer_name(kd_optimizer optimizer)
+{
+    return optimizer_names[optimizer];
+}
+
+bool kd_optimizer_parse(const char *name, kd_optimizer *out)
+{
+    for (unsigned i = 0; i < KD_OPTIMIZERS; i++)
+        if (std::strcmp(name, optimizer_names[i]) == 0) {
+            *out = static_cast<kd_optimizer>(i);
+            return true;
+        }
+    return false;
 }

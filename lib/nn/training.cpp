@@ -1,133 +1,17 @@
-/* Training steps: batch-hard triplets on embeddings of length 1, AdamW, channels-last tensors. */
+/* Training steps, on channels-last tensors. */
 #include <cassert>
 #include <cinttypes>
 #include <cmath>
-#include <memory>
-#include <sstream>
-#include <type_traits>
+#include <cstring>
 
-#include "lib/base/file.h"
-#include "lib/nn/nn_internal.hpp"
+#include <ATen/autocast_mode.h>
+
+#include "lib/nn/training_internal.hpp"
 
 using namespace kd::nn;
 
-struct kd_training {
-    kd_net *net; /* borrowed */
-    kd_training_options options;
-    std::vector<NamedTensor> parameters;   /* in order of name; they share the net's memory */
-    std::vector<torch::Tensor> statistics; /* running means and variances, the net's memory */
-    std::unique_ptr<torch::optim::AdamW> optimizer;
-};
-
 namespace
 {
-
-/* ---- Optimiser ---- */
-
-std::unique_ptr<torch::optim::AdamW> make_optimizer(
-    const std::vector<NamedTensor> &parameters, const kd_training_options &options)
-{
-    std::vector<torch::Tensor> decayed;
-    std::vector<torch::Tensor> kept; /* norms and biases: decay would only shrink what they scale */
-    for (const NamedTensor &item : parameters)
-        (item.tensor.dim() > 1 ? decayed : kept).push_back(item.tensor);
-    const torch::optim::AdamWOptions defaults(options.learning_rate);
-    std::vector<torch::optim::OptimizerParamGroup> groups;
-    groups.emplace_back(
-        decayed, std::make_unique<torch::optim::AdamWOptions>(
-                     torch::optim::AdamWOptions(defaults).weight_decay(options.weight_decay)));
-    groups.emplace_back(kept, std::make_unique<torch::optim::AdamWOptions>(
-                                  torch::optim::AdamWOptions(defaults).weight_decay(0)));
-    return std::make_unique<torch::optim::AdamW>(std::move(groups), defaults);
-}
-
-void set_rate(kd_training *training, double rate)
-{
-    for (torch::optim::OptimizerParamGroup &group : training->optimizer->param_groups())
-        static_cast<torch::optim::AdamWOptions &>(group.options()).lr(rate);
-}
-
-double get_rate(const kd_training *training)
-{
-    const torch::optim::OptimizerParamGroup &group = training->optimizer->param_groups().front();
-    return static_cast<const torch::optim::AdamWOptions &>(group.options()).lr();
-}
-
-/* The key of a parameter in the optimiser's state: its address, which LibTorch 1 writes as text. */
-template <class State> auto key_of(const State &, const torch::Tensor &parameter)
-{
-    using Key = typename State::key_type;
-    if constexpr (std::is_pointer_v<Key>) {
-        return static_cast<Key>(parameter.unsafeGetTensorImpl());
-    } else {
-        std::ostringstream text;
-        text << parameter.unsafeGetTensorImpl();
-        return Key(text.str());
-    }
-}
-
-/* NULL before the parameter's first step. */
-torch::optim::AdamWParamState *moments_of(const kd_training *training, const torch::Tensor &p)
-{
-    auto &all = training->optimizer->state();
-    const auto found = all.find(key_of(all, p));
-    return found == all.end() ? nullptr
-                              : static_cast<torch::optim::AdamWParamState *>(found->second.get());
-}
-
-/* ---- Loss ---- */
-
-struct Masks {
-    torch::Tensor positive, negative; /* n × n: other images of the same class, of other classes */
-    torch::Tensor anchors;            /* n: has both */
-};
-
-Masks make_masks(const uint32_t *labels, int64_t n)
-{
-    const auto byte = torch::TensorOptions().dtype(torch::kBool);
-    Masks masks = {torch::zeros({n, n}, byte), torch::zeros({n, n}, byte), {}};
-    bool *const positive = masks.positive.data_ptr<bool>();
-    bool *const negative = masks.negative.data_ptr<bool>();
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < n; j++) {
-            positive[i * n + j] = i != j && labels[i] == labels[j];
-            negative[i * n + j] = labels[i] != labels[j];
-        }
-    masks.anchors = masks.positive.any(1).logical_and(masks.negative.any(1));
-    if (!masks.anchors.any().item<bool>())
-        fail(KD_FAILED_PRECONDITION,
-            "none of the batch's %" PRId64 " images has both another image of its class and one of "
-            "another class",
-            n);
-    return masks;
-}
-
-/* For each anchor its hardest positive (the farthest) and hardest negative (the nearest). The
- * distances are summed difference by difference: through a matrix product near ones would be lost
- * in rounding. A distance of 0 has the gradient 0. */
-torch::Tensor triplet_loss(
-    const torch::Tensor &embeddings, const Masks &masks, float margin, kd_step_stats *stats)
-{
-    constexpr int64_t exact = 2;
-    const torch::Device device = embeddings.device();
-    const torch::Tensor unit = torch::nn::functional::normalize(embeddings);
-    const torch::Tensor distance = torch::cdist(unit, unit, 2.0, exact);
-    const torch::Tensor anchors = masks.anchors.to(device);
-    const torch::Tensor farthest =
-        std::get<0>(distance.masked_fill(masks.positive.to(device).logical_not(), -1.0).max(1))
-            .masked_select(anchors);
-    const torch::Tensor nearest =
-        std::get<0>(distance.masked_fill(masks.negative.to(device).logical_not(), 3.0).min(1))
-            .masked_select(anchors);
-    const torch::Tensor gap = farthest - nearest;
-    const torch::Tensor losses = margin > 0 ? torch::relu(gap + margin) : torch::softplus(gap);
-    const torch::Tensor mean = losses.mean();
-    *stats = {mean.item<float>(), (losses > 0).to(torch::kFloat).mean().item<float>(),
-        farthest.mean().item<float>(), nearest.mean().item<float>()};
-    return mean;
-}
-
-/* ---- One step ---- */
 
 /* Puts the running statistics back, unless the step that moves them comes to its end. */
 class StatisticsGuard
@@ -156,157 +40,185 @@ class StatisticsGuard
     std::vector<torch::Tensor> saved_;
 };
 
+/* Within its life convolutions and matrix products compute in bfloat16. */
+class Autocast
+{
+  public:
+    Autocast(bool wanted, torch::Device device) : wanted_(wanted), cuda_(device.is_cuda())
+    {
+        if (wanted_)
+            set(true);
+    }
+    ~Autocast()
+    {
+        if (!wanted_)
+            return;
+        at::autocast::clear_cache();
+        set(false);
+    }
+    Autocast(const Autocast &) = delete;
+    Autocast &operator=(const Autocast &) = delete;
+
+  private:
+    void set(bool on) const
+    {
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
+        const auto type = cuda_ ? at::kCUDA : at::kCPU;
+        at::autocast::set_autocast_dtype(type, at::kBFloat16);
+        at::autocast::set_autocast_enabled(type, on);
+#else
+        if (cuda_) {
+            at::autocast::set_autocast_gpu_dtype(at::kBFloat16);
+            at::autocast::set_enabled(on);
+        } else {
+            at::autocast::set_autocast_cpu_dtype(at::kBFloat16);
+            at::autocast::set_cpu_enabled(on);
+        }
+#endif
+    }
+    bool wanted_, cuda_;
+};
+
+/* splitmix64's mixing (Steele, Lea, Flood 2014): seeds of neighbouring steps share nothing. */
+uint64_t step_seed(uint64_t seed, int64_t step)
+{
+    uint64_t z = seed + 0x9e3779b97f4a7c15u * (static_cast<uint64_t>(step) + 1);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
 void set_mode(kd_training *training)
 {
-    training->net->model->train();
+    ResNet18 &model = training->net->model;
+    model->train(!training->options.freeze_backbone);
     if (training->options.freeze_norm)
-        for (const auto &module : training->net->model->modules())
+        for (const auto &module : model->modules())
             if (auto *const norm = module->as<torch::nn::BatchNorm2dImpl>())
                 norm->eval();
 }
 
-bool gradients_finite(const kd_training *training)
+/* n × S × S × 3 to n × 512 features. */
+torch::Tensor compute_features(kd_training *training, const torch::Tensor &images)
 {
-    std::vector<torch::Tensor> sums;
-    for (const NamedTensor &item : training->parameters)
-        sums.push_back(item.tensor.grad().abs().sum());
-    return std::isfinite(torch::stack(sums).sum().item<double>());
+    const Autocast cast(
+        training->options.precision == KD_PRECISION_BFLOAT16, training->net->device);
+    if (!training->options.freeze_backbone)
+        return training->net->model->features(images).to(torch::kFloat);
+    const torch::NoGradGuard no_grad;
+    return training->net->model->features(images).to(torch::kFloat);
 }
 
-void step(kd_training *training, const float *pixels, const uint32_t *labels, int64_t n,
+void finish_step(kd_training *training, const torch::Tensor &features, const uint32_t *labels,
+    kd_step_stats *stats)
+{
+    const torch::Tensor embeddings = training->net->model->project(features);
+    const LossValue value = training->loss->evaluate(
+        embeddings, labels, step_seed(training->options.seed, training->steps));
+    const auto loss = value.loss.item<float>();
+    if (!std::isfinite(loss))
+        fail(KD_INTERNAL, "the loss of the step is not finite");
+    training->optimizer->clear_gradients();
+    /* A batch without an active term has nothing to move. */
+    double length = 0;
+    if (value.loss.requires_grad()) {
+        value.loss.backward();
+        length =
+            training->optimizer->clip_gradients(static_cast<double>(training->options.clip_norm));
+    }
+    if (!std::isfinite(length))
+        fail(KD_INTERNAL, "the gradients of the step are not finite");
+    training->optimizer->step();
+    training->loss->remember(embeddings.detach(), labels);
+    training->steps++;
+    *stats = {loss, value.active_share, value.positive_distance, value.negative_distance,
+        value.accuracy, static_cast<float>(length)};
+}
+
+void step_pixels(kd_training *training, const float *pixels, const uint32_t *labels, int64_t n,
     uint32_t image_size, kd_step_stats *stats)
 {
     check_image_size(image_size);
-    const Masks masks = make_masks(labels, n);
     const torch::Tensor images = view_pixels(pixels, n, image_size).to(training->net->device);
     set_mode(training);
     StatisticsGuard guard(training->statistics);
-    kd_step_stats result;
-    const torch::Tensor loss = triplet_loss(
-        training->net->model->forward(images), masks, training->options.margin, &result);
-    if (!std::isfinite(result.loss))
-        fail(KD_INTERNAL, "the loss of the step is not finite");
-    training->optimizer->zero_grad();
-    loss.backward();
-    if (!gradients_finite(training))
-        fail(KD_INTERNAL, "the gradients of the step are not finite");
-    training->optimizer->step();
+    finish_step(training, compute_features(training, images), labels, stats);
     guard.keep_new();
-    *stats = result;
 }
 
-/* ---- Checkpoints ---- */
-
-/* Weights stand under their own names, the optimiser's state under these. */
-constexpr const char *first_moment = "optimizer.exp_avg.";
-constexpr const char *second_moment = "optimizer.exp_avg_sq.";
-constexpr const char *step_name = "optimizer.step";
-constexpr const char *rate_name = "optimizer.learning_rate";
-constexpr const char *meta_key = "meta";
-
-std::string format_checkpoint(const kd_training *training, const char *meta)
+torch::Tensor take_features(const kd_training *training, const float *features, size_t n)
 {
-    std::vector<NamedTensor> tensors = state_of(*training->net->model);
-    int64_t steps = 0;
-    for (const NamedTensor &item : training->parameters) {
-        const torch::optim::AdamWParamState *const moments = moments_of(training, item.tensor);
-        if (!moments)
-            continue;
-        steps = moments->step();
-        tensors.push_back({first_moment + item.name, moments->exp_avg()});
-        tensors.push_back({second_moment + item.name, moments->exp_avg_sq()});
-    }
-    tensors.push_back({step_name, torch::tensor(steps, torch::kLong)});
-    tensors.push_back({rate_name, torch::tensor(get_rate(training), torch::kDouble)});
-    const std::vector<NamedTensor> host = to_host(tensors);
-    return format_safetensors(to_write(host), {{meta_key, meta}});
+    return torch::from_blob(const_cast<float *>(features),
+        {static_cast<int64_t>(n), static_cast<int64_t>(KD_NN_FEATURES)})
+        .to(training->net->device);
 }
 
-template <class Number>
-Number take_number(const char *path, const TensorFile &file, const char *name, Dtype dtype)
+void check_labels(const kd_training *training, const uint32_t *labels, size_t n)
 {
-    const StoredTensor *const stored = file.find(name);
-    if (!stored || stored->dtype != dtype || !stored->shape.empty())
-        fail(KD_INVALID_ARGUMENT, "%s is no checkpoint of a training: it has no %s", path, name);
-    Number number = 0;
-    copy_elements(*stored, &number);
-    return number;
+    const uint32_t classes = training->options.loss.classes;
+    for (size_t i = 0; i < n && classes > 0; i++)
+        if (labels[i] >= classes)
+            fail(KD_INVALID_ARGUMENT,
+                "label %" PRIu32 " is not one of the head's %" PRIu32 ": 0..%" PRIu32, labels[i],
+                classes, classes - 1);
 }
 
-void restore_moments(kd_training *training, int64_t steps, const std::vector<torch::Tensor> &first,
-    const std::vector<torch::Tensor> &second)
+void check_number(const char *name, float value, float most)
 {
-    auto &all = training->optimizer->state();
-    all.clear();
-    for (size_t i = 0; i < first.size(); i++) {
-        const torch::Tensor &parameter = training->parameters[i].tensor;
-        auto moments = std::make_unique<torch::optim::AdamWParamState>();
-        moments->step(steps);
-        /* In the parameter's own strides, as LibTorch makes them: the order of additions, and so
-         * the last bits, would differ otherwise. */
-        moments->exp_avg(torch::empty_like(parameter).copy_(first[i]));
-        moments->exp_avg_sq(torch::empty_like(parameter).copy_(second[i]));
-        all[key_of(all, parameter)] = std::move(moments);
-    }
-}
-
-/* Everything is read and checked before anything is changed. */
-void load_checkpoint(kd_training *training, const char *path, std::string *meta)
-{
-    torch::NoGradGuard no_grad;
-    TensorFile file;
-    read_tensor_file(path, &file);
-    const auto steps = take_number<int64_t>(path, file, step_name, Dtype::i64);
-    const auto rate = take_number<double>(path, file, rate_name, Dtype::f64);
-    if (steps < 0 || !std::isfinite(rate) || rate < 0)
-        fail(KD_INVALID_ARGUMENT, "%s has an impossible step count or learning rate", path);
-    const std::vector<NamedTensor> state = state_of(*training->net->model);
-    const std::vector<torch::Tensor> weights = take_state(path, file, state, "");
-    std::vector<torch::Tensor> first;
-    std::vector<torch::Tensor> second;
-    if (steps > 0) {
-        first = take_state(path, file, training->parameters, first_moment);
-        second = take_state(path, file, training->parameters, second_moment);
-    }
-    *meta = file.metadata[meta_key];
-    for (size_t i = 0; i < state.size(); i++)
-        state[i].tensor.copy_(weights[i]);
-    restore_moments(training, steps, first, second);
-    set_rate(training, rate);
+    if (!(value >= 0 && value <= most))
+        fail(KD_INVALID_ARGUMENT, "%s is %g, allowed are 0 to %g", name, static_cast<double>(value),
+            static_cast<double>(most));
 }
 
 void check_options(const kd_training_options &options)
 {
-    if (!(options.margin >= 0) || !std::isfinite(options.margin))
-        fail(KD_INVALID_ARGUMENT, "the margin is %g, needed is 0 or more",
-            static_cast<double>(options.margin));
-    if (!(options.learning_rate >= 0) || !std::isfinite(options.learning_rate))
-        fail(KD_INVALID_ARGUMENT, "the learning rate is %g, needed is 0 or more",
-            static_cast<double>(options.learning_rate));
-    if (!(options.weight_decay >= 0) || !std::isfinite(options.weight_decay))
-        fail(KD_INVALID_ARGUMENT, "the weight decay is %g, needed is 0 or more",
-            static_cast<double>(options.weight_decay));
+    kd_error error = KD_ERROR_INIT;
+    check(kd_loss_check(&options.loss, &error), error);
+    check_number("momentum", options.momentum, 1);
+    check_number("weight_decay", options.weight_decay, 1);
+    check_number("clip_norm", options.clip_norm, 1e9f);
+}
+
+template <class Work> kd_status guard_batch(size_t n, kd_error *err, const char *doing, Work &&work)
+{
+    if (n > KD_NN_MAX_BATCH)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "the batch has %zu images, allowed 1..%u", n,
+            KD_NN_MAX_BATCH);
+    return guarded(err, doing, [&] {
+        adopt_threads();
+        work();
+    });
 }
 
 } // namespace
 
+void kd_training_defaults(kd_training_options *out)
+{
+    *out = {};
+    kd_loss_defaults(KD_LOSS_TRIPLET, &out->loss);
+    out->optimizer = KD_OPTIMIZER_ADAMW;
+    out->weight_decay = 1e-4f;
+}
+
 kd_status kd_training_new(
     kd_training **out, kd_net *net, const kd_training_options *options, kd_error *err)
 {
-    assert(out && net && options && options->loss == KD_LOSS_TRIPLET);
+    assert(out && net && options);
     *out = nullptr;
     return guarded(err, "starting a training", [&] {
         check_options(*options);
         auto training = std::make_unique<kd_training>();
         training->net = net;
         training->options = *options;
-        for (const NamedTensor &item : state_of(*net->model)) {
-            if (item.tensor.requires_grad())
-                training->parameters.push_back(item);
-            else
-                training->statistics.push_back(item.tensor);
-        }
-        training->optimizer = make_optimizer(training->parameters, *options);
+        training->loss = make_loss(options->loss, net->model->dim(), options->seed, net->device);
+        std::vector<NamedTensor> parameters = parameters_of(*net->model);
+        for (const NamedTensor &item : training->loss->parameters())
+            parameters.push_back(item);
+        for (const auto &item : net->model->named_buffers())
+            training->statistics.push_back(item.value());
+        training->optimizer =
+            std::make_unique<Optimizer>(options->optimizer, static_cast<double>(options->momentum),
+                static_cast<double>(options->weight_decay), parameters);
         *out = training.release();
     });
 }
@@ -316,46 +228,75 @@ kd_status kd_training_step(kd_training *training, const float *pixels, const uin
 {
     assert(training && stats && (n == 0 || (pixels && labels)));
     *stats = {};
-    if (n > KD_NN_MAX_BATCH)
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "the batch has %zu images, allowed 1..%u", n,
-            KD_NN_MAX_BATCH);
-    return guarded(err, "a training step", [&] {
+    return guard_batch(n, err, "a training step", [&] {
+        check_labels(training, labels, n);
+        step_pixels(training, pixels, labels, static_cast<int64_t>(n), image_size, stats);
+    });
+}
+
+kd_status kd_training_step_features(kd_training *training, const float *features,
+    const uint32_t *labels, size_t n, kd_step_stats *stats, kd_error *err)
+{
+    assert(training && stats && (n == 0 || (features && labels)));
+    assert(training->options.freeze_backbone);
+    *stats = {};
+    return guard_batch(n, err, "a training step", [&] {
+        check_labels(training, labels, n);
+        finish_step(training, take_features(training, features, n), labels, stats);
+    });
+}
+
+kd_status kd_training_classify(
+    kd_training *training, const float *features, size_t n, uint32_t *labels, kd_error *err)
+{
+    assert(training && features && labels && training->options.loss.classes > 0);
+    return guarded(err, "classifying a batch", [&] {
         adopt_threads();
-        step(training, pixels, labels, static_cast<int64_t>(n), image_size, stats);
+        const torch::NoGradGuard no_grad;
+        const torch::Tensor embeddings =
+            training->net->model->project(take_features(training, features, n));
+        const torch::Tensor answer =
+            training->loss->classify(embeddings).to(torch::kCPU, torch::kLong).contiguous();
+        for (size_t i = 0; i < n; i++)
+            labels[i] = static_cast<uint32_t>(answer.data_ptr<int64_t>()[i]);
     });
 }
 
-void kd_training_set_rate(kd_training *training, float learning_rate)
+void kd_training_set_rates(kd_training *training, float backbone, float head)
 {
-    assert(training && learning_rate >= 0);
-    set_rate(training, learning_rate);
+    assert(training && backbone >= 0 && head >= 0);
+    training->optimizer->set_rates(static_cast<double>(backbone), static_cast<double>(head));
 }
 
-kd_status kd_training_save(
-    const kd_training *training, const char *path, const char *meta, kd_error *err)
+void kd_training_freeze_backbone(kd_training *training, bool frozen)
 {
-    assert(training && path);
-    return guarded(err, "saving a training", [&] {
-        const std::string bytes = format_checkpoint(training, meta ? meta : "");
-        kd_error error = KD_ERROR_INIT;
-        check(kd_file_write(path, bytes.data(), bytes.size(), &error), error);
-    });
-}
-
-kd_status kd_training_load(kd_training *training, const char *path, char **meta, kd_error *err)
-{
-    assert(training && path && meta);
-    *meta = nullptr;
-    return guarded(err, "loading a training", [&] {
-        std::string text;
-        load_checkpoint(training, path, &text);
-        *meta = strdup(text.c_str());
-        if (!*meta)
-            throw std::bad_alloc();
-    });
+    assert(training);
+    training->options.freeze_backbone = frozen;
 }
 
 void kd_training_free(kd_training *training)
 {
     delete training;
+}
+
+kd_status kd_effective_rank(const float *rows, size_t n, size_t dim, double *rank, kd_error *err)
+{
+    assert(rows && rank && n > 0 && dim > 0);
+    *rank = 0;
+    return guarded(err, "an effective rank", [&] {
+        adopt_threads();
+        const torch::NoGradGuard no_grad;
+        torch::Tensor all = torch::from_blob(
+            const_cast<float *>(rows), {static_cast<int64_t>(n), static_cast<int64_t>(dim)})
+                                .to(torch::kDouble);
+        all = all - all.mean(0, true);
+        const torch::Tensor squares = at::linalg_eigvalsh(all.t().mm(all)).clamp_min(0);
+        const torch::Tensor values = squares.sqrt();
+        const double sum = values.sum().item<double>();
+        /* Equal rows leave rounding behind. */
+        if (!(sum > 1e-6 * std::sqrt(static_cast<double>(n))))
+            return;
+        const torch::Tensor shares = values / sum;
+        *rank = std::exp(-torch::special::xlogy(shares, shares).sum().item<double>());
+    });
 }

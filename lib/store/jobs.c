@@ -93,6 +93,7 @@ kd_status kd_jobs_get(kd_store *store, const char *id, kd_job *out, kd_error *er
 /* Pairs of id and fields; false when `after` is not a job of the set. */
 static const char list_script[] = KD_JOB_LUA
     "local set, state, after, limit = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])\n"
+    "local kind = ARGV[4]\n"
     "local at = 0\n"
     "if after ~= '' then\n"
     "  local rank = redis.call('ZREVRANK', set, after)\n"
@@ -106,6 +107,7 @@ static const char list_script[] = KD_JOB_LUA
     "  for _, id in ipairs(ids) do\n"
     "    local job = #found < limit and\n"
     "      (state == '0' or redis.call('HGET', '" KD_JOB_KEY "' .. id, 'state') == state) and\n"
+    "      (kind == '' or redis.call('HGET', '" KD_JOB_KEY "' .. id, 'kind') == kind) and\n"
     "      read(id)\n"
     "    if job then found[#found + 1] = {id, job} end\n"
     "  end\n"
@@ -135,17 +137,17 @@ static kd_status parse_list(
     return KD_OK;
 }
 
-kd_status kd_jobs_list(kd_store *store, int state, bool dead_only, const char *after, size_t limit,
-    kd_job **jobs, size_t *n, kd_error *err)
+kd_status kd_jobs_list(kd_store *store, int state, const char *kind, bool dead_only,
+    const char *after, size_t limit, kd_job **jobs, size_t *n, kd_error *err)
 {
-    assert(store && after && jobs && n && state >= 0 && state <= KD_JOB_CANCELLED);
+    assert(store && kind && after && jobs && n && state >= 0 && state <= KD_JOB_CANCELLED);
     *jobs = NULL;
     *n = 0;
     char number[24];
     (void)snprintf(number, sizeof number, "%zu", limit);
     redisReply *reply = NULL;
-    kd_status status = kd_store_command(store, &reply, 0, err, "EVAL %s 1 %s %d %s %s", list_script,
-        dead_only ? KD_DEAD_KEY : KD_JOBS_KEY, state, after, number);
+    kd_status status = kd_store_command(store, &reply, 0, err, "EVAL %s 1 %s %d %s %s %s",
+        list_script, dead_only ? KD_DEAD_KEY : KD_JOBS_KEY, state, after, number, kind);
     if (status != KD_OK)
         return status;
     if (reply->type == REDIS_REPLY_NIL)

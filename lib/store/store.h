@@ -80,9 +80,10 @@ KD_MUST_CHECK kd_status kd_jobs_find(
     kd_store *store, const char *request, char id[KD_JOB_ID_TEXT], kd_error *err);
 KD_MUST_CHECK kd_status kd_jobs_get(kd_store *store, const char *id, kd_job *out, kd_error *err);
 /* Newest first, at most limit, those older than the id `after` ("" begins; KD_NOT_FOUND when it is
- * none). *jobs is owned by the caller: kd_jobs_free. state 0: any; dead_only: dead letters. */
-KD_MUST_CHECK kd_status kd_jobs_list(kd_store *store, int state, bool dead_only, const char *after,
-    size_t limit, kd_job **jobs, size_t *n, kd_error *err);
+ * none). *jobs is owned by the caller: kd_jobs_free. state 0: any; kind "": any; dead_only: dead
+ * letters. */
+KD_MUST_CHECK kd_status kd_jobs_list(kd_store *store, int state, const char *kind, bool dead_only,
+    const char *after, size_t limit, kd_job **jobs, size_t *n, kd_error *err);
 void kd_jobs_free(kd_job *jobs, size_t n);
 /* Jobs that wait; those that a worker holds are not counted. */
 KD_MUST_CHECK kd_status kd_jobs_depth(

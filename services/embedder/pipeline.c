@@ -33,7 +33,7 @@ static void send_answer(request *r)
         list[i] = &embeddings[i];
         kindred__v1__embedding__init(&embeddings[i]);
         if (s->problem.status == KD_OK) {
-            embeddings[i].n_values = KD_NN_DIM;
+            embeddings[i].n_values = r->model.dim;
             embeddings[i].values = s->values;
             embeddings[i].cached = s->cached;
         } else {
@@ -44,7 +44,7 @@ static void send_answer(request *r)
         }
     }
     response.model_id = r->model.id;
-    response.dim = KD_NN_DIM;
+    response.dim = r->model.dim;
     response.n_embeddings = r->n;
     response.embeddings = list;
     kd_call_reply(r->call, &response.base);
@@ -139,17 +139,18 @@ typedef struct lookup {
 static void ask_cache(lookup *l, request *r, bool *found)
 {
     pipeline *const p = l->p;
+    const size_t dim = r->model.dim;
     uint8_t keys[KD_EMBEDDER_MAX_REQUEST_IMAGES][KD_SHA256_BYTES];
     kd_error err = KD_ERROR_INIT;
     if (r->n == 0 || kd_mono_ms() < l->cache_again_ms)
         return;
-    float *const vectors = malloc(r->n * KD_NN_DIM * sizeof *vectors);
+    float *const vectors = malloc(r->n * dim * sizeof *vectors);
     if (!vectors)
         return;
     for (size_t i = 0; i < r->n; i++)
         memcpy(keys[i], r->slots[i].sha256, KD_SHA256_BYTES);
     if (kd_cache_get(p->lookup_store, r->model.id, r->n, (const uint8_t(*)[KD_SHA256_BYTES])keys,
-            KD_NN_DIM, vectors, found, &err) != KD_OK) {
+            dim, vectors, found, &err) != KD_OK) {
         memset(found, 0, r->n * sizeof *found);
         if (l->cache_again_ms == 0)
             kd_log_error(KD_LOG_WARN, "cache_lost", &err);
@@ -161,7 +162,7 @@ static void ask_cache(lookup *l, request *r, bool *found)
     }
     for (size_t i = 0; i < r->n; i++)
         if (found[i])
-            memcpy(r->slots[i].values, vectors + i * KD_NN_DIM, sizeof r->slots[i].values);
+            memcpy(r->slots[i].values, vectors + i * dim, dim * sizeof *vectors);
     free(vectors);
 }
 
@@ -293,12 +294,13 @@ void pipeline_unload(pipeline *p, kd_call *call, const char *model)
  * the end of the process, by a time-out for each request. */
 static void write_cache(pipeline *p, const request *r, int64_t *again_ms)
 {
+    const size_t dim = r->model.dim;
     uint8_t keys[KD_EMBEDDER_MAX_REQUEST_IMAGES][KD_SHA256_BYTES];
     size_t n = 0;
     kd_error err = KD_ERROR_INIT;
     if (kd_mono_ms() < *again_ms)
         return;
-    float *const vectors = malloc(r->n * KD_NN_DIM * sizeof *vectors);
+    float *const vectors = malloc(r->n * dim * sizeof *vectors);
     if (!vectors)
         return;
     for (size_t i = 0; i < r->n; i++) {
@@ -306,12 +308,12 @@ static void write_cache(pipeline *p, const request *r, int64_t *again_ms)
         if (s->problem.status != KD_OK || s->cached)
             continue;
         memcpy(keys[n], s->sha256, KD_SHA256_BYTES);
-        memcpy(vectors + n * KD_NN_DIM, s->values, sizeof s->values);
+        memcpy(vectors + n * dim, s->values, dim * sizeof *vectors);
         n++;
     }
     if (n > 0 &&
-        kd_cache_put(p->writer_store, r->model.id, n, (const uint8_t(*)[KD_SHA256_BYTES])keys,
-            KD_NN_DIM, vectors, KD_EMBEDDER_CACHE_TTL_S, &err) != KD_OK) {
+        kd_cache_put(p->writer_store, r->model.id, n, (const uint8_t(*)[KD_SHA256_BYTES])keys, dim,
+            vectors, KD_EMBEDDER_CACHE_TTL_S, &err) != KD_OK) {
         kd_counter_add(p->cache_errors, 1); /* the look-up side says so in the log */
         *again_ms = kd_mono_ms() + CACHE_PAUSE_MS;
     }

@@ -39,8 +39,8 @@ typedef struct slot {
     const uint8_t *bytes; /* of the request's message, borrowed */
     size_t len;
     uint8_t sha256[KD_SHA256_BYTES];
-    float *pixels; /* owned, from decoding until the batch is filled */
-    float values[KD_NN_DIM];
+    float *pixels;               /* owned, from decoding until the batch is filled */
+    float values[KD_NN_MAX_DIM]; /* the model's dim of them */
     bool cached;
     kd_error problem; /* KD_OK: there are values */
 } slot;

@@ -17,7 +17,8 @@ typedef struct runner {
     size_t n;
     float *pixels; /* of a batch, grown to the largest model's */
     size_t pixels_size;
-    float values[KD_EMBEDDER_MAX_BATCH * KD_NN_DIM];
+    float values[KD_EMBEDDER_MAX_BATCH * KD_NN_MAX_DIM];
+    size_t dim; /* of those */
 } runner;
 
 /* ---- Models ---- */
@@ -67,6 +68,10 @@ static kd_status load(pipeline *p, const kd_model *model, struct loaded_model **
     const int64_t begun = kd_mono_ms();
     char *const path = kd_models_weights_path(p->models_dir, model->id);
     kd_status status = path ? kd_net_load(&net, path, err) : kd_error_memory(err, "a path");
+    if (status == KD_OK && kd_net_dim(net) != model->dim)
+        status = kd_error_set(err, KD_DATA_LOSS,
+            "model %s is said to have %u values in an embedding, its weights give %u", model->id,
+            model->dim, kd_net_dim(net));
     if (status == KD_OK)
         status =
             kd_forward_new(&forward, net, model->preprocess.image_size, KD_EMBEDDER_MAX_BATCH, err);
@@ -204,6 +209,7 @@ static kd_status run_batch(runner *r, kd_error *err)
     }
     const int64_t begun = kd_mono_ns();
     /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): writing values leaves pixels where they are */
+    r->dim = m->model.dim;
     status = kd_forward_run(m->forward, r->pixels, r->n, r->values, err);
     kd_histogram_observe(r->p->forward_seconds, (double)(kd_mono_ns() - begun) / 1e9);
     kd_counter_add(r->p->batches_total, 1);
@@ -217,7 +223,7 @@ static void forward(runner *r)
     for (size_t i = 0; i < r->n; i++) {
         slot *const s = r->batch[i];
         if (status == KD_OK)
-            memcpy(s->values, r->values + i * KD_NN_DIM, sizeof s->values);
+            memcpy(s->values, r->values + i * r->dim, r->dim * sizeof *s->values);
         else
             s->problem = s->owner->error =
                 err; /* this thread alone writes the request's error now */

@@ -234,8 +234,8 @@ void list_jobs(void *state, kd_call *call, const ProtobufCMessage *message)
         status = kd_error_set(&err, KD_INVALID_ARGUMENT, "the page token is not one of ours");
     kd_store *const store = store_take(g);
     if (status == KD_OK) /* one more than asked for tells whether there is a next page */
-        status = kd_jobs_list(store, (int)request->state, request->dead, request->page_token,
-            size + 1, &jobs, &n, &err);
+        status = kd_jobs_list(store, (int)request->state, request->kind, request->dead,
+            request->page_token, size + 1, &jobs, &n, &err);
     store_give(g, store);
     if (status == KD_OK)
         reply_page(call, jobs, n > size ? size : n, n > size);

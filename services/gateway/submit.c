@@ -53,6 +53,19 @@ static kd_status pack(Kindred__V1__JobSpec *spec, kd_buf *out, kd_error *err)
     return KD_OK;
 }
 
+/* The trainer knows its settings. */
+static kd_status check_settings(
+    gateway *g, kd_call *call, Kindred__V1__TrainSpec *train, kd_error *err)
+{
+    Kindred__V1__CheckTrainingRequest request = KINDRED__V1__CHECK_TRAINING_REQUEST__INIT;
+    Kindred__V1__CheckTrainingResponse *response = NULL;
+    request.spec = train;
+    const kd_status status =
+        ask(call, g->trainer, TRAINER, "CheckTraining", &request.base, &response, err);
+    kd_message_free(response);
+    return status;
+}
+
 static kd_status check_train(
     gateway *g, kd_call *call, const Kindred__V1__TrainSpec *asked, kd_buf *out, kd_error *err)
 {
@@ -61,14 +74,7 @@ static kd_status check_train(
     Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
     char *dataset = NULL, *model = NULL;
     kd_status status = KD_OK;
-    if (strcmp(train.loss, "triplet") != 0)
-        status = kd_error_set(
-            err, KD_INVALID_ARGUMENT, "'%.40s' is not a loss: there is triplet", train.loss);
-    if (status == KD_OK && train.labels[0] != '\0' && strcmp(train.labels, "class") != 0 &&
-        strcmp(train.labels, "super-class") != 0)
-        status = kd_error_set(err, KD_INVALID_ARGUMENT,
-            "'%.40s' is not a kind of label: there are class and super-class", train.labels);
-    if (status == KD_OK && train.name[0] != '\0')
+    if (train.name[0] != '\0')
         status = kd_check_name("model", train.name, err);
     if (status == KD_OK)
         status = check_dataset(g, train.dataset, KD_SPLIT_TRAIN, &dataset, err);
@@ -77,6 +83,9 @@ static kd_status check_train(
     if (status == KD_OK) {
         train.dataset = dataset;
         train.model = model ? model : (char *)"";
+        status = check_settings(g, call, &train, err);
+    }
+    if (status == KD_OK) {
         spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_TRAIN;
         spec.train = &train;
         status = pack(&spec, out, err);

@@ -1,279 +1,253 @@
-/* The loop over epochs and steps. */
+/* The loop over epochs: steps, validation, what is kept, and what becomes of a collapse. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/clock.h"
-#include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "services/trainer/run.h"
 #include "services/trainer/validate.h"
 
-#define CHECKPOINT_MS (5 * 60 * 1000) /* what a crash costs at most, in a long epoch */
-#define COLLAPSE_STEPS 20u            /* before a judgement */
-#define COLLAPSE_DISTANCE 0.05
-#define RECENT 0.9 /* weight of what was before in a running mean */
+/* ---- Validation ---- */
 
-typedef struct meters {
-    kd_counter *steps, *images;
-    kd_gauge *loss;
-} meters;
-
-/* An epoch's shape. */
-typedef struct epoch {
-    size_t n_batches, batch; /* batches, images in each */
-    uint64_t base;           /* images before it */
-    uint64_t total;          /* images of the run */
-    int64_t saved_ms;        /* when the last checkpoint was written */
-    uint32_t *images;        /* room for a batch */
-    uint32_t *labels;
-} epoch;
-
-static void describe(train_run *run, const epoch *e, const char *also)
+static kd_status quiet_tick(void *arg, size_t done, kd_error *err)
 {
-    const train_record *const record = &run->record;
-    const step_sums *const s = &record->sums;
-    const epoch_point *const last =
-        record->epochs_done > 0 ? &record->curve[record->epochs_done - 1] : NULL;
-    const double steps = s->steps > 0 ? (double)s->steps : 1;
-    const bool now = s->steps > 0;
-    kd_buf text = KD_BUF_INIT;
-    if (now || last)
-        kd_buf_printf(&text, "loss %.3f", now ? s->loss / steps : last->loss);
-    if ((now || last) && run->config.margin > 0)
-        kd_buf_printf(
-            &text, ", active %.0f %%", 100 * (now ? s->active_share / steps : last->active_share));
-    if (last && last->recall_at_1 >= 0)
-        kd_buf_printf(&text, ", val R@1 %.2f", last->recall_at_1);
-    if (run->collapsed)
-        kd_buf_puts(&text, "; collapsed: all embeddings are alike, try a lower learning rate");
-    if (also[0] != '\0')
-        kd_buf_printf(&text, "%s%s", text.len > 0 ? "; " : "", also);
-    (void)kd_copy(run->progress.detail, sizeof run->progress.detail,
-        kd_buf_ok(&text) && text.data ? (const char *)text.data : "");
-    kd_buf_free(&text);
-
-    const uint32_t number = record->epochs_done + (record->epochs_done < run->config.epochs);
-    (void)snprintf(run->progress.phase, sizeof run->progress.phase, "epoch %u of %u", number,
-        run->config.epochs);
-    run->progress.done = e->base + (uint64_t)record->step * e->batch;
-    run->progress.total = e->total;
-    if (s->seconds > 0)
-        run->progress.rate = (double)s->images / s->seconds;
-    else if (last)
-        run->progress.rate = last->images_per_second;
+    (void)done;
+    return train_tick(arg, err);
 }
 
-static kd_status tick(train_run *run, kd_error *err)
+/* Queries first, then the rest of the gallery; a new list (free), NULL without memory. */
+static uint32_t *validation_images(const train_split *split)
 {
-    return run->hooks->tick(run->hooks->arg, &run->progress, err);
+    uint32_t *const images = calloc(split->n_validation + split->n_gallery + 1, sizeof *images);
+    for (size_t i = 0; images && i < split->n_validation; i++)
+        images[i] = split->validation[i];
+    for (size_t i = 0; images && i < split->n_gallery; i++)
+        images[split->n_validation + i] = split->gallery[i];
+    return images;
 }
 
-/* ---- Steps ---- */
-
-/* Keeps the loader busy with the batches from `next` on. */
-static void begin_batches(train_run *run, const epoch *e, size_t *next)
+static size_t count_queries(const train_run *run, const feature_rows *rows)
 {
-    for (; *next < e->n_batches && loader_begun(run->loader) < LOADER_AHEAD; ++*next) {
-        const size_t n = kd_sampler_batch(run->sampler, *next, e->images);
-        for (size_t i = 0; i < n; i++)
-            e->images[i] = run->split.train[e->images[i]];
-        const uint64_t turn = ((uint64_t)run->record.epochs_done << 32) | *next;
-        loader_begin(run->loader, e->images, n, LOADER_AUGMENTED, turn);
+    size_t n = 0;
+    for (size_t i = 0, at = 0; i < run->split.n_validation && at < rows->n; i++) {
+        if (rows->images[at] != run->split.validation[i])
+            continue;
+        n++;
+        at++;
     }
+    return n;
 }
 
-/* Says once when all embeddings have come to lie on one point. With a margin each anchor is then
- * active; the soft margin counts every anchor as active anyway. */
-static void watch_for_collapse(train_run *run, const kd_step_stats *stats)
+/* The rows' features by the network as it is; with a frozen backbone once for all. */
+static kd_status validation_features(train_run *run, feature_rows *rows, kd_error *err)
 {
-    const double old = run->steps_seen++ == 0 ? 0 : RECENT;
-    run->recent_positive =
-        old * run->recent_positive + (1 - old) * (double)stats->positive_distance;
-    run->recent_negative =
-        old * run->recent_negative + (1 - old) * (double)stats->negative_distance;
-    run->recent_active = old * run->recent_active + (1 - old) * (double)stats->active_share;
-    if (run->collapsed || run->steps_seen < COLLAPSE_STEPS || run->recent_active < 0.99 ||
-        run->recent_positive >= COLLAPSE_DISTANCE || run->recent_negative >= COLLAPSE_DISTANCE)
-        return;
-    run->collapsed = true;
-    KD_LOG(KD_LOG_WARN, "training_collapsed", KD_STR("job", run->job_id),
-        KD_REAL("positive_distance", run->recent_positive),
-        KD_REAL("negative_distance", run->recent_negative));
-}
-
-static kd_status step(
-    train_run *run, const epoch *e, const loader_batch *batch, meters *m, kd_error *err)
-{
-    train_record *const record = &run->record;
-    const uint64_t number = (uint64_t)record->epochs_done * e->n_batches + record->step;
-    const uint64_t total = (uint64_t)run->config.epochs * e->n_batches;
-    kd_step_stats stats;
-    kd_error why = KD_ERROR_INIT;
-    for (size_t i = 0; i < batch->n; i++)
-        e->labels[i] = run->labels[batch->images[i]];
-    kd_training_set_rate(run->training, (float)train_schedule_rate(&run->config.schedule, number,
-                                            total, record->epochs_done, NULL));
-    const kd_status status = kd_training_step(run->training, batch->pixels, e->labels, batch->n,
-        run->config.preprocess.image_size, &stats, &why);
-    if (status == KD_FAILED_PRECONDITION) { /* so many of its images are gone: nothing to learn */
-        KD_LOG(KD_LOG_WARN, "batch_skipped", KD_STR("job", run->job_id),
-            KD_STR("reason", why.message));
+    if (run->validation.n > 0) {
+        *rows = run->validation;
         return KD_OK;
     }
-    if (status != KD_OK)
-        return kd_error_set(err, status, "epoch %u, step %u of %zu: %s%s", record->epochs_done + 1,
-            record->step + 1, e->n_batches, why.message,
-            status == KD_INTERNAL ? " (a lower learning rate may help)" : "");
-    step_sums *const s = &record->sums;
-    s->loss += (double)stats.loss;
-    s->active_share += (double)stats.active_share;
-    s->positive_distance += (double)stats.positive_distance;
-    s->negative_distance += (double)stats.negative_distance;
-    s->steps++;
-    s->images += batch->n;
-    kd_counter_add(m->steps, 1);
-    kd_counter_add(m->images, batch->n);
-    kd_gauge_set(m->loss, (double)stats.loss);
-    watch_for_collapse(run, &stats);
-    return KD_OK;
-}
-
-/* ---- Disk ---- */
-
-static kd_status save_checkpoint(train_run *run, epoch *e, kd_error *err)
-{
-    char *const meta = train_record_meta(&run->record);
-    const kd_status status = meta ? kd_training_save(run->training, run->checkpoint, meta, err)
-                                  : kd_error_memory(err, "the checkpoint's description");
-    free(meta);
-    e->saved_ms = kd_mono_ms();
+    uint32_t *const images = validation_images(&run->split);
+    kd_status status = images ? KD_OK : kd_error_memory(err, "the validation's images");
+    if (status == KD_OK)
+        status = features_compute(rows, run->loader, run->net, run->config.preprocess.image_size,
+            images, run->split.n_validation + run->split.n_gallery, quiet_tick, run, err);
+    if (status == KD_OK && run->feature_of)
+        run->validation = *rows;
+    free(images);
     return status;
 }
 
-/* Best weights first: a checkpoint that names them is never without. */
-static kd_status save_epoch(train_run *run, epoch *e, bool best, kd_error *err)
+static kd_status run_validation(train_run *run, train_epoch *e, validation_result *out, kd_error *err)
 {
-    kd_status status = best ? kd_net_save(run->net, run->best, err) : KD_OK;
-    if (status == KD_OK)
-        status = save_checkpoint(run, e, err);
+    const double none = (double)NAN;
+    feature_rows rows = {.n = 0};
+    *out = (validation_result){none, none, none, none};
+    if (run->split.n_validation == 0)
+        return KD_OK;
+    train_describe(run, e, "validating");
+    kd_status status = validation_features(run, &rows, err);
     if (status != KD_OK)
         return status;
-    char *const text = train_record_log(&run->record);
-    if (text)
-        status = kd_file_write(run->log, text, strlen(text), err);
-    else
-        status = kd_error_memory(err, "the log");
-    free(text);
+    const bool has_head = kd_loss_has_head(run->config.training.loss.loss);
+    const validation v = {.net = run->net,
+        .training = run->training,
+        .rows = &rows,
+        .n_queries = count_queries(run, &rows),
+        .labels = run->split.by_class ? run->classes : run->labels,
+        .head_labels = has_head ? run->head_labels : NULL};
+    if (v.n_queries == 0)
+        status = kd_error_set(
+            err, KD_FAILED_PRECONDITION, "none of the validation images can be read any more");
+    if (status == KD_OK)
+        status = validate(&v, out, err);
+    if (status == KD_OK && run->config.on_collapse != COLLAPSE_IGNORE &&
+        collapse_of_rank(out->effective_rank, rows.n, kd_net_dim(run->net), e->collapse))
+        e->rank_collapsed = true;
+    if (!run->feature_of)
+        features_free(&rows);
+    return status;
+}
+
+/* ---- Collapse ---- */
+
+/* Stops with what was seen and what to change, or goes back and on with it changed. */
+static kd_status handle_collapse(train_run *run, const train_epoch *e, kd_error *err)
+{
+    train_record *const record = &run->record;
+    char advice[COLLAPSE_TEXT], changed[TRAIN_FIX_TEXT];
+    const uint32_t number = record->epochs_done + 1, step = record->step;
+    KD_LOG(KD_LOG_WARN, "training_collapsed", KD_STR("job", run->job_id), KD_INT("epoch", number),
+        KD_INT("step", step), KD_STR("seen", e->collapse));
+    collapse_advice(&run->config.training.loss, run->config.schedule.peak, advice);
+    if (run->config.on_collapse != COLLAPSE_FIX || record->n_fixes == RECORD_MAX_FIXES) {
+        char note[2 * COLLAPSE_TEXT + 64];
+        (void)snprintf(note, sizeof note, "the training collapsed in epoch %u, step %u: %s; %s",
+            number, step, e->collapse,
+            record->n_fixes == RECORD_MAX_FIXES ? "what could be changed was changed in vain"
+                                                : advice);
+        train_save_page(run, note, false);
+        return kd_error_set(err, KD_FAILED_PRECONDITION, "%s", note);
+    }
+    train_config_fix(&run->config, record->n_fixes + 1, changed);
+    char fix[COLLAPSE_TEXT + TRAIN_FIX_TEXT + 64];
+    (void)snprintf(fix, sizeof fix, "epoch %u, step %u: %s; went on from %s %u with %s", number,
+        step, e->collapse, record->best[0] > 0 ? "epoch" : "the start, epoch", record->best[0],
+        changed);
+    kd_status status = train_record_fix(record, fix, err);
+    if (status != KD_OK)
+        return status;
+    char *const best = record->best[0] > 0 ? train_best_path(run, record->best[0]) : NULL;
+    if (record->best[0] > 0 && !best)
+        return kd_error_memory(err, "a path");
+    status = train_start_net(run, best, err);
+    free(best);
+    if (status == KD_OK)
+        status = train_save_checkpoint(run, err);
+    KD_LOG(KD_LOG_WARN, "collapse_fixed", KD_STR("job", run->job_id), KD_STR("fix", fix));
     return status;
 }
 
 /* ---- An epoch ---- */
 
-static kd_status run_steps(train_run *run, epoch *e, meters *m, kd_error *err)
+static kd_status note_epoch(train_run *run, const train_epoch *e, kd_error *err)
 {
-    train_record *const record = &run->record;
-    kd_status status = KD_OK;
-    for (size_t next = record->step; status == KD_OK && record->step < e->n_batches;) {
-        const int64_t start_ns = kd_mono_ns();
-        loader_batch batch;
-        begin_batches(run, e, &next);
-        loader_take(run->loader, &batch);
-        status = step(run, e, &batch, m, err);
-        loader_give_back(run->loader);
-        if (status != KD_OK)
-            break;
-        record->step++;
-        record->sums.seconds += (double)(kd_mono_ns() - start_ns) / 1e9;
-        describe(run, e, "");
-        status = tick(run, err);
-        if (status == KD_OK && kd_mono_ms() - e->saved_ms > CHECKPOINT_MS)
-            status = save_checkpoint(run, e, err);
+    const epoch_point *const p = &run->record.curve[run->record.epochs_done - 1];
+    train_scalar scalars[POINT_VALUES];
+    char tags[POINT_VALUES][64];
+    size_t n = 0;
+    for (size_t i = 0; i < POINT_VALUES; i++) {
+        if (!isfinite(p->values[i]))
+            continue;
+        (void)snprintf(tags[n], sizeof tags[n], "epoch/%s", point_name((point_value)i));
+        scalars[n] = (train_scalar){tags[n], p->values[i]};
+        n++;
     }
-    loader_drop(run->loader);
-    if (status == KD_OK && record->sums.steps == 0)
-        return kd_error_set(err, KD_FAILED_PRECONDITION,
-            "epoch %u: too few images can be read to make one batch", record->epochs_done + 1);
+    KD_LOG(KD_LOG_INFO, "epoch_done", KD_STR("job", run->job_id), KD_INT("epoch", p->epoch),
+        KD_INT("of", run->config.epochs), KD_REAL("loss", p->values[POINT_LOSS]),
+        KD_REAL("active_share", p->values[POINT_ACTIVE_SHARE]),
+        KD_REAL("positive_distance", p->values[POINT_POSITIVE_DISTANCE]),
+        KD_REAL("negative_distance", p->values[POINT_NEGATIVE_DISTANCE]),
+        KD_REAL("effective_rank", p->values[POINT_EFFECTIVE_RANK]),
+        KD_REAL("recall_at_1", p->values[POINT_RECALL_AT_1]),
+        KD_REAL("map_at_5", p->values[POINT_MAP_AT_5]),
+        KD_REAL("seconds", p->values[POINT_SECONDS]),
+        KD_REAL("images_per_second", p->values[POINT_IMAGES_PER_SECOND]));
+    return train_events_add(run->events, (int64_t)((uint64_t)p->epoch * e->n_batches),
+        (double)kd_wall_ms() / 1e3, scalars, n, err);
+}
+
+static void start_epoch(train_run *run, train_epoch *e)
+{
+    const train_record *const record = &run->record;
+    e->n_batches = kd_sampler_epoch(run->sampler, record->epochs_done);
+    e->batch = kd_sampler_batch(run->sampler, 0, e->images);
+    e->base = (uint64_t)record->epochs_done * e->n_batches * e->batch;
+    e->total = (uint64_t)run->config.epochs * e->n_batches * e->batch;
+    e->rank_collapsed = false;
+    kd_training_freeze_backbone(run->training,
+        run->config.training.freeze_backbone || record->epochs_done < run->config.freeze_epochs);
+    train_describe(run, e, "");
+}
+
+static kd_status end_epoch(train_run *run, train_epoch *e, const validation_result *v, kd_error *err)
+{
+    double values[POINT_VALUES];
+    for (size_t i = 0; i < POINT_VALUES; i++)
+        values[i] = (double)NAN;
+    values[POINT_RECALL_AT_1] = v->recall_at_1;
+    values[POINT_MAP_AT_5] = v->map_at_5;
+    values[POINT_ACCURACY] = v->accuracy;
+    values[POINT_EFFECTIVE_RANK] = v->effective_rank;
+    values[POINT_LEARNING_RATE] = train_rate(run, e, e->n_batches - 1);
+    const bool keep = train_record_end_epoch(&run->record, values);
+    kd_status status = note_epoch(run, e, err);
+    e->base += (uint64_t)e->n_batches * e->batch;
+    train_describe(run, e, "");
+    if (status == KD_OK)
+        status = train_save_epoch(run, keep, err);
+    e->saved_ms = kd_mono_ms();
+    if (status == KD_OK)
+        train_save_page(run, NULL, true);
     return status;
 }
 
-static kd_status validation_tick(void *arg, size_t done, kd_error *err)
+static kd_status run_epoch(train_run *run, train_epoch *e, kd_error *err)
 {
-    (void)done;
-    return tick(arg, err);
-}
-
-static kd_status run_validation(train_run *run, const epoch *e, double *recall, kd_error *err)
-{
-    const validation v = {.loader = run->loader,
-        .split = &run->split,
-        .labels = run->split.by_class ? run->classes : run->labels,
-        .image_size = run->config.preprocess.image_size,
-        .tick = validation_tick,
-        .tick_arg = run};
-    *recall = -1;
-    if (run->split.n_validation == 0)
-        return KD_OK;
-    describe(run, e, "validating");
-    return validate_recall(&v, run->net, recall, err);
-}
-
-static void log_epoch(const train_run *run)
-{
-    const epoch_point *const p = &run->record.curve[run->record.epochs_done - 1];
-    KD_LOG(KD_LOG_INFO, "epoch_done", KD_STR("job", run->job_id), KD_INT("epoch", p->epoch),
-        KD_INT("of", run->config.epochs), KD_REAL("loss", p->loss),
-        KD_REAL("active_share", p->active_share),
-        KD_REAL("positive_distance", p->positive_distance),
-        KD_REAL("negative_distance", p->negative_distance), KD_REAL("recall_at_1", p->recall_at_1),
-        KD_REAL("seconds", p->seconds), KD_REAL("images_per_second", p->images_per_second));
-}
-
-static kd_status run_epoch(train_run *run, epoch *e, meters *m, kd_error *err)
-{
-    double recall = -1;
-    e->n_batches = kd_sampler_epoch(run->sampler, run->record.epochs_done);
-    e->batch = kd_sampler_batch(run->sampler, 0, e->images);
-    e->base = (uint64_t)run->record.epochs_done * e->n_batches * e->batch;
-    e->total = (uint64_t)run->config.epochs * e->n_batches * e->batch;
-    describe(run, e, "");
-    kd_status status = tick(run, err);
+    validation_result v;
+    steps_end end = STEPS_DONE;
+    start_epoch(run, e);
+    kd_status status = train_tick(run, err);
     if (status == KD_OK)
-        status = run_steps(run, e, m, err);
-    if (status == KD_OK)
-        status = run_validation(run, e, &recall, err);
+        status = train_steps(run, e, &end, err);
+    if (status == KD_OK && end == STEPS_DONE)
+        status = run_validation(run, e, &v, err);
     if (status == KD_UNAVAILABLE) { /* this process ends: the next goes on from here */
         kd_error why = KD_ERROR_INIT;
-        if (save_checkpoint(run, e, &why) != KD_OK)
+        if (train_save_checkpoint(run, &why) != KD_OK)
             kd_log_error(KD_LOG_WARN, "checkpoint_failed", &why);
     }
     if (status != KD_OK)
         return status;
-    const bool best = train_record_end_epoch(&run->record, recall);
-    log_epoch(run);
-    e->base += (uint64_t)e->n_batches * e->batch;
-    describe(run, e, "");
-    return save_epoch(run, e, best, err);
+    if (end == STEPS_COLLAPSED || e->rank_collapsed)
+        return handle_collapse(run, e, err);
+    return end_epoch(run, e, &v, err);
+}
+
+/* Nothing got better for so long that nothing will. */
+static bool out_of_patience(const train_run *run)
+{
+    const train_record *const r = &run->record;
+    return run->config.patience > 0 && r->best[0] > 0 &&
+           r->epochs_done - r->best[0] >= run->config.patience;
+}
+
+static kd_status make_epoch(train_epoch *e, train_run *run, kd_error *err)
+{
+    kd_metrics *const metrics = run->trainer->process->metrics;
+    const size_t room = train_config_batch(&run->config);
+    *e = (train_epoch){.saved_ms = kd_mono_ms(),
+        .images = calloc(room, sizeof *e->images),
+        .labels = calloc(room, sizeof *e->labels),
+        .features = run->feature_of ? calloc(room, KD_NN_FEATURES * sizeof *e->features) : NULL,
+        .steps_made = kd_metrics_counter(
+            metrics, "kindred_train_steps_total", NULL, "Training steps that were made."),
+        .images_seen = kd_metrics_counter(
+            metrics, "kindred_train_images_total", NULL, "Images in those steps."),
+        .loss = kd_metrics_gauge(metrics, "kindred_train_loss", NULL, "Loss of the last step.")};
+    if (!e->images || !e->labels || (run->feature_of && !e->features))
+        return kd_error_memory(err, "the lists of a batch");
+    return KD_OK;
 }
 
 kd_status train_epochs(train_run *run, kd_error *err)
 {
-    kd_metrics *const metrics = run->trainer->process->metrics;
-    meters all = {
-        .steps = kd_metrics_counter(
-            metrics, "kindred_train_steps_total", NULL, "Training steps that were made."),
-        .images = kd_metrics_counter(
-            metrics, "kindred_train_images_total", NULL, "Images in those steps."),
-        .loss = kd_metrics_gauge(metrics, "kindred_train_loss", NULL, "Loss of the last step."),
-    };
-    const size_t room = kd_sampler_max_batch(run->sampler);
-    epoch e = {.saved_ms = kd_mono_ms(),
-        .images = calloc(room, sizeof *e.images),
-        .labels = calloc(room, sizeof *e.labels)};
-    kd_status status = e.images && e.labels ? KD_OK : kd_error_memory(err, "the lists of a batch");
-    while (status == KD_OK && run->record.epochs_done < run->config.epochs)
-        status = run_epoch(run, &e, &all, err);
+    train_epoch e;
+    kd_status status = make_epoch(&e, run, err);
+    while (status == KD_OK && run->record.epochs_done < run->config.epochs && !out_of_patience(run))
+        status = run_epoch(run, &e, err);
     free(e.images);
     free(e.labels);
+    free(e.features);
     return status;
 }

@@ -1,5 +1,5 @@
 /* services/trainer/record.h: what a training has done so far, as it stands in its checkpoint, its
- * log and the published model. */
+ * log, its page and the published model. */
 #ifndef KD_TRAINER_RECORD_H
 #define KD_TRAINER_RECORD_H
 
@@ -9,40 +9,74 @@
 #include <stdint.h>
 
 #include "lib/base/status.h"
+#include "services/trainer/collapse.h"
+
+/* The numbers of an epoch. The first ones are means over its steps. */
+typedef enum point_value {
+    POINT_LOSS,
+    POINT_ACTIVE_SHARE,
+    POINT_POSITIVE_DISTANCE,
+    POINT_NEGATIVE_DISTANCE,
+    POINT_GRADIENT_NORM,
+    POINT_TRAIN_ACCURACY, /* of the head on the batches, as the seeds plot it */
+    POINT_STEP_VALUES,
+    /* On the validation images. */
+    POINT_RECALL_AT_1 = POINT_STEP_VALUES,
+    POINT_MAP_AT_5,
+    POINT_ACCURACY, /* of the head, on those whose label it knows */
+    POINT_EFFECTIVE_RANK,
+    /* Of the epoch. */
+    POINT_LEARNING_RATE, /* the backbone's, at its last step */
+    POINT_SECONDS,
+    POINT_IMAGES_PER_SECOND,
+    POINT_VALUES,
+} point_value;
+/* "recall_at_1", and the chart it belongs to, "retrieval"; static. */
+const char *point_name(point_value value);
+const char *point_group(point_value value);
+
+typedef struct epoch_point {     /* of the learning curve */
+    uint32_t epoch;              /* from 1 */
+    double values[POINT_VALUES]; /* NaN where there is none */
+} epoch_point;
 
 /* Sums over the steps of an epoch. */
 typedef struct step_sums {
-    double loss, active_share, positive_distance, negative_distance;
+    double values[POINT_STEP_VALUES];
     uint64_t steps, images;
     double seconds;
 } step_sums;
 
-typedef struct epoch_point { /* of the learning curve: means over an epoch */
-    uint32_t epoch;          /* from 1 */
-    double loss, active_share, positive_distance, negative_distance;
-    double recall_at_1; /* on the validation images; below 0 where there are none */
-    double seconds, images_per_second;
-} epoch_point;
+#define RECORD_BEST 2u /* epochs whose weights are kept */
+#define RECORD_MAX_FIXES 3u
 
 typedef struct train_record {
     json_t *facts;      /* owned: settings and data, what a checkpoint must agree with */
     epoch_point *curve; /* owned: one for each epoch that is over */
+    point_value metric; /* what makes an epoch good; without it the last epoch is the best */
     uint32_t epochs_done;
-    uint32_t step;      /* steps done of the epoch that runs */
-    step_sums sums;     /* of the epoch that runs */
-    uint32_t best;      /* the epoch whose weights are the best so far; 0: none */
-    double best_recall; /* its recall_at_1 */
+    uint32_t step;              /* steps done of the epoch that runs */
+    step_sums sums;             /* of the epoch that runs */
+    uint32_t best[RECORD_BEST]; /* the epochs whose weights are kept, the best first; 0: none */
+    collapse_watch watch;
+    uint64_t event_bytes;          /* of the event file that belong to it */
+    uint32_t n_fixes;              /* of a collapse */
+    char *fixes[RECORD_MAX_FIXES]; /* owned: what was seen and changed, in words */
 } train_record;
 
 /* Room for `epochs` points; takes the reference to facts. */
 KD_MUST_CHECK kd_status train_record_init(
-    train_record *record, json_t *facts, uint32_t epochs, kd_error *err);
+    train_record *record, json_t *facts, uint32_t epochs, point_value metric, kd_error *err);
 void train_record_free(train_record *record);
 void train_record_reset(train_record *record); /* as at the start */
 
-/* Ends the epoch that runs: its point joins the curve. True when it is the best so far (of equal
- * ones the later: it has seen more). */
-bool train_record_end_epoch(train_record *record, double recall_at_1);
+/* Ends the epoch that runs: its point, with the values from POINT_STEP_VALUES on as given, joins
+ * the curve and the best epochs are chosen anew (of equal ones the later: it has seen more). True
+ * when this one's weights are to be kept. */
+bool train_record_end_epoch(train_record *record, const double values[POINT_VALUES]);
+
+/* Goes back to the end of the best epoch, or to the start, because of what `fix` says (copied). */
+KD_MUST_CHECK kd_status train_record_fix(train_record *record, const char *fix, kd_error *err);
 
 /* The texts are owned by the caller (free); NULL without memory. */
 char *train_record_meta(const train_record *record); /* for the checkpoint */

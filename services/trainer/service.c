@@ -13,7 +13,8 @@
 #include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "lib/models/models.h"
-#include "lib/nn/nn.h"
+#include "services/trainer/config.h"
+#include "services/trainer/events.h"
 
 #define PIECE (1u << 20) /* bytes of an export's message */
 #define DEFAULT_PAGE 100u
@@ -62,9 +63,9 @@ static kd_status check_import(const Kindred__V1__ImportModelRequest *request, kd
     return KD_OK;
 }
 
-/* Writes the weights asked for to `to`, as kindred keeps them. */
-static kd_status write_weights(
-    trainer *t, const Kindred__V1__ImportModelRequest *request, const char *to, kd_error *err)
+/* Writes the weights asked for to `to`, as kindred keeps them. *dim: what they give. */
+static kd_status write_weights(trainer *t, const Kindred__V1__ImportModelRequest *request,
+    const char *to, uint32_t *dim, kd_error *err)
 {
     const kd_process *const process = t->process;
     kd_net *net = NULL;
@@ -78,6 +79,8 @@ static kd_status write_weights(
     status = request->random ? kd_net_new(&net, request->seed, err) : kd_net_load(&net, from, err);
     if (status == KD_OK)
         status = kd_net_save(net, to, err);
+    if (status == KD_OK)
+        *dim = kd_net_dim(net);
     kd_net_free(net);
     (void)pthread_mutex_unlock(&t->files);
     free(from);
@@ -88,13 +91,13 @@ static void import_model(void *state, kd_call *call, const ProtobufCMessage *mes
 {
     const Kindred__V1__ImportModelRequest *const request = (const void *)message;
     trainer *const t = state;
-    kd_model model = {.dim = KD_NN_DIM, .preprocess = KD_PREPROCESS_INIT};
+    kd_model model = {.preprocess = KD_PREPROCESS_INIT};
     bool existed = false;
     kd_error err = KD_ERROR_INIT;
     char *const weights = temporary(t);
     kd_status status = weights ? check_import(request, &err) : kd_error_memory(&err, "a path");
     if (status == KD_OK)
-        status = write_weights(t, request, weights, &err);
+        status = write_weights(t, request, weights, &model.dim, &err);
     if (status == KD_OK) {
         if (request->image_size != 0)
             model.preprocess.image_size = request->image_size;
@@ -225,9 +228,9 @@ static void delete_model(void *state, kd_call *call, const ProtobufCMessage *mes
     kd_model_clear(&model);
 }
 
-/* ---- ExportModel ---- */
+/* ---- ExportModel, GetRunFile ---- */
 
-/* Sends the file from the disk, a piece at a time. */
+/* Sends the file from the disk, a piece at a time. The pieces of both calls are laid out alike. */
 static kd_status send_file(kd_call *call, const char *path, kd_error *err)
 {
     Kindred__V1__ExportModelResponse piece = KINDRED__V1__EXPORT_MODEL_RESPONSE__INIT;
@@ -308,12 +311,77 @@ static void export_model(void *state, kd_call *call, const ProtobufCMessage *mes
     kd_model_clear(&model);
 }
 
+static void get_run_file(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    static const char *const files[] = {"run.html", "log.jsonl", TRAIN_EVENTS_NAME};
+    const Kindred__V1__GetRunFileRequest *const request = (const void *)message;
+    const trainer *const t = state;
+    const char *const asked = request->file[0] != '\0' ? request->file : files[0];
+    bool known = false;
+    kd_error err = KD_ERROR_INIT;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        known = known || strcmp(asked, files[i]) == 0;
+    kd_status status = kd_check_name("job", request->job_id, &err);
+    if (status == KD_OK && !known)
+        status = kd_error_set(&err, KD_INVALID_ARGUMENT,
+            "'%.60s' is not a file of a run: there are %s, %s and %s", asked, files[0], files[1],
+            files[2]);
+    char *const path = kd_format("%s/%s/%s", t->runs_dir, request->job_id, asked);
+    if (status == KD_OK && !path)
+        status = kd_error_memory(&err, "a path");
+    if (status == KD_OK && !kd_is_file(path))
+        status = kd_error_set(
+            &err, KD_NOT_FOUND, "job '%s' has no %s: no epoch is over", request->job_id, asked);
+    if (status == KD_OK)
+        (void)send_file(call, path, &err);
+    kd_call_finish(call, &err);
+    free(path);
+}
+
+/* ---- CheckTraining ---- */
+
+static void check_training(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    const Kindred__V1__CheckTrainingRequest *const request = (const void *)message;
+    const trainer *const t = state;
+    kd_model parent = {0};
+    train_config config;
+    char *text = NULL;
+    kd_error err = KD_ERROR_INIT;
+    kd_status status = KD_OK;
+    if (!request->spec)
+        status = kd_error_set(&err, KD_INVALID_ARGUMENT, "no spec was given");
+    const bool has_parent = status == KD_OK && request->spec->model[0] != '\0';
+    if (has_parent)
+        status = kd_models_find(t->models_dir, request->spec->model, &parent, &err);
+    if (status == KD_OK)
+        status = train_config_read(&config, request->spec, has_parent ? &parent : NULL, &err);
+    if (status == KD_OK) {
+        json_t *const settings = train_config_json(&config);
+        text = json_dumps(settings, JSON_COMPACT | JSON_REAL_PRECISION(6));
+        json_decref(settings);
+        if (!text)
+            status = kd_error_memory(&err, "the settings");
+    }
+    if (status == KD_OK) {
+        Kindred__V1__CheckTrainingResponse response = KINDRED__V1__CHECK_TRAINING_RESPONSE__INIT;
+        response.settings = text;
+        kd_call_reply(call, &response.base);
+    } else {
+        kd_call_fail(call, &err);
+    }
+    free(text);
+    kd_model_clear(&parent);
+}
+
 static const kd_method methods[] = {
     {"ImportModel", import_model, true},
     {"GetModel", get_model, true},
     {"ListModels", list_models, true},
     {"ExportModel", export_model, true},
     {"DeleteModel", delete_model, true},
+    {"CheckTraining", check_training, true},
+    {"GetRunFile", get_run_file, true},
 };
 
 kd_status service_add(trainer *t, kd_error *err)

@@ -9,7 +9,6 @@
 #include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "services/trainer/run.h"
-#include "services/trainer/validate.h"
 
 #define NAME_TAIL 8u /* digits of the job's id in a made-up name */
 
@@ -22,7 +21,8 @@ static kd_status read_settings(train_run *run, const Kindred__V1__TrainSpec *spe
     if (has_parent)
         status = kd_models_find(run->trainer->models_dir, spec->model, &run->parent, err);
     if (status == KD_OK)
-        status = train_config_read(&run->config, spec, has_parent ? &run->parent : NULL, err);
+        status = train_config_read(&run->asked, spec, has_parent ? &run->parent : NULL, err);
+    run->config = run->asked;
     return status;
 }
 
@@ -36,8 +36,9 @@ static kd_status choose_name(
     kd_model there = {0};
     kd_error why = KD_ERROR_INIT;
     run->named = asked[0] != '\0';
-    char *const name =
-        run->named ? kd_format("%s", asked) : kd_format("%s-%s", run->config.loss_name, tail);
+    char *const name = run->named
+                           ? kd_format("%s", asked)
+                           : kd_format("%s-%s", kd_loss_name(run->config.training.loss.loss), tail);
     kd_status status = name ? kd_check_name("model", name, err) : kd_error_memory(err, "a name");
     if (status == KD_OK)
         (void)kd_copy(run->name, sizeof run->name, name);
@@ -63,19 +64,6 @@ static kd_status choose_name(
         status = kd_error_set(err, status, "%s", why.message);
     kd_model_clear(&there);
     return status;
-}
-
-static kd_status make_folder(train_run *run, kd_error *err)
-{
-    run->folder = kd_format("%s/%s", run->trainer->runs_dir, run->job_id);
-    if (!run->folder)
-        return kd_error_memory(err, "a path");
-    run->checkpoint = kd_format("%s/checkpoint.safetensors", run->folder);
-    run->best = kd_format("%s/best.safetensors", run->folder);
-    run->log = kd_format("%s/log.jsonl", run->folder);
-    if (!run->checkpoint || !run->best || !run->log)
-        return kd_error_memory(err, "a path");
-    return kd_make_dirs(run->folder, err);
 }
 
 /* ---- Data ---- */
@@ -119,7 +107,7 @@ static kd_status make_loader(train_run *run, kd_error *err)
 {
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     const unsigned threads = run->trainer->process->threads;
-    const size_t batch = (size_t)run->config.batch_classes * run->config.batch_images;
+    const size_t batch = train_config_batch(&run->config);
     const loader_options options = {.dataset = run->dataset,
         .preprocess = run->config.preprocess,
         .augment = run->config.augment,
@@ -127,7 +115,7 @@ static kd_status make_loader(train_run *run, kd_error *err)
         .threads = threads > 0 ? threads
                    : cores > 0 ? (unsigned)cores
                                : 1,
-        .max_batch = batch > VALIDATE_BATCH ? batch : VALIDATE_BATCH,
+        .max_batch = batch > FEATURES_BATCH ? batch : FEATURES_BATCH,
         .cache_bytes = LOADER_CACHE_BYTES};
     const kd_status status = loader_new(&run->loader, &options, err);
     if (status != KD_OK)
@@ -136,7 +124,38 @@ static kd_status make_loader(train_run *run, kd_error *err)
     return loader_scan(run->loader, scan_tick, run, err);
 }
 
-static kd_status make_sampler(train_run *run, kd_error *err)
+static int by_number(const void *left, const void *right)
+{
+    const uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+    return a < b ? -1 : a > b;
+}
+
+/* Numbers the labels that train 0, 1, … in rising order. */
+static kd_status number_labels(train_run *run, kd_error *err)
+{
+    const train_split *const split = &run->split;
+    uint32_t *const sorted = calloc(split->n_train + 1, sizeof *sorted);
+    run->head_labels = calloc(run->n_items + 1, sizeof *run->head_labels);
+    if (!sorted || !run->head_labels) {
+        free(sorted);
+        return kd_error_memory(err, "the labels");
+    }
+    for (size_t i = 0; i < split->n_train; i++)
+        sorted[i] = run->labels[split->train[i]];
+    qsort(sorted, split->n_train, sizeof *sorted, by_number);
+    for (size_t i = 0; i < split->n_train; i++)
+        if (run->n_labels == 0 || sorted[run->n_labels - 1] != sorted[i])
+            sorted[run->n_labels++] = sorted[i];
+    for (size_t i = 0; i < run->n_items; i++) {
+        const uint32_t *const found =
+            bsearch(&run->labels[i], sorted, run->n_labels, sizeof *sorted, by_number);
+        run->head_labels[i] = found ? (uint32_t)(found - sorted) : UINT32_MAX;
+    }
+    free(sorted);
+    return KD_OK;
+}
+
+static kd_status make_split(train_run *run, kd_error *err)
 {
     const train_config *const c = &run->config;
     const train_split_input input = {.labels = run->labels,
@@ -144,25 +163,36 @@ static kd_status make_sampler(train_run *run, kd_error *err)
         .groups = run->groups,
         .usable = loader_usable(run->loader),
         .n = run->n_items,
-        .cut = TRAIN_CUT_IMAGES,
-        .share = SPLIT_SHARE,
+        .cut = c->cut,
+        .share = c->share,
         .seed = c->seed};
-    kd_status status = train_split_make(&run->split, &input, err);
-    if (status != KD_OK)
-        return status;
-    uint32_t *const labels = calloc(run->split.n_train + 1, sizeof *labels);
-    if (!labels)
-        return kd_error_memory(err, "the labels");
-    for (size_t i = 0; i < run->split.n_train; i++)
-        labels[i] = run->labels[run->split.train[i]];
-    const kd_sampler_options options = {.kind = KD_SAMPLER_CLASSES,
+    const kd_status status = train_split_make(&run->split, &input, err);
+    return status == KD_OK ? number_labels(run, err) : status;
+}
+
+static kd_status make_sampler(train_run *run, kd_error *err)
+{
+    const train_config *const c = &run->config;
+    const train_split *const split = &run->split;
+    uint32_t *const labels = calloc(split->n_train + 1, sizeof *labels);
+    uint32_t *const groups = calloc(split->n_train + 1, sizeof *groups);
+    kd_status status = labels && groups ? KD_OK : kd_error_memory(err, "the labels");
+    for (size_t i = 0; status == KD_OK && i < split->n_train; i++) {
+        labels[i] = run->labels[split->train[i]];
+        groups[i] = run->groups[split->train[i]];
+    }
+    const kd_sampler_options options = {.kind = c->sampler,
         .labels = labels,
-        .n = run->split.n_train,
+        .groups = groups,
+        .n = split->n_train,
         .p = c->batch_classes,
         .k = c->batch_images,
+        .batch = c->batch_size,
         .seed = c->seed};
-    status = kd_sampler_new(&run->sampler, &options, &run->lone, err);
+    if (status == KD_OK)
+        status = kd_sampler_new(&run->sampler, &options, &run->lone, err);
     free(labels);
+    free(groups);
     return status;
 }
 
@@ -186,16 +216,15 @@ static json_t *describe_facts(const train_run *run)
     for (size_t i = 0; i < run->split.n_validation; i++)
         (void)json_array_append_new(
             ids, json_integer((json_int_t)run->items[run->split.validation[i]].image_id));
-    json_t *const data =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:{s:s, s:f, s:s, s:o}}", "parent",
-            run->parent.id, "data_hash", run->data_hash, "images",
-            (json_int_t)run->split.n_train + (json_int_t)run->split.n_validation, "train_images",
-            (json_int_t)run->split.n_train, "validation_images",
-            (json_int_t)run->split.n_validation, "lone_labels", (json_int_t)run->lone, "skipped",
-            (json_int_t)loader_skipped(run->loader, &names, &n_names), "skipped_names",
-            names_json(run->loader), "validation", "cut", train_cut_name(run->split.cut), "share",
-            SPLIT_SHARE, "counts", run->split.by_class ? "class" : "label", "image_ids", ids);
-    json_t *const facts = train_config_json(&run->config);
+    json_t *const data = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o}",
+        "parent", run->parent.id, "data_hash", run->data_hash, "images",
+        (json_int_t)run->split.n_train + (json_int_t)run->split.n_validation, "train_images",
+        (json_int_t)run->split.n_train, "validation_images", (json_int_t)run->split.n_validation,
+        "train_labels", (json_int_t)run->n_labels, "lone_labels", (json_int_t)run->lone, "skipped",
+        (json_int_t)loader_skipped(run->loader, &names, &n_names), "skipped_names",
+        names_json(run->loader), "validation", train_cut_name(run->split.cut),
+        "validation_image_ids", ids);
+    json_t *const facts = train_config_json(&run->asked);
     const bool good = facts && data && json_object_update(facts, data) == 0;
     json_decref(data);
     if (good)
@@ -206,48 +235,81 @@ static json_t *describe_facts(const train_run *run)
 
 /* ---- Network ---- */
 
-static kd_status start_net(train_run *run, kd_error *err)
+static kd_status load_net(train_run *run, const char *path, kd_error *err)
+{
+    (void)pthread_mutex_lock(&run->trainer->files);
+    const kd_status status = kd_net_load(&run->net, path, err);
+    (void)pthread_mutex_unlock(&run->trainer->files);
+    return status;
+}
+
+static kd_status first_net(train_run *run, kd_error *err)
 {
     const train_config *const c = &run->config;
-    kd_training_options options = KD_TRAINING_OPTIONS_INIT;
-    options.loss = c->loss;
-    options.margin = (float)c->margin;
-    options.learning_rate = (float)c->learning_rate;
-    options.weight_decay = (float)c->weight_decay;
-    options.freeze_norm = c->freeze_norm;
-    kd_training_free(run->training);
-    kd_net_free(run->net);
-    run->training = NULL;
-    run->net = NULL;
     kd_status status;
     if (run->parent.id[0] == '\0') {
         status = kd_net_new(&run->net, c->seed, err);
     } else {
         char *const path = kd_models_weights_path(run->trainer->models_dir, run->parent.id);
-        (void)pthread_mutex_lock(&run->trainer->files);
-        status = path ? kd_net_load(&run->net, path, err) : kd_error_memory(err, "a path");
-        (void)pthread_mutex_unlock(&run->trainer->files);
+        status = path ? load_net(run, path, err) : kd_error_memory(err, "a path");
         free(path);
     }
+    if (status == KD_OK && c->dim > 0)
+        status = kd_net_project(run->net, c->dim, c->seed, err);
+    return status;
+}
+
+kd_status train_start_net(train_run *run, const char *path, kd_error *err)
+{
+    kd_training_options options = run->config.training;
+    if (kd_loss_has_head(options.loss.loss))
+        options.loss.classes = run->n_labels;
+    kd_training_free(run->training);
+    kd_net_free(run->net);
+    run->training = NULL;
+    run->net = NULL;
+    kd_status status = path ? load_net(run, path, err) : first_net(run, err);
     if (status == KD_OK)
         status = kd_training_new(&run->training, run->net, &options, err);
+    return status;
+}
+
+/* The checkpoint into network, training and record. */
+static kd_status read_checkpoint(train_run *run, kd_error *err)
+{
+    char *meta = NULL;
+    char changed[TRAIN_FIX_TEXT];
+    kd_status status = kd_training_load(run->training, run->checkpoint, &meta, err);
+    if (status == KD_OK && !train_record_restore(&run->record, meta, run->config.epochs))
+        status = kd_error_set(
+            err, KD_FAILED_PRECONDITION, "%s is of other settings or other data", run->checkpoint);
+    free(meta);
+    for (size_t i = 0; status == KD_OK && i < RECORD_BEST; i++) {
+        char *const path =
+            run->record.best[i] > 0 ? train_best_path(run, run->record.best[i]) : NULL;
+        if (path && !kd_is_file(path))
+            status = kd_error_set(err, KD_NOT_FOUND, "%s is gone", path);
+        free(path);
+    }
+    if (status != KD_OK || run->record.n_fixes == 0)
+        return status;
+    /* The training was another one since the first fix. */
+    for (uint32_t fix = 1; fix <= run->record.n_fixes; fix++)
+        train_config_fix(&run->config, fix, changed);
+    status = train_start_net(run, NULL, err);
+    if (status == KD_OK)
+        status = kd_training_load(run->training, run->checkpoint, &meta, err);
+    free(meta);
     return status;
 }
 
 /* Goes on from the checkpoint of an earlier try, where there is one that fits. */
 static kd_status resume(train_run *run, kd_error *err)
 {
-    char *meta = NULL;
     kd_error why = KD_ERROR_INIT;
     if (!kd_is_file(run->checkpoint))
         return KD_OK;
-    kd_status status = kd_training_load(run->training, run->checkpoint, &meta, &why);
-    if (status == KD_OK && !train_record_restore(&run->record, meta, run->config.epochs))
-        status = kd_error_set(
-            &why, KD_FAILED_PRECONDITION, "%s is of other settings or other data", run->checkpoint);
-    free(meta);
-    if (status == KD_OK && run->record.best > 0 && !kd_is_file(run->best))
-        status = kd_error_set(&why, KD_NOT_FOUND, "%s is gone", run->best);
+    const kd_status status = read_checkpoint(run, &why);
     if (status == KD_OK) {
         KD_LOG(KD_LOG_INFO, "training_resumed", KD_STR("job", run->job_id),
             KD_INT("epochs_done", run->record.epochs_done), KD_INT("step", run->record.step));
@@ -258,32 +320,70 @@ static kd_status resume(train_run *run, kd_error *err)
         return kd_error_set(err, status, "%s", why.message);
     kd_log_error(KD_LOG_WARN, "checkpoint_unusable", &why);
     train_record_reset(&run->record);
-    return start_net(run, err);
+    run->config = run->asked;
+    return train_start_net(run, NULL, err);
+}
+
+/* ---- Features of a frozen backbone ---- */
+
+static kd_status features_tick(void *arg, size_t done, kd_error *err)
+{
+    train_run *const run = arg;
+    run->progress.done = done;
+    run->progress.total = run->split.n_train;
+    return run->hooks->tick(run->hooks->arg, &run->progress, err);
+}
+
+static kd_status make_features(train_run *run, kd_error *err)
+{
+    if (!run->config.training.freeze_backbone)
+        return KD_OK;
+    (void)kd_copy(run->progress.phase, sizeof run->progress.phase, "computing features");
+    run->progress.detail[0] = '\0';
+    kd_status status =
+        features_compute(&run->features, run->loader, run->net, run->config.preprocess.image_size,
+            run->split.train, run->split.n_train, features_tick, run, err);
+    if (status != KD_OK)
+        return status;
+    run->feature_of = calloc(run->n_items + 1, sizeof *run->feature_of);
+    if (!run->feature_of)
+        return kd_error_memory(err, "the features' places");
+    memset(run->feature_of, 0xff, run->n_items * sizeof *run->feature_of);
+    for (size_t i = 0; i < run->features.n; i++)
+        run->feature_of[run->features.images[i]] = (uint32_t)i;
+    return KD_OK;
 }
 
 /* ---- Beginning, end ---- */
 
 static kd_status prepare(train_run *run, kd_error *err)
 {
-    kd_status status = make_folder(run, err);
+    kd_status status = train_files_init(run, err);
     if (status == KD_OK)
         status = open_dataset(run, err);
     if (status == KD_OK)
         status = make_loader(run, err);
     if (status == KD_OK)
+        status = make_split(run, err);
+    if (status == KD_OK)
         status = make_sampler(run, err);
     if (status == KD_OK)
-        status = train_record_init(&run->record, describe_facts(run), run->config.epochs, err);
+        status = train_record_init(
+            &run->record, describe_facts(run), run->config.epochs, run->config.metric, err);
     if (status == KD_OK)
-        status = start_net(run, err);
+        status = train_start_net(run, NULL, err);
+    if (status == KD_OK)
+        status = make_features(run, err);
     if (status == KD_OK)
         status = resume(run, err);
+    if (status == KD_OK)
+        status = train_events_start(run, err);
     return status;
 }
 
 static kd_status describe_model(const train_run *run, kd_model *model, kd_error *err)
 {
-    *model = (kd_model){.dim = KD_NN_DIM, .preprocess = run->config.preprocess};
+    *model = (kd_model){.dim = kd_net_dim(run->net), .preprocess = run->config.preprocess};
     (void)kd_copy(model->name, sizeof model->name, run->name);
     (void)kd_copy(model->architecture, sizeof model->architecture, KD_NN_ARCHITECTURE);
     (void)kd_copy(model->parent, sizeof model->parent, run->parent.id);
@@ -293,36 +393,52 @@ static kd_status describe_model(const train_run *run, kd_model *model, kd_error 
     return model->training ? KD_OK : kd_error_memory(err, "the model's description");
 }
 
+/* Publishing takes the file away, and the run keeps its own: a second name for it. */
+static kd_status copy_best(const train_run *run, char **weights, kd_error *err)
+{
+    char *const best = train_best_path(run, run->record.best[0]);
+    *weights = kd_format("%s/published.safetensors", run->folder);
+    kd_status status = best && *weights ? KD_OK : kd_error_memory(err, "a path");
+    if (status == KD_OK && unlink(*weights) != 0 && errno != ENOENT)
+        status = kd_error_set(err, KD_INTERNAL, "cannot remove %s: %s", *weights, strerror(errno));
+    if (status == KD_OK && link(best, *weights) != 0)
+        status = kd_error_set(err, errno == ENOSPC ? KD_RESOURCE_EXHAUSTED : KD_INTERNAL,
+            "cannot link %s to %s: %s", best, *weights, strerror(errno));
+    free(best);
+    if (status != KD_OK) {
+        free(*weights);
+        *weights = NULL;
+    }
+    return status;
+}
+
 static kd_status publish(const train_run *run, kd_model *out, kd_error *err)
 {
     const char *const dir = run->trainer->models_dir;
     bool existed = false;
+    char *weights;
     kd_error why = KD_ERROR_INIT;
     kd_status status = describe_model(run, out, err);
     if (status != KD_OK)
         return status;
-    status = kd_models_publish(dir, run->best, out, &existed, &why);
+    status = copy_best(run, &weights, err);
+    if (status != KD_OK)
+        return status;
+    status = kd_models_publish(dir, weights, out, &existed, &why);
     /* The same training once more gives the same weights: unless a name was asked for, the model
      * that is there is the result. */
     if (status == KD_ALREADY_EXISTS && !run->named) {
         out->name[0] = '\0';
-        status = kd_models_publish(dir, run->best, out, &existed, &why);
+        status = kd_models_publish(dir, weights, out, &existed, &why);
     }
+    if (status != KD_OK)
+        (void)unlink(weights);
+    free(weights);
     if (status != KD_OK)
         return kd_error_set(err, status, "%s", why.message);
     KD_LOG(KD_LOG_INFO, existed ? "model_existed" : "model_published", KD_STR("job", run->job_id),
         KD_STR("model", out->id), KD_STR("name", out->name));
     return KD_OK;
-}
-
-/* The log stays for people. */
-static void remove_leftovers(const train_run *run)
-{
-    const char *const files[] = {run->checkpoint, run->best};
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
-        if (unlink(files[i]) != 0 && errno != ENOENT)
-            KD_LOG(KD_LOG_WARN, "leftover", KD_STR("path", files[i]),
-                KD_STR("reason", strerror(errno)));
 }
 
 static void run_free(train_run *run)
@@ -335,12 +451,18 @@ static void run_free(train_run *run)
     loader_free(run->loader);
     kd_dataset_free(run->dataset);
     kd_model_clear(&run->parent);
+    train_events_free(run->events);
+    features_free(&run->features);
+    features_free(&run->validation);
+    free(run->feature_of);
+    free(run->head_labels);
     free(run->classes);
     free(run->groups);
     free(run->folder);
     free(run->checkpoint);
-    free(run->best);
     free(run->log);
+    free(run->page);
+    free(run->events_path);
 }
 
 kd_status train_job(trainer *t, const char *job_id, const Kindred__V1__TrainSpec *spec,
@@ -359,7 +481,7 @@ kd_status train_job(trainer *t, const char *job_id, const Kindred__V1__TrainSpec
         if (status == KD_OK)
             status = publish(&run, out, err);
         if (status == KD_OK)
-            remove_leftovers(&run);
+            train_save_page(&run, NULL, false);
     }
     run_free(&run);
     if (status != KD_OK)

@@ -1,115 +1,120 @@
 #include "services/trainer/validate.h"
 
+#include <math.h>
 #include <stdlib.h>
 
+#include "lib/eval/eval.h"
 #include "lib/vector/vector.h"
 
-typedef struct rows {
-    uint32_t *images;  /* to embed, then those that could be: validation first */
-    float *vectors;    /* n × KD_NN_DIM */
-    uint64_t *numbers; /* 0, 1, …: the rows' ids */
-    kd_hit *hits;      /* one for each row */
-    uint32_t *counts;
-    size_t n;
-} rows;
+#define CHUNK 256u /* rows embedded or classified at a time */
 
-static void rows_free(rows *r)
+typedef struct tables {
+    float *vectors;    /* rows × dim */
+    uint64_t *numbers; /* 0, 1, …: the rows' ids */
+    uint32_t *labels;  /* of the rows */
+    kd_hit *hits;      /* queries × KD_EVAL_K */
+    uint32_t *counts;
+} tables;
+
+static void tables_free(tables *t)
 {
-    free(r->images);
-    free(r->vectors);
-    free(r->numbers);
-    free(r->hits);
-    free(r->counts);
+    free(t->vectors);
+    free(t->numbers);
+    free(t->labels);
+    free(t->hits);
+    free(t->counts);
 }
 
-static kd_status rows_make(rows *r, const train_split *split, kd_error *err)
+static kd_status tables_make(tables *t, const validation *v, size_t dim, kd_error *err)
 {
-    const size_t n = split->n_validation + split->n_gallery;
-    r->images = calloc(n, sizeof *r->images);
-    r->vectors = calloc(n, KD_NN_DIM * sizeof *r->vectors);
-    r->numbers = calloc(n, sizeof *r->numbers);
-    r->hits = calloc(n, sizeof *r->hits);
-    r->counts = calloc(n, sizeof *r->counts);
-    if (!r->images || !r->vectors || !r->numbers || !r->hits || !r->counts)
+    const size_t n = v->rows->n;
+    t->vectors = calloc(n, dim * sizeof *t->vectors);
+    t->numbers = calloc(n, sizeof *t->numbers);
+    t->labels = calloc(n, sizeof *t->labels);
+    t->hits = calloc(v->n_queries, KD_EVAL_K * sizeof *t->hits);
+    t->counts = calloc(v->n_queries, sizeof *t->counts);
+    if (!t->vectors || !t->numbers || !t->labels || !t->hits || !t->counts)
         return kd_error_memory(err, "the validation's embeddings");
     for (size_t i = 0; i < n; i++) {
-        r->images[i] = i < split->n_validation ? split->validation[i]
-                                               : split->gallery[i - split->n_validation];
-        r->numbers[i] = i;
+        t->numbers[i] = i;
+        t->labels[i] = v->labels[v->rows->images[i]];
     }
-    r->n = n;
     return KD_OK;
 }
 
-static size_t batch_size(const rows *r, size_t from)
+static kd_status measure_retrieval(
+    const validation *v, const tables *t, size_t dim, validation_result *out, kd_error *err)
 {
-    return r->n - from < VALIDATE_BATCH ? r->n - from : VALIDATE_BATCH;
+    const kd_topk topk = {.queries = t->vectors,
+        .n_queries = v->n_queries,
+        .gallery = t->vectors,
+        .ids = t->numbers,
+        .n_gallery = v->rows->n,
+        .dim = dim,
+        .k = KD_EVAL_K,
+        .skip = t->numbers};
+    const kd_eval_input input = {.hits = t->hits,
+        .counts = t->counts,
+        .n_queries = v->n_queries,
+        .query_ids = t->numbers,
+        .query_labels = t->labels,
+        .gallery_ids = t->numbers,
+        .gallery_labels = t->labels,
+        .n_gallery = v->rows->n};
+    kd_metrics_set metrics;
+    kd_error why = KD_ERROR_INIT;
+    kd_status status = kd_topk_run(&topk, t->hits, t->counts, err);
+    if (status != KD_OK)
+        return status;
+    status = kd_eval_run(&input, &metrics, &why);
+    if (status == KD_FAILED_PRECONDITION) /* no query has a positive that could be read */
+        return KD_OK;
+    if (status != KD_OK)
+        return kd_error_set(err, status, "%s", why.message);
+    out->recall_at_1 = metrics.recall_at_1;
+    out->map_at_5 = metrics.map_at_5;
+    return KD_OK;
 }
 
-/* Embeds the rows, those that can't be read fall out. *n_queries: validation rows that are left. */
-static kd_status embed(
-    const validation *v, kd_forward *forward, rows *r, size_t *n_queries, kd_error *err)
+static kd_status measure_head(const validation *v, validation_result *out, kd_error *err)
 {
-    kd_status status = KD_OK;
-    size_t begun = 0, kept = 0;
-    *n_queries = 0;
-    for (size_t taken = 0; status == KD_OK && taken < r->n; taken += batch_size(r, taken)) {
-        for (; begun < r->n && loader_begun(v->loader) < LOADER_AHEAD;
-            begun += batch_size(r, begun))
-            loader_begin(v->loader, r->images + begun, batch_size(r, begun), LOADER_PLAIN, 0);
-        loader_batch batch;
-        loader_take(v->loader, &batch);
-        if (batch.n > 0)
-            status =
-                kd_forward_run(forward, batch.pixels, batch.n, r->vectors + kept * KD_NN_DIM, err);
-        /* Rows are kept in the order of images, whose place behind `kept` was read already. */
-        size_t queries = v->split->n_validation > taken ? v->split->n_validation - taken : 0;
-        const size_t size = batch_size(r, taken);
-        const uint32_t *const asked = r->images + taken;
-        for (size_t i = 0, j = 0; i < size && j < batch.n; i++) {
-            if (asked[i] != batch.images[j])
-                continue;
-            if (i < queries)
-                (*n_queries)++;
-            r->images[kept++] = batch.images[j++];
+    uint32_t said[CHUNK];
+    size_t known = 0, right = 0;
+    for (size_t from = 0; from < v->n_queries; from += CHUNK) {
+        const size_t left = v->n_queries - from, n = left < CHUNK ? left : CHUNK;
+        const kd_status status = kd_training_classify(
+            v->training, v->rows->values + from * KD_NN_FEATURES, n, said, err);
+        if (status != KD_OK)
+            return status;
+        for (size_t i = 0; i < n; i++) {
+            const uint32_t truth = v->head_labels[v->rows->images[from + i]];
+            known += truth != UINT32_MAX;
+            right += truth != UINT32_MAX && truth == said[i];
         }
-        loader_give_back(v->loader);
-        if (status == KD_OK)
-            status = v->tick(v->tick_arg, taken + size, err);
     }
-    loader_drop(v->loader);
-    r->n = kept;
-    return status;
+    if (known > 0)
+        out->accuracy = (double)right / (double)known;
+    return KD_OK;
 }
 
-kd_status validate_recall(const validation *v, const kd_net *net, double *recall, kd_error *err)
+kd_status validate(const validation *v, validation_result *out, kd_error *err)
 {
-    rows r = {0};
-    kd_forward *forward = NULL;
-    size_t n_queries = 0, right = 0;
-    kd_status status = rows_make(&r, v->split, err);
+    const size_t dim = kd_net_dim(v->net), n = v->rows->n;
+    tables t = {0};
+    const double none = (double)NAN;
+    *out = (validation_result){none, none, none, none};
+    if (v->n_queries == 0)
+        return KD_OK;
+    kd_status status = tables_make(&t, v, dim, err);
+    for (size_t from = 0; status == KD_OK && from < n; from += CHUNK)
+        status = kd_net_embed(v->net, v->rows->values + from * KD_NN_FEATURES,
+            n - from < CHUNK ? n - from : CHUNK, t.vectors + from * dim, err);
     if (status == KD_OK)
-        status = kd_forward_new(&forward, net, v->image_size, VALIDATE_BATCH, err);
+        status = measure_retrieval(v, &t, dim, out, err);
+    if (status == KD_OK && v->head_labels)
+        status = measure_head(v, out, err);
     if (status == KD_OK)
-        status = embed(v, forward, &r, &n_queries, err);
-    kd_forward_free(forward);
-    if (status == KD_OK && n_queries == 0)
-        status = kd_error_set(
-            err, KD_FAILED_PRECONDITION, "none of the validation images can be read any more");
-    const kd_topk topk = {.queries = r.vectors,
-        .n_queries = n_queries,
-        .gallery = r.vectors,
-        .ids = r.numbers,
-        .n_gallery = r.n,
-        .dim = KD_NN_DIM,
-        .k = 1,
-        .skip = r.numbers};
-    if (status == KD_OK)
-        status = kd_topk_run(&topk, r.hits, r.counts, err);
-    for (size_t i = 0; status == KD_OK && i < n_queries; i++)
-        right += r.counts[i] > 0 && v->labels[r.images[r.hits[i].id]] == v->labels[r.images[i]];
-    if (status == KD_OK)
-        *recall = (double)right / (double)n_queries;
-    rows_free(&r);
+        status = kd_effective_rank(t.vectors, n, dim, &out->effective_rank, err);
+    tables_free(&t);
     return status;
 }

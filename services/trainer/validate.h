@@ -2,25 +2,25 @@
 #ifndef KD_TRAINER_VALIDATE_H
 #define KD_TRAINER_VALIDATE_H
 
-#include "lib/nn/nn.h"
-#include "services/trainer/loader.h"
-#include "services/trainer/split.h"
+#include "lib/nn/training.h"
+#include "services/trainer/features.h"
 
 typedef struct validation {
-    loader *loader;           /* no batch begun */
-    const train_split *split; /* n_validation > 0 */
-    const uint32_t *labels;   /* of the dataset's images: what counts as found, see by_class */
-    uint32_t image_size;
-    loader_tick tick; /* told of the images embedded */
-    void *tick_arg;
+    const kd_net *net;
+    kd_training *training;
+    const feature_rows *rows; /* first the queries, which are also in the gallery, then the rest */
+    size_t n_queries;
+    const uint32_t *labels; /* what must be found again, of the dataset's images */
+    const uint32_t
+        *head_labels; /* what the head says, UINT32_MAX where it can't know; NULL: no head */
 } validation;
 
-/* Images embedded at a time; the loader must allow batches of so many. */
-#define VALIDATE_BATCH 32u
+typedef struct validation_result { /* NaN where there is none */
+    double recall_at_1, map_at_5;  /* lib/eval's */
+    double accuracy;               /* of the head, on queries whose label it knows */
+    double effective_rank;         /* of all rows' embeddings */
+} validation_result;
 
-/* R@1: the share of validation images whose nearest among the other validation images and the
- * split's gallery has their label. */
-KD_MUST_CHECK kd_status validate_recall(
-    const validation *v, const kd_net *net, double *recall, kd_error *err);
+KD_MUST_CHECK kd_status validate(const validation *v, validation_result *out, kd_error *err);
 
 #endif

@@ -16,13 +16,13 @@ static kd_error g_err;
 static void test_nn_forward__embeddings_have_length_one(void **state)
 {
     (void)state;
-    float embeddings[MAX * KD_NN_DIM];
+    float embeddings[MAX * KD_NN_FEATURES];
     CHECK_OK(kd_forward_run(g_forward, g_pixels, MAX, embeddings, &g_err), g_err);
     for (size_t i = 0; i < MAX; i++) {
         double squares = 0;
-        for (size_t d = 0; d < KD_NN_DIM; d++)
-            squares +=
-                (double)embeddings[i * KD_NN_DIM + d] * (double)embeddings[i * KD_NN_DIM + d];
+        for (size_t d = 0; d < KD_NN_FEATURES; d++)
+            squares += (double)embeddings[i * KD_NN_FEATURES + d] *
+                       (double)embeddings[i * KD_NN_FEATURES + d];
         CHECK_NEAR(1, squares, 1e-5);
     }
 }
@@ -32,26 +32,27 @@ static void test_nn_forward__an_image_does_not_depend_on_its_batch(void **state)
 {
     (void)state;
     const size_t image = (size_t)SIZE * SIZE * 3;
-    float alone[MAX * KD_NN_DIM];
-    float together[MAX * KD_NN_DIM];
+    float alone[MAX * KD_NN_FEATURES];
+    float together[MAX * KD_NN_FEATURES];
     for (size_t i = 0; i < MAX; i++)
-        CHECK_OK(kd_forward_run(g_forward, g_pixels + i * image, 1, alone + i * KD_NN_DIM, &g_err),
+        CHECK_OK(
+            kd_forward_run(g_forward, g_pixels + i * image, 1, alone + i * KD_NN_FEATURES, &g_err),
             g_err);
     for (size_t n = 2; n <= MAX; n++) {
         CHECK_OK(kd_forward_run(g_forward, g_pixels, n, together, &g_err), g_err);
-        for (size_t k = 0; k < n * KD_NN_DIM; k++)
+        for (size_t k = 0; k < n * KD_NN_FEATURES; k++)
             CHECK_NEAR((double)alone[k], (double)together[k], 1e-5);
     }
     double difference = 0;
-    for (size_t d = 0; d < KD_NN_DIM; d++)
-        difference += fabs((double)alone[d] - (double)alone[KD_NN_DIM + d]);
+    for (size_t d = 0; d < KD_NN_FEATURES; d++)
+        difference += fabs((double)alone[d] - (double)alone[KD_NN_FEATURES + d]);
     CHECK(difference > 1e-2); /* different images differ */
 }
 
 static void test_nn_forward__pixels_are_only_read(void **state)
 {
     (void)state;
-    float embeddings[MAX * KD_NN_DIM];
+    float embeddings[MAX * KD_NN_FEATURES];
     float *const same = nn_pixels(MAX, SIZE, 0);
     CHECK_OK(kd_forward_run(g_forward, g_pixels, MAX, embeddings, &g_err), g_err);
     assert_memory_equal(same, g_pixels, MAX * (size_t)SIZE * SIZE * 3 * sizeof(float));
@@ -61,7 +62,7 @@ static void test_nn_forward__pixels_are_only_read(void **state)
 static void test_nn_forward__rejects_batches_out_of_range(void **state)
 {
     (void)state;
-    float embeddings[KD_NN_DIM];
+    float embeddings[KD_NN_FEATURES];
     CHECK_FAILS(
         KD_INVALID_ARGUMENT, kd_forward_run(g_forward, g_pixels, 0, embeddings, &g_err), g_err);
     CHECK_FAILS(KD_INVALID_ARGUMENT,
@@ -83,7 +84,7 @@ static void test_nn_forward__rejects_sizes_out_of_range(void **state)
 static void test_nn_forward__nan_pixels_are_refused(void **state)
 {
     (void)state;
-    float embeddings[2 * KD_NN_DIM];
+    float embeddings[2 * KD_NN_FEATURES];
     float *const pixels = nn_pixels(2, SIZE, 0);
     pixels[SIZE * SIZE * 3 + 5] = NAN; /* in the second image */
     CHECK_FAILS(
@@ -114,8 +115,8 @@ static void test_nn_forward__outlives_its_network(void **state)
     (void)state;
     kd_net *net = NULL;
     kd_forward *forward = NULL;
-    float before[KD_NN_DIM];
-    float after[KD_NN_DIM];
+    float before[KD_NN_FEATURES];
+    float after[KD_NN_FEATURES];
     CHECK_OK(kd_net_new(&net, 5, &g_err), g_err);
     CHECK_OK(kd_forward_new(&forward, net, SIZE, 1, &g_err), g_err);
     CHECK_OK(kd_forward_run(forward, g_pixels, 1, before, &g_err), g_err);
@@ -134,15 +135,15 @@ static void *run_on_thread(void *embedding)
 static void test_nn_forward__runs_on_any_thread(void **state)
 {
     (void)state;
-    float here[KD_NN_DIM];
-    float there[KD_NN_DIM];
+    float here[KD_NN_FEATURES];
+    float there[KD_NN_FEATURES];
     pthread_t thread;
     void *result = NULL;
     CHECK_OK(kd_forward_run(g_forward, g_pixels, 1, here, &g_err), g_err);
     assert_int_equal(pthread_create(&thread, NULL, run_on_thread, there), 0);
     assert_int_equal(pthread_join(thread, &result), 0);
     assert_ptr_equal(result, there);
-    for (size_t d = 0; d < KD_NN_DIM; d++)
+    for (size_t d = 0; d < KD_NN_FEATURES; d++)
         CHECK_NEAR((double)here[d], (double)there[d], 1e-6);
 }
 

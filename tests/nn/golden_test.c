@@ -24,11 +24,11 @@ static void test_nn_golden__embeddings_are_torchvisions(void **state)
     kd_net *const net = formula_net();
     kd_forward *forward = NULL;
     float *const pixels = nn_pixels(2, SIZE, PIXEL_STREAM);
-    float embeddings[2 * KD_NN_DIM];
+    float embeddings[2 * KD_NN_FEATURES];
     CHECK_OK(kd_forward_new(&forward, net, SIZE, 2, &g_err), g_err);
     CHECK_OK(kd_forward_run(forward, pixels, 2, embeddings, &g_err), g_err);
     for (size_t i = 0; i < 2; i++)
-        nn_check_near_golden(golden_embedding[i], &embeddings[i * KD_NN_DIM]);
+        nn_check_near_golden(golden_embedding[i], &embeddings[i * KD_NN_FEATURES]);
     free(pixels);
     kd_forward_free(forward);
     kd_net_free(net);

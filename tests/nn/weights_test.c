@@ -16,7 +16,7 @@ static void test_nn_weights__real_embeddings_are_torchvisions(void **state)
     (void)state;
     kd_net *net = NULL;
     kd_forward *forward = NULL;
-    float embeddings[2 * KD_NN_DIM];
+    float embeddings[2 * KD_NN_FEATURES];
     if (!kd_is_file(WEIGHTS))
         skip();
     kd_nn_set_threads(2);
@@ -25,7 +25,7 @@ static void test_nn_weights__real_embeddings_are_torchvisions(void **state)
     float *const pixels = nn_pixels(2, 224, 1000);
     CHECK_OK(kd_forward_run(forward, pixels, 2, embeddings, &g_err), g_err);
     for (size_t i = 0; i < 2; i++)
-        nn_check_near_golden(golden_real_embedding[i], &embeddings[i * KD_NN_DIM]);
+        nn_check_near_golden(golden_real_embedding[i], &embeddings[i * KD_NN_FEATURES]);
     free(pixels);
     kd_forward_free(forward);
     kd_net_free(net);

@@ -64,7 +64,7 @@ static kd_status get(kd_store *store, const char *id, kd_job *job, kd_error *err
 
 static kd_status list(kd_store *store, kd_job **jobs, size_t *n, kd_error *err)
 {
-    const kd_status status = kd_jobs_list(store, 0, false, "", 2, jobs, n, err);
+    const kd_status status = kd_jobs_list(store, 0, "", false, "", 2, jobs, n, err);
     CHECK(status == KD_OK || (!*jobs && *n == 0));
     return status;
 }

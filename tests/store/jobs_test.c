@@ -87,7 +87,7 @@ static void test_store_jobs__list_pages_newest_first(void **state)
     for (;;) {
         kd_job *jobs;
         size_t n;
-        CHECK_OK(kd_jobs_list(r->a, 0, false, after, PAGE, &jobs, &n, &r->err), r->err);
+        CHECK_OK(kd_jobs_list(r->a, 0, "", false, after, PAGE, &jobs, &n, &r->err), r->err);
         for (size_t i = 0; i < n; i++)
             CHECK_STR(ids[next--], jobs[i].id);
         if (n > 0)
@@ -110,13 +110,13 @@ static void test_store_jobs__list_filters_by_state_across_pages(void **state)
     }
     kd_job *jobs;
     size_t n;
-    CHECK_OK(kd_jobs_list(r->a, KD_JOB_CANCELLED, false, "", 10, &jobs, &n, &r->err), r->err);
+    CHECK_OK(kd_jobs_list(r->a, KD_JOB_CANCELLED, "", false, "", 10, &jobs, &n, &r->err), r->err);
     CHECK_INT(3, n);
     for (size_t i = 0; i < n; i++)
         CHECK_STR(cancelled[2 - i], jobs[i].id);
     kd_jobs_free(jobs, n);
-    CHECK_OK(
-        kd_jobs_list(r->a, KD_JOB_CANCELLED, false, cancelled[2], 1, &jobs, &n, &r->err), r->err);
+    CHECK_OK(kd_jobs_list(r->a, KD_JOB_CANCELLED, "", false, cancelled[2], 1, &jobs, &n, &r->err),
+        r->err);
     CHECK_INT(1, n);
     CHECK_STR(cancelled[1], jobs[0].id);
     kd_jobs_free(jobs, n);
@@ -127,10 +127,11 @@ static void test_store_jobs__list_after_an_unknown_id_fails_and_an_empty_list_do
     room *const r = *state;
     kd_job *jobs;
     size_t n = 9;
-    CHECK_OK(kd_jobs_list(r->a, 0, false, "", 10, &jobs, &n, &r->err), r->err);
+    CHECK_OK(kd_jobs_list(r->a, 0, "", false, "", 10, &jobs, &n, &r->err), r->err);
     CHECK_INT(0, n);
     kd_jobs_free(jobs, n);
-    CHECK_FAILS(KD_NOT_FOUND, kd_jobs_list(r->a, 0, false, "zzz", 10, &jobs, &n, &r->err), r->err);
+    CHECK_FAILS(
+        KD_NOT_FOUND, kd_jobs_list(r->a, 0, "", false, "zzz", 10, &jobs, &n, &r->err), r->err);
     CHECK_HAS("zzz", r->err.message);
     CHECK(jobs == NULL && n == 0);
 }

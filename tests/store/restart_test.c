@@ -42,7 +42,7 @@ static void test_store_restart__without_redis_every_call_names_the_address(void 
     DOWN(kd_store_ping(r->a, &r->err));
     DOWN(kd_jobs_submit(r->a, "train", "train", "x", 1, "", id, &r->err));
     DOWN(kd_jobs_get(r->a, id, &job, &r->err));
-    DOWN(kd_jobs_list(r->a, 0, false, "", 5, &jobs, &n, &r->err));
+    DOWN(kd_jobs_list(r->a, 0, "", false, "", 5, &jobs, &n, &r->err));
     DOWN(kd_jobs_take(r->a, "train", "w", 50, &job, &taken, &r->err));
     CHECK(!taken);
     DOWN(kd_jobs_cancel(r->a, id, &r->err));

@@ -196,7 +196,7 @@ static void test_store_worker__a_job_that_kills_its_workers_goes_to_the_dead_let
 
     kd_job *dead;
     size_t n;
-    CHECK_OK(kd_jobs_list(r->b, 0, true, "", 10, &dead, &n, &r->err), r->err);
+    CHECK_OK(kd_jobs_list(r->b, 0, "", true, "", 10, &dead, &n, &r->err), r->err);
     CHECK_INT(1, n);
     CHECK_STR(id, dead[0].id);
     CHECK(dead[0].dead);
@@ -206,7 +206,7 @@ static void test_store_worker__a_job_that_kills_its_workers_goes_to_the_dead_let
     kd_jobs_free(dead, n);
 
     CHECK_OK(kd_jobs_retry(r->b, id, &r->err), r->err);
-    CHECK_OK(kd_jobs_list(r->b, 0, true, "", 10, &dead, &n, &r->err), r->err);
+    CHECK_OK(kd_jobs_list(r->b, 0, "", true, "", 10, &dead, &n, &r->err), r->err);
     CHECK_INT(0, n);
     kd_jobs_free(dead, n);
 }

@@ -3,7 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kindred/v1/trainer.pb-c.h"
 #include "lib/base/clock.h"
+
+#include "services/gateway/cli/files.h"
 #include "services/gateway/cli/jobs.h"
 #include "services/gateway/cli/progress.h"
 
@@ -28,13 +31,52 @@ static void job_row(cli_table *table, const ProtobufCMessage *item)
             cli_count(job->attempt, attempt), cli_when(job->created_unix_ms, created), took, now});
 }
 
+/* Trainings beside one another: what was asked for and what came of it. */
+static void training_row(cli_table *table, const ProtobufCMessage *item)
+{
+    static const char *const none = "";
+    const Kindred__V1__Job *const job = (const Kindred__V1__Job *)item;
+    const Kindred__V1__TrainSpec *const spec =
+        job->spec && job->spec->spec_case == KINDRED__V1__JOB_SPEC__SPEC_TRAIN ? job->spec->train
+                                                                               : NULL;
+    const Kindred__V1__TrainSummary *const t = job->result ? job->result->training : NULL;
+    char took[CLI_TEXT] = "", text[6][CLI_TEXT] = {"", "", "", "", "", ""};
+    if (!spec)
+        return;
+    if (spec->learning_rate > 0)
+        (void)snprintf(text[0], sizeof text[0], "%g", spec->learning_rate);
+    if (t)
+        (void)snprintf(text[1], sizeof text[1], "%u/%u", t->best_epoch, t->epochs);
+    if (t && t->recall_at_1)
+        (void)snprintf(text[2], sizeof text[2], "%.4f", t->recall_at_1->value);
+    if (t && t->map_at_5)
+        (void)snprintf(text[3], sizeof text[3], "%.4f", t->map_at_5->value);
+    if (t && t->accuracy)
+        (void)snprintf(text[4], sizeof text[4], "%.4f", t->accuracy->value);
+    if (t)
+        (void)snprintf(text[5], sizeof text[5], "%.4f", t->loss);
+    if (job->started_unix_ms > 0)
+        (void)cli_duration((job->finished_unix_ms > 0 ? job->finished_unix_ms : kd_wall_ms()) -
+                               job->started_unix_ms,
+            took);
+    cli_table_row(
+        table, (const char *const[]){job->id, job->dead ? "dead" : cli_state_name(job->state),
+                   job->result ? job->result->model_name : none, spec->loss,
+                   *spec->labels ? spec->labels : "class", text[0], text[1], text[2], text[3],
+                   text[4], text[5], took});
+}
+
 static int job_list(int argc, const char **argv)
 {
     static const char *const heads[] = {"ID", "KIND", "STATE", "TRIES", "CREATED", "TOOK", ""};
+    static const char *const training_heads[] = {"ID", "STATE", "MODEL", "LOSS", "LABELS", "RATE",
+        "BEST", "R@1", "MAP@5", "ACCURACY", "LAST LOSS", "TOOK"};
     const char *state = NULL, *limit = NULL, **args = NULL;
-    int dead = 0;
+    int dead = 0, training = 0;
     cli_common common;
     const struct poptOption options[] = {
+        {"training", 0, POPT_ARG_NONE, &training, 0,
+            "only trainings, with what came of them (on their validation images)", NULL},
         {"state", 0, POPT_ARG_STRING, &state, 0,
             "only queued, running, done, failed or cancelled ones", "STATE"},
         {"dead", 0, POPT_ARG_NONE, &dead, 0, "only those given up after their last try", NULL},
@@ -61,6 +103,12 @@ static int job_list(int argc, const char **argv)
     if (limit && !cli_number(argv[0], "--limit", limit, 1, UINT64_MAX, &list.pages.limit))
         return EXIT_USAGE;
     request.dead = dead != 0;
+    if (training) {
+        request.kind = (char *)(uintptr_t)"train";
+        list.heads = training_heads;
+        list.n_heads = sizeof training_heads / sizeof training_heads[0];
+        list.row = training_row;
+    }
     return cli_print_list(&common, argv[0], &list, &request.base);
 }
 
@@ -130,14 +178,36 @@ static void print_job(const Kindred__V1__Job *job)
         cli_print_result(job);
 }
 
+static int fetch_curves(
+    const cli_common *common, const char *command, const char *job_id, const char *path)
+{
+    Kindred__V1__GetRunFileRequest request = KINDRED__V1__GET_RUN_FILE_REQUEST__INIT;
+    kd_channel *channel = NULL;
+    kd_error err = KD_ERROR_INIT;
+    uint64_t bytes = 0;
+    request.job_id = (char *)(uintptr_t)job_id;
+    kd_status status = cli_connect(common, &channel, &err);
+    if (status == KD_OK)
+        status = cli_fetch(channel, &kindred__v1__trainer_service__descriptor, "GetRunFile",
+            &request.base, path, &bytes, &err);
+    cli_disconnect(channel);
+    if (status == KD_OK && !common->json)
+        printf("wrote %s\n", path);
+    return status == KD_OK ? EXIT_DONE : cli_error(common, command, &err);
+}
+
 static int job_show(int argc, const char **argv)
 {
     cli_common common;
-    const char **args = NULL;
+    const char **args = NULL, *html = NULL;
+    const struct poptOption options[] = {
+        {"html", 0, POPT_ARG_STRING, &html, 0, "of a training: write its learning curves here",
+            "FILE"},
+        POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "ID [OPTION...]",
         "Shows a job: what it is to do, how far it is, what it brought.\n"
-        "Example: kindred job show ID",
-        NULL, NULL, NULL, 1, 1, &common, &args);
+        "Example: kindred job show ID --html curves.html",
+        options, NULL, NULL, 1, 1, &common, &args);
     if (exit_status >= 0)
         return exit_status;
 
@@ -153,6 +223,8 @@ static int job_show(int argc, const char **argv)
         cli_print_message(&response->job->base);
     else if (response->job)
         print_job(response->job);
+    if (exit_status == EXIT_DONE && html)
+        exit_status = fetch_curves(&common, argv[0], args[0], html);
     kd_message_free(response);
     free(args);
     return exit_status;

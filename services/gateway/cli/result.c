@@ -76,6 +76,25 @@ static void print_metrics(const Kindred__V1__JobResult *result)
         printf("report: %s\n", result->report);
 }
 
+static void print_training(const Kindred__V1__TrainSummary *t)
+{
+    char loss[CLI_TEXT];
+    if (!t)
+        return;
+    printf("epoch %u of %u:", t->best_epoch, t->epochs);
+    if (t->recall_at_1)
+        printf(" R@1 %.4f,", t->recall_at_1->value);
+    if (t->map_at_5)
+        printf(" MAP@5 %.4f,", t->map_at_5->value);
+    if (t->accuracy)
+        printf(" accuracy %.4f,", t->accuracy->value);
+    (void)snprintf(loss, sizeof loss, "%.4f", t->loss);
+    printf(" last loss %s, %.1f images/s%s\n", loss, t->images_per_second,
+        t->recall_at_1 ? " (on the validation images)" : "");
+    for (size_t i = 0; i < t->n_fixes; i++)
+        printf("collapsed and fixed: %s\n", t->fixes[i]);
+}
+
 void cli_print_result(const Kindred__V1__Job *job)
 {
     const Kindred__V1__JobResult *const result = job->result;
@@ -86,6 +105,7 @@ void cli_print_result(const Kindred__V1__Job *job)
     }
     if (strcmp(job->kind, "train") == 0) {
         printf("model %s (%s)\n", result->model_id, result->model_name);
+        print_training(result->training);
     } else if (strcmp(job->kind, "index") == 0) {
         printf("collection %s: %s indexed with model %s\n", result->collection,
             cli_some(result->images, "image", "images", text), result->model_name);

@@ -15,27 +15,105 @@
 /* A setting of TrainSpec and how its text is read. */
 typedef struct setting {
     const char *flag; /* "--batch-classes" without its dashes */
-    enum { SETTING_TEXT, SETTING_U32, SETTING_U64, SETTING_REAL } type;
+    enum {
+        SETTING_TEXT,
+        SETTING_U32,
+        SETTING_U64,
+        SETTING_REAL,
+        SETTING_OPTIONAL, /* a number whose zero is not its default */
+        SETTING_FLAG,
+    } type;
     size_t offset;
     const char *help, *value;
 } setting;
 
 #define SPEC(field) offsetof(Kindred__V1__TrainSpec, field)
 static const setting settings[] = {
-    {"loss", SETTING_TEXT, SPEC(loss), "the loss: triplet", "LOSS"},
+    {"loss", SETTING_TEXT, SPEC(loss),
+        "cross-entropy, norm-softmax, arcface, contrastive, triplet, cosface, multi-similarity, "
+        "proxy-anchor or supervised-contrastive",
+        "LOSS"},
     {"model", SETTING_TEXT, SPEC(model), "start from this model; random weights unless given",
         "ID"},
     {"name", SETTING_TEXT, SPEC(name), "the new model's name", "NAME"},
     {"labels", SETTING_TEXT, SPEC(labels), "what counts as the same: class or super-class (class)",
         "KIND"},
-    {"epochs", SETTING_U32, SPEC(epochs), "passes over the set (5)", "N"},
+    {"epochs", SETTING_U32, SPEC(epochs), "passes over the set (8)", "N"},
     {"image-size", SETTING_U32, SPEC(image_size),
         "side of the model input, pixels (the parent's, or 224)", "N"},
+    {"dim", SETTING_U32, SPEC(dim),
+        "values of the embedding, by a linear projection (the parent's)", "N"},
+    {"margin", SETTING_REAL, SPEC(margin),
+        "margin of the loss, ArcFace's in degrees (the loss's own; triplet: the soft one)", "X"},
+    {"positive-margin", SETTING_OPTIONAL, SPEC(positive_margin),
+        "contrastive: positives nearer than this cost nothing (0)", "X"},
+    {"scale", SETTING_REAL, SPEC(scale),
+        "scale of logits or similarities, 1 / temperature (the loss's own)", "X"},
+    {"positive-scale", SETTING_REAL, SPEC(positive_scale),
+        "multi-similarity: scale of positives (2)", "X"},
+    {"distance", SETTING_TEXT, SPEC(distance),
+        "triplet, contrastive: euclidean or cosine (euclidean)", "KIND"},
+    {"miner", SETTING_TEXT, SPEC(miner),
+        "triplet, contrastive: all, random, semi-hard, batch-hard or distance-weighted (triplet: "
+        "batch-hard; all)",
+        "KIND"},
+    {"reduction", SETTING_TEXT, SPEC(reduction),
+        "triplet, contrastive: mean of the terms above zero, or sum (mean)", "KIND"},
+    {"raw", SETTING_FLAG, SPEC(raw), "triplet, contrastive: embeddings are not normalised", NULL},
+    {"memory", SETTING_U32, SPEC(memory),
+        "pair losses: embeddings of earlier batches to compare with (0)", "N"},
+    {"sampler", SETTING_TEXT, SPEC(sampler),
+        "shuffled, classes or balanced (shuffled for losses with a head, else classes)", "KIND"},
     {"batch-classes", SETTING_U32, SPEC(batch_classes), "labels in a batch (16)", "N"},
     {"batch-images", SETTING_U32, SPEC(batch_images), "images of each label in a batch (4)", "N"},
-    {"learning-rate", SETTING_REAL, SPEC(learning_rate), "step size at its highest (0.0001)", "X"},
-    {"margin", SETTING_REAL, SPEC(margin), "margin of the triplet loss (the soft margin)", "X"},
-    {"seed", SETTING_U64, SPEC(seed), "seed of sampling, augmentation and random weights (0)", "N"},
+    {"batch-size", SETTING_U32, SPEC(batch_size), "images in a shuffled batch (64)", "N"},
+    {"validation", SETTING_TEXT, SPEC(validation),
+        "what is held back to validate: classes, images or none (classes)", "KIND"},
+    {"validation-share", SETTING_REAL, SPEC(validation_share), "which share of them (0.1)", "X"},
+    {"metric", SETTING_TEXT, SPEC(metric),
+        "what makes an epoch the best: recall@1 or map@5 (recall@1)", "KIND"},
+    {"patience", SETTING_U32, SPEC(patience),
+        "end after so many epochs without a better one (never)", "N"},
+    {"optimizer", SETTING_TEXT, SPEC(optimizer), "adam, adamw or sgd (adamw)", "KIND"},
+    {"learning-rate", SETTING_REAL, SPEC(learning_rate),
+        "step size of the backbone at its highest (0.0001)", "X"},
+    {"head-learning-rate", SETTING_REAL, SPEC(head_learning_rate),
+        "… of projection and head (ten times that)", "X"},
+    {"momentum", SETTING_OPTIONAL, SPEC(momentum), "of sgd (0.9)", "X"},
+    {"weight-decay", SETTING_OPTIONAL, SPEC(weight_decay), "but for norms and biases (0.0001)",
+        "X"},
+    {"schedule", SETTING_TEXT, SPEC(schedule),
+        "cosine, one-cycle, step, plateau or constant (cosine)", "KIND"},
+    {"warmup", SETTING_OPTIONAL, SPEC(warmup), "share of the steps in which the rate rises (0.05)",
+        "X"},
+    {"step-epochs", SETTING_U32, SPEC(step_epochs),
+        "step: epochs between two falls (a third of all)", "N"},
+    {"decay-factor", SETTING_REAL, SPEC(decay_factor),
+        "step, plateau: what a fall multiplies the rate with (0.1)", "X"},
+    {"plateau-patience", SETTING_U32, SPEC(plateau_patience),
+        "plateau: epochs without a better one before a fall (3)", "N"},
+    {"clip-norm", SETTING_REAL, SPEC(clip_norm), "longest gradient (any)", "X"},
+    {"freeze-epochs", SETTING_U32, SPEC(freeze_epochs),
+        "epochs at the start in which projection and head alone learn (0)", "N"},
+    {"freeze-backbone", SETTING_FLAG, SPEC(freeze_backbone),
+        "they alone learn, from features computed once: seconds an epoch", NULL},
+    {"norm", SETTING_TEXT, SPEC(norm),
+        "batch normalisation: frozen or batch (frozen with a trained parent)", "KIND"},
+    {"precision", SETTING_TEXT, SPEC(precision), "float32 or bfloat16 (float32)", "KIND"},
+    {"flip", SETTING_OPTIONAL, SPEC(flip), "probability of a horizontal flip (0.5)", "P"},
+    {"light", SETTING_OPTIONAL, SPEC(light), "… of other brightness and contrast (0.2)", "P"},
+    {"crop", SETTING_OPTIONAL, SPEC(crop),
+        "least share of the area a random crop keeps, 1 crops nothing (0.5)", "X"},
+    {"color", SETTING_OPTIONAL, SPEC(color), "probability of other saturation and hue (0)", "P"},
+    {"gray", SETTING_OPTIONAL, SPEC(gray), "… of a grey picture (0)", "P"},
+    {"blur", SETTING_OPTIONAL, SPEC(blur), "… of a blur (0)", "P"},
+    {"erase", SETTING_OPTIONAL, SPEC(erase), "… of an erased rectangle (0)", "P"},
+    {"on-collapse", SETTING_TEXT, SPEC(on_collapse),
+        "when all embeddings come to lie on one point: stop, fix or ignore (stop)", "WHAT"},
+    {"checkpoint-minutes", SETTING_REAL, SPEC(checkpoint_minutes),
+        "minutes between checkpoints within an epoch (5)", "X"},
+    {"seed", SETTING_U64, SPEC(seed), "of sampling, augmentation, mining and random weights (0)",
+        "N"},
 };
 #undef SPEC
 enum { N_SETTINGS = sizeof settings / sizeof settings[0] };
@@ -44,11 +122,20 @@ enum { N_SETTINGS = sizeof settings / sizeof settings[0] };
 typedef struct request {
     const char *command;
     Kindred__V1__TrainSpec spec;
-    bool given[N_SETTINGS]; /* by a flag */
+    Kindred__V1__Real reals[N_SETTINGS]; /* what the spec's optional numbers point to */
+    bool given[N_SETTINGS];              /* by a flag */
     const char *config;
     json_t *from_file; /* owned: holds the texts that spec borrows */
     int detach;
 } request;
+
+static bool set_real(const request *r, const char *name, const char *text, double *at)
+{
+    if (kd_parse_double(text, 0, 1e9, at))
+        return true;
+    (void)cli_usage(r->command, "%s is '%s', not a number from 0 on", name, text);
+    return false;
+}
 
 static bool set(request *r, const setting *s, const char *name, const char *text)
 {
@@ -66,10 +153,16 @@ static bool set(request *r, const setting *s, const char *name, const char *text
     case SETTING_U64:
         return cli_number(r->command, name, text, 0, UINT64_MAX, at);
     case SETTING_REAL:
-        if (kd_parse_double(text, 0, 1e9, at))
-            return true;
-        (void)cli_usage(r->command, "%s is '%s', not a number from 0 on", name, text);
-        return false;
+        return set_real(r, name, text, at);
+    case SETTING_OPTIONAL: {
+        Kindred__V1__Real *const real = &r->reals[s - settings];
+        kindred__v1__real__init(real);
+        *(Kindred__V1__Real **)at = real;
+        return set_real(r, name, text, &real->value);
+    }
+    case SETTING_FLAG: /* of a file: true or false */
+        *(protobuf_c_boolean *)at = strcmp(text, "false") != 0;
+        return true;
     }
     return false;
 }
@@ -82,7 +175,7 @@ static bool on_option(void *arg, int val, const char *value)
     char name[64];
     (void)snprintf(name, sizeof name, "--%s", s->flag);
     r->given[val - 1] = true;
-    return set(r, s, name, value);
+    return set(r, s, name, value ? value : "true");
 }
 
 /* The place of the setting with this name in snake_case; N_SETTINGS when there is none. */
@@ -111,9 +204,14 @@ static bool take_member(request *r, const char *key, const json_t *value)
         return false;
     }
     const bool text_wanted = settings[place].type == SETTING_TEXT;
-    if (text_wanted ? !json_is_string(value) : !json_is_number(value)) {
-        (void)cli_usage(
-            r->command, "%s: %s is not a %s", r->config, key, text_wanted ? "string" : "number");
+    const bool flag_wanted = settings[place].type == SETTING_FLAG;
+    if (text_wanted   ? !json_is_string(value)
+        : flag_wanted ? !json_is_boolean(value)
+                      : !json_is_number(value)) {
+        (void)cli_usage(r->command, "%s: %s is not %s", r->config, key,
+            text_wanted   ? "a string"
+            : flag_wanted ? "true or false"
+                          : "a number");
         return false;
     }
     if (r->given[place])
@@ -175,8 +273,9 @@ int cmd_train(int argc, const char **argv)
     const char **args = NULL;
     cli_common common;
     for (int i = 0; i < N_SETTINGS; i++)
-        options[i] = (struct poptOption){
-            settings[i].flag, 0, POPT_ARG_STRING, NULL, i + 1, settings[i].help, settings[i].value};
+        options[i] = (struct poptOption){settings[i].flag, 0,
+            settings[i].type == SETTING_FLAG ? POPT_ARG_NONE : POPT_ARG_STRING, NULL, i + 1,
+            settings[i].help, settings[i].value};
     options[N_SETTINGS] = (struct poptOption){"config", 0, POPT_ARG_STRING, &r.config, 0,
         "a JSON object of these settings, in snake_case; flags go before it", "FILE"};
     options[N_SETTINGS + 1] = (struct poptOption){
