@@ -64,7 +64,7 @@ static void name_group(group *g, const char *name)
         const char *name, *title, *unit;
         bool from_zero;
     } known[] = {
-        {"loss", "Loss", "mean over the steps", false},
+        {"loss", "Loss", "mean of the epoch", false},
         {"retrieval", "Retrieval", "of the validation images, 0 to 1", false},
         {"accuracy", "Accuracy", "share, 0 to 1", false},
         {"distances", "Distances", "between embeddings", false},

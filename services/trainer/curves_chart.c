@@ -11,7 +11,7 @@
 #define WIDTH 440.0
 #define HEIGHT 272.0
 #define TOP 42.0
-#define BOTTOM 40.0
+#define BOTTOM 42.0
 #define RIGHT 14.0
 #define DIGIT 7.8    /* a letter's width, rather too much */
 #define LINE 15.0    /* a line's height */
@@ -206,10 +206,10 @@ static void write_axes(const train_chart *chart, const frame *f, kd_buf *out)
         kd_buf_printf(out,
             "<line class=\"base\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
             "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">%zu</text>\n",
-            x, x, f->bottom, f->bottom + 4, x, f->bottom + 17, epoch);
+            x, x, f->bottom, f->bottom + 4, x, f->bottom + 18, epoch);
     }
     kd_buf_printf(out, "<text class=\"middle\" x=\"%.1f\" y=\"%.1f\">epoch</text>\n",
-        (f->left + f->right) / 2, HEIGHT - 6);
+        (f->left + f->right) / 2, HEIGHT - 5);
     if (chart->unit) {
         kd_buf_puts(out, "<text x=\"2\" y=\"13\">");
         kd_html_text(out, chart->unit);
@@ -227,7 +227,7 @@ static void write_best(const train_chart *chart, const frame *f, kd_buf *out)
     kd_buf_printf(out,
         "<g class=\"best\"><line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
         "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\">best: epoch %u</text></g>\n",
-        x, x, f->top - 7, f->bottom, anchor, x, f->top - 12, chart->best_epoch);
+        x, x, f->top - 5, f->bottom, anchor, x, f->top - 12, chart->best_epoch);
 }
 
 /* ---- Curves ---- */
