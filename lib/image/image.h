@@ -78,15 +78,37 @@ KD_MUST_CHECK kd_status kd_preprocess_run(
 /* The last step alone: an S × S image to floats. */
 void kd_preprocess_normalise(const kd_preprocess *preprocess, const kd_image *image, float *input);
 
-/* ---- Augmentation, seeded: the same seed gives the same picture ---- */
+/* ---- Augmentation, seeded: the same seed gives the same picture ----
+ *
+ * Each probability and range is 0..1, and one that changes moves what no other draws. All off, each
+ * probability 0 and crop_min_scale 1, is a resize. */
 typedef struct kd_augment {
-    float flip;           /* probability of a horizontal flip */
-    float light;          /* probability of a change of brightness and contrast */
-    float light_range;    /* … each within ± this share */
-    float crop_min_scale; /* random resized crop: least share of the area; 1 takes it all */
+    float flip; /* probability of a horizontal flip */
+    /* Probability of a change of brightness (a share of white is added) and contrast (every value
+     * is multiplied), each within ± light_range. */
+    float light, light_range;
+    /* Random resized crop (Szegedy and others 2015, "Going deeper with convolutions", section 6):
+     * the least share of the area, more than 0; 1 takes it all. */
+    float crop_min_scale;
+    /* Probability of colour jitter, torchvision's ColorJitter: saturation × 1 ± color_range and
+     * hue ± color_range / 4 turns, one to four as in SimCLR (Chen and others 2020, appendix A). */
+    float color, color_range;
+    float gray; /* probability of greyscale, torchvision's RandomGrayscale (ITU-R 601's luma) */
+    /* Probability of Gaussian blur, SimCLR's: sigma even over 0.1..2.0 pixels of a 224 × 224
+     * picture, and in proportion at other sizes: 0.05..1.0 at 112. */
+    float blur;
+    /* Probability of random erasing (Zhong and others 2020, "Random erasing data augmentation"): a
+     * box of 2..33 % of the area, 0.3..3.3 times as high as wide (even in the logarithm, as in
+     * torchvision's RandomErasing), in ImageNet's mean colour: zero after normalisation. */
+    float erase;
 } kd_augment;
-#define KD_AUGMENT_INIT {0.5f, 0.2f, 0.2f, 1.0f}
-/* from → out of size × size: crop, resize, flip, light. */
+/* color_range is what MoCo v2 uses (Chen and others 2020, "Improved baselines with momentum
+ * contrastive learning"); the new ones are off. */
+#define KD_AUGMENT_INIT {0.5f, 0.2f, 0.2f, 1.0f, 0.0f, 0.4f, 0.0f, 0.0f, 0.0f}
+/* KD_INVALID_ARGUMENT: a field is not what it may be; the sentence names it. */
+KD_MUST_CHECK kd_status kd_augment_check(const kd_augment *augment, kd_error *err);
+/* from → out of size × size: crop, resize, flip, light, colour, greyscale, blur, erase. What is set
+ * has passed kd_augment_check. */
 KD_MUST_CHECK kd_status kd_augment_run(const kd_augment *augment, uint64_t seed,
     const kd_image *from, uint32_t size, kd_image *out, kd_error *err);
 

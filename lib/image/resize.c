@@ -10,19 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/image/image.h"
+#include "lib/image/resize.h"
+#include "lib/image/simd.h"
 
 #define WEIGHT_BITS 22
 #define ONE_HALF (1 << (WEIGHT_BITS - 1))
-
-/* The inner loops are compiled a second time for CPUs with AVX2 and chosen at start; sanitizers
- * don't work in code that runs that early. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
-    !defined(__SANITIZE_THREAD__)
-#define MULTIVERSION __attribute__((target_clones("avx2", "default")))
-#else
-#define MULTIVERSION
-#endif
 
 /* Pixels of an image or of a part of one. */
 typedef struct view {
@@ -143,7 +135,27 @@ MULTIVERSION static void blend_rows(const uint8_t *rows, size_t stride, const in
         out[i] = (uint8_t)(sums[i] >> WEIGHT_BITS);
 }
 
-static kd_status horizontal(kd_image *out, const view *from, uint32_t width, kd_error *err)
+/* The last output's taps come first. */
+static void taps_flip(taps *t, uint32_t to)
+{
+    for (uint32_t i = 0, j = to - 1; i < j; i++, j--) {
+        const uint32_t first = t->first[i], count = t->count[i];
+        t->first[i] = t->first[j];
+        t->count[i] = t->count[j];
+        t->first[j] = first;
+        t->count[j] = count;
+        int32_t *const left = t->weights + (size_t)i * t->most,
+                       *const right = t->weights + (size_t)j * t->most;
+        for (uint32_t k = 0; k < t->most; k++) {
+            const int32_t weight = left[k];
+            left[k] = right[k];
+            right[k] = weight;
+        }
+    }
+}
+
+static kd_status horizontal(
+    kd_image *out, const view *from, uint32_t width, bool flip, kd_error *err)
 {
     taps t = {0};
     int32_t *pair = NULL; /* owned */
@@ -154,6 +166,8 @@ static kd_status horizontal(kd_image *out, const view *from, uint32_t width, kd_
     status = taps_make(&t, from->width, width, err);
     if (status)
         goto done;
+    if (flip)
+        taps_flip(&t, width);
     pair = calloc(from->width, LANES * sizeof *pair);
     if (!pair) {
         status = kd_error_memory(err, "resizing an image");
@@ -214,16 +228,16 @@ static kd_status copy(kd_image *out, const view *from, kd_error *err)
 }
 
 static kd_status resize_view(
-    kd_image *out, view from, uint32_t width, uint32_t height, kd_error *err)
+    kd_image *out, view from, uint32_t width, uint32_t height, bool flip, kd_error *err)
 {
     kd_image wide = KD_IMAGE_INIT;
 
-    if (width == from.width && height == from.height)
+    if (width == from.width && height == from.height && !flip)
         return copy(out, &from, err);
-    if (width != from.width) {
+    if (width != from.width || flip) {
         /* When there is no second pass, the first one's result is the whole. */
         kd_image *const first = height == from.height ? out : &wide;
-        const kd_status status = horizontal(first, &from, width, err);
+        const kd_status status = horizontal(first, &from, width, flip, err);
         if (status || first == out)
             return status;
         from = (view){wide.pixels, (size_t)width * 3, width, wide.height};
@@ -233,8 +247,8 @@ static kd_status resize_view(
     return status;
 }
 
-kd_status kd_image_resize_crop(kd_image *out, const kd_image *from, uint32_t x, uint32_t y,
-    uint32_t w, uint32_t h, uint32_t width, uint32_t height, kd_error *err)
+kd_status image_resize_crop(kd_image *out, const kd_image *from, uint32_t x, uint32_t y,
+    uint32_t w, uint32_t h, uint32_t width, uint32_t height, bool flip, kd_error *err)
 {
     assert(out && from && from->pixels && out != from);
     assert(w > 0 && h > 0 && x <= from->width && w <= from->width - x);
@@ -245,7 +259,13 @@ kd_status kd_image_resize_crop(kd_image *out, const kd_image *from, uint32_t x, 
             err, KD_INVALID_ARGUMENT, "can't resize an image to %u x %u pixels", width, height);
     const size_t stride = (size_t)from->width * 3;
     const view part = {from->pixels + y * stride + (size_t)x * 3, stride, w, h};
-    return resize_view(out, part, width, height, err);
+    return resize_view(out, part, width, height, flip, err);
+}
+
+kd_status kd_image_resize_crop(kd_image *out, const kd_image *from, uint32_t x, uint32_t y,
+    uint32_t w, uint32_t h, uint32_t width, uint32_t height, kd_error *err)
+{
+    return image_resize_crop(out, from, x, y, w, h, width, height, false, err);
 }
 
 kd_status kd_image_resize(
