@@ -57,6 +57,12 @@ static uint64_t warm_steps(const train_schedule_options *o, uint64_t total)
     return steps < 1 ? 1 : (uint64_t)steps;
 }
 
+static uint32_t falls(const train_schedule_options *o, uint32_t epoch)
+{
+    assert(o->step_epochs > 0);
+    return epoch / o->step_epochs;
+}
+
 double train_schedule_rate(const train_schedule_options *options, uint64_t step,
     uint64_t total_steps, uint32_t epoch, const train_plateau *plateau)
 {
@@ -72,8 +78,7 @@ double train_schedule_rate(const train_schedule_options *options, uint64_t step,
         share = one_cycle((double)step, (double)total_steps);
         break;
     case SCHEDULE_STEP:
-        assert(options->step_epochs > 0);
-        share = pow(options->factor, epoch / options->step_epochs);
+        share = pow(options->factor, falls(options, epoch));
         break;
     case SCHEDULE_PLATEAU:
         share = plateau ? plateau->factor : 1;
