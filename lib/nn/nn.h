@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "lib/base/status.h"
+#include "lib/nn/loss.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -74,11 +75,6 @@ void kd_forward_free(kd_forward *forward);
 
 /* ---- Training ---- */
 typedef struct kd_training kd_training;
-
-typedef enum kd_loss {
-    KD_LOSS_TRIPLET, /* batch-hard triplets, Hermans et al. 2017, "In Defense of the Triplet Loss"
-                      */
-} kd_loss;
 
 typedef struct kd_training_options {
     kd_loss loss;
