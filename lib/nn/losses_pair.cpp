@@ -1,8 +1,11 @@
 /* Losses that compare the embeddings of a batch with one another, or, with a memory, with the
  * latest embeddings (Wang et al. 2020, "Cross-Batch Memory for Embedding Learning"): as
  * pytorch-metric-learning does it, the batch is taken in first, is compared with the memory alone,
- * and nothing with itself. What is remembered has no gradient, the batch's own copies neither. */
-#include <cassert>
+ * and nothing with itself. What is remembered has no gradient, the batch's own copies neither.
+ *
+ * In one thing the two differ: where a single pair or triplet is all there is, that library answers
+ * 0 for some losses. */
+#include <algorithm>
 #include <limits>
 
 #include "lib/nn/loss_parts.hpp"
@@ -37,6 +40,7 @@ class PairLoss : public Loss
 
   private:
     Ring ring() const;
+    void need_room(int64_t n) const;
     References references(const torch::Tensor &embeddings, const torch::Tensor &labels) const;
     LossValue by_distance(const torch::Tensor &embeddings, const torch::Tensor &labels,
         const References &references, uint64_t seed) const;
@@ -78,6 +82,14 @@ Ring PairLoss::ring() const
     return {state[0], state[1]};
 }
 
+void PairLoss::need_room(int64_t n) const
+{
+    if (n > static_cast<int64_t>(options_.memory))
+        fail(KD_INVALID_ARGUMENT,
+            "the batch has %" PRId64 " images, more than the memory of %" PRIu32, n,
+            options_.memory);
+}
+
 /* n places of the ring from one on. */
 torch::Tensor places(int64_t from, int64_t n, int64_t memory)
 {
@@ -91,7 +103,7 @@ void PairLoss::remember(const torch::Tensor &embeddings, const uint32_t *labels)
     torch::NoGradGuard no_grad;
     const int64_t n = embeddings.size(0);
     const auto memory = static_cast<int64_t>(options_.memory);
-    assert(n <= memory); /* or evaluate would have refused the batch */
+    need_room(n);
     const Ring now = ring();
     const torch::Tensor where = places(now.next, n, memory);
     embeddings_.index_copy_(
@@ -108,9 +120,7 @@ References PairLoss::references(const torch::Tensor &embeddings, const torch::Te
         return {embeddings, labels, 0};
     const int64_t n = embeddings.size(0);
     const auto memory = static_cast<int64_t>(options_.memory);
-    if (n > memory)
-        fail(KD_INVALID_ARGUMENT,
-            "the batch has %" PRId64 " images, more than the memory of %" PRId64, n, memory);
+    need_room(n);
     const Ring now = ring();
     const int64_t kept = std::min(now.count, memory - n); /* the youngest: the batch goes over the
                                                            * others */

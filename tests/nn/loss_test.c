@@ -317,12 +317,14 @@ static void test_nn_loss__a_batch_larger_than_the_memory_is_refused(void **state
     loss_data data;
     kd_loss_options options = loss_default_options(KD_LOSS_TRIPLET);
     loss_fill(&data, LOSS_PLAIN);
-    const kd_loss_inputs inputs = loss_inputs_of(&data, options.loss);
+    kd_loss_inputs inputs = loss_inputs_of(&data, options.loss);
     options.memory = LOSS_N;
     (void)evaluate(&options, &inputs, NULL, NULL);
     options.memory = LOSS_N - 1;
     check_refused(&options, &inputs, KD_INVALID_ARGUMENT);
     CHECK_HAS("more than the memory of 9", g_err.message);
+    inputs.earlier_batches = 1;
+    check_refused(&options, &inputs, KD_INVALID_ARGUMENT);
 }
 
 /* An image alone is compared with what went before it: three images, of which the memory still
