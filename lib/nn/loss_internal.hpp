@@ -15,7 +15,9 @@ struct LossValue {
     torch::Tensor loss;      /* a scalar that has its gradient */
     float active_share;      /* of the terms that were compared those above 0; 1 without a margin */
     float positive_distance; /* mean distance of the batch's pairs of the same label … */
-    float negative_distance; /* … of different labels, in the loss's own space and distance */
+    float negative_distance; /* … of different labels, in the loss's own space and distance; 0
+                              * without such pairs. Losses without a choice of them: Euclidean,
+                              * between normalised embeddings */
     float accuracy;          /* a head's: share of the batch it names right; -1 without */
 };
 
@@ -28,7 +30,7 @@ class Loss
      * KD_FAILED_PRECONDITION where there is nothing to compare. */
     virtual LossValue evaluate(
         const torch::Tensor &embeddings, const uint32_t *labels, uint64_t seed) = 0;
-    /* After a step that went well: the memory takes the batch in. */
+    /* After a step that went well: the memory takes the batch in, as the network gave it. */
     virtual void remember(const torch::Tensor &embeddings, const uint32_t *labels);
     /* "head.weight" (classes × dim), "head.bias": they share memory with the loss. */
     virtual std::vector<NamedTensor> parameters() const;
