@@ -18,7 +18,7 @@ static bool equal(const kd_image *a, const kd_image *b)
 static void test_image_augment__same_seed_same_picture(void **state)
 {
     (void)state;
-    const kd_augment augment = {0.5f, 0.5f, 0.2f, 0.3f};
+    const kd_augment augment = {0.5f, 0.5f, 0.2f, 0.3f, 0.5f, 0.4f, 0.2f, 0.5f, 0.5f};
     kd_image from = picture(70, 50);
     size_t differ = 0;
     for (uint64_t seed = 0; seed < 20; seed++) {
@@ -38,7 +38,7 @@ static void test_image_augment__all_off_is_a_resize(void **state)
 {
     (void)state;
     kd_error err = KD_ERROR_INIT;
-    const kd_augment augment = {0, 0, 0.2f, 1};
+    const kd_augment augment = {.light_range = 0.2f, .crop_min_scale = 1};
     kd_image from = picture(70, 50), resized;
     CHECK_OK(kd_image_resize(&resized, &from, 48, 48, &err), err);
     for (uint64_t seed = 0; seed < 10; seed++) {
@@ -53,7 +53,7 @@ static void test_image_augment__all_off_is_a_resize(void **state)
 static void test_image_augment__flipped_twice_is_the_same(void **state)
 {
     (void)state;
-    const kd_augment augment = {1, 0, 0, 1};
+    const kd_augment augment = {.flip = 1, .crop_min_scale = 1};
     kd_image from = picture(48, 48);
     kd_image once = augmented(&augment, 1, &from), twice = augmented(&augment, 2, &once);
     check_same(&from, &twice);
@@ -67,7 +67,7 @@ static void test_image_augment__flipped_twice_is_the_same(void **state)
 static void test_image_augment__flips_about_as_often_as_asked(void **state)
 {
     (void)state;
-    const kd_augment augment = {0.5f, 0, 0, 1};
+    const kd_augment augment = {.flip = 0.5f, .crop_min_scale = 1};
     kd_image from = picture(48, 48);
     int flips = 0;
     for (uint64_t seed = 0; seed < 400; seed++) {
@@ -82,7 +82,7 @@ static void test_image_augment__flips_about_as_often_as_asked(void **state)
 static void test_image_augment__light_stays_in_its_range(void **state)
 {
     (void)state;
-    const kd_augment augment = {0, 1, 0.2f, 1};
+    const kd_augment augment = {.light = 1, .light_range = 0.2f, .crop_min_scale = 1};
     kd_image from = plain(48, 48, 100, 100, 100);
     int least = 255, most = 0;
     for (uint64_t seed = 0; seed < 300; seed++) {
@@ -104,7 +104,7 @@ static void test_image_augment__crops_stay_inside_any_shape(void **state)
     static const struct {
         uint32_t width, height;
     } shapes[] = {{1, 1}, {1, 90}, {90, 1}, {3, 2}, {64, 48}};
-    const kd_augment augment = {0.5f, 0.5f, 0.2f, 0.01f};
+    const kd_augment augment = {0.5f, 0.5f, 0.2f, 0.01f, 0.5f, 1, 0.2f, 0.5f, 0.5f};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         kd_image from = picture(shapes[i].width, shapes[i].height);
         for (uint64_t seed = 0; seed < 200; seed++) {
