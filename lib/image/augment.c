@@ -46,8 +46,7 @@ static augment_box next_place(
     uint64_t *state, uint32_t width, uint32_t height, uint32_t w, uint32_t h)
 {
     const double x = next_real(state, 0, 1), y = next_real(state, 0, 1);
-    return (augment_box){
-        (uint32_t)(x * (width - w + 1)), (uint32_t)(y * (height - h + 1)), w, h};
+    return (augment_box){(uint32_t)(x * (width - w + 1)), (uint32_t)(y * (height - h + 1)), w, h};
 }
 
 /* A random resized crop: a share of the area, an aspect ratio in 3:4..4:3 of the image's own. A
@@ -57,8 +56,8 @@ static augment_box draw_crop(
 {
     const double area = next_real(state, (double)augment->crop_min_scale, 1);
     const double aspect = exp(next_real(state, log(3.0 / 4), log(4.0 / 3)));
-    const augment_box box = next_place(state, width, height, side(width * sqrt(area * aspect), width),
-        side(height * sqrt(area / aspect), height));
+    const augment_box box = next_place(state, width, height,
+        side(width * sqrt(area * aspect), width), side(height * sqrt(area / aspect), height));
     return augment->crop_min_scale < 1 ? box : (augment_box){0, 0, width, height};
 }
 
@@ -96,8 +95,8 @@ static augment_box draw_erase(uint64_t *state, const kd_augment *augment, uint32
     const double area = next_real(state, ERASE_LEAST, ERASE_MOST);
     const double most = log(fmin(ERASE_ASPECT, 1 / area));
     const double aspect = exp(next_real(state, -most, most));
-    const augment_box box = next_place(
-        state, size, size, side(size * sqrt(area * aspect), size), side(size * sqrt(area / aspect), size));
+    const augment_box box = next_place(state, size, size, side(size * sqrt(area * aspect), size),
+        side(size * sqrt(area / aspect), size));
     return erased ? box : (augment_box){0};
 }
 
@@ -168,8 +167,8 @@ kd_status kd_augment_run(const kd_augment *augment, uint64_t seed, const kd_imag
     assert(augment && from && out);
     assert(kd_augment_check(augment, NULL) == KD_OK);
     augment_draw(augment, seed, from->width, from->height, size, &plan);
-    kd_status status = image_resize_crop(out, from, plan.crop.x, plan.crop.y, plan.crop.w,
-        plan.crop.h, size, size, plan.flip, err);
+    kd_status status = image_resize_crop(
+        out, from, plan.crop.x, plan.crop.y, plan.crop.w, plan.crop.h, size, size, plan.flip, err);
     if (status)
         return status;
     if (plan.gain != 1 || plan.offset != 0)

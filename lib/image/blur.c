@@ -66,8 +66,8 @@ MULTIVERSION static void start_row(
         sums[i] = (uint16_t)(high_half_unsigned((uint16_t)(row[i] << VALUE_BITS), weight) + first);
 }
 
-MULTIVERSION static void add_rows(const uint8_t *upper, const uint8_t *lower, size_t n,
-    uint16_t weight, uint16_t *restrict sums)
+MULTIVERSION static void add_rows(
+    const uint8_t *upper, const uint8_t *lower, size_t n, uint16_t weight, uint16_t *restrict sums)
 {
     for (size_t i = 0; i < n; i++) {
         const uint16_t pair = (uint16_t)((upper[i] + lower[i]) << VALUE_BITS);

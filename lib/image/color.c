@@ -30,7 +30,7 @@ static int16_t fixed(double value, int bits)
 
 /* ---- Light ---- */
 
-/* gain has 13 bits behind the point, offset 4 and one half for rounding. */
+/* gain has 13 bits behind the point, offset 4. */
 MULTIVERSION static void light_bytes(
     uint8_t *restrict bytes, size_t n, int16_t gain, int16_t offset)
 {
@@ -45,7 +45,8 @@ void augment_light(kd_image *image, double gain, double offset)
 {
     assert(fabs(gain) < 4 && fabs(offset) <= 512);
     const size_t n = (size_t)image->width * image->height * 3;
-    light_bytes(image->pixels, n, fixed(gain, 13), fixed(offset + 0.5, 4));
+    /* One half to round, and what the upper half of a product loses. */
+    light_bytes(image->pixels, n, fixed(gain, 13), fixed(offset + 0.5 + 0x1p-5, 4));
 }
 
 /* ---- Colours ---- */

@@ -27,7 +27,8 @@ typedef struct view {
 typedef struct taps {
     uint32_t *first, *count; /* owned, one per output */
     int32_t *weights;        /* owned, most per output */
-    uint32_t most;
+    uint32_t most;           /* that there is room for */
+    uint32_t used;           /* the largest count */
 } taps;
 
 static void taps_free(taps *t)
@@ -57,6 +58,8 @@ static void taps_fill(taps *t, uint32_t from, uint32_t to, double scale, double 
             weights[k] = (int32_t)(0.5 + share[k] / sum * (1 << WEIGHT_BITS));
         t->first[i] = first;
         t->count[i] = end - first;
+        if (t->count[i] > t->used)
+            t->used = t->count[i];
     }
 }
 
@@ -78,49 +81,90 @@ static kd_status taps_make(taps *t, uint32_t from, uint32_t to, kd_error *err)
 }
 
 /* The horizontal pass takes two rows at once, whose pixels lie interleaved as eight numbers: red,
- * green, blue and nothing of the upper row, then of the lower: a vector. */
+ * green, blue and one to ignore of the upper row, then of the lower: a vector. */
 #define LANES 8
 #define LOWER 4
 typedef int32_t vector __attribute__((vector_size(LANES * sizeof(int32_t))));
+typedef uint64_t halves __attribute__((vector_size(LANES * sizeof(int32_t))));
 
-MULTIVERSION static void widen_rows(const uint8_t *restrict upper, const uint8_t *restrict lower,
-    uint32_t width, int32_t *restrict pair)
+/* One of the two rows; pair begins at its own lanes, and wide has room for the row and a number. */
+MULTIVERSION static void widen_row(
+    const uint8_t *restrict row, uint32_t width, int32_t *restrict wide, int32_t *restrict pair)
 {
-    for (size_t x = 0; x < width; x++) {
-        for (size_t c = 0; c < 3; c++) {
-            pair[x * LANES + c] = upper[x * 3 + c];
-            pair[x * LANES + LOWER + c] = lower[x * 3 + c];
-        }
-    }
+    const size_t n = (size_t)width * 3;
+    for (size_t i = 0; i < n; i++)
+        wide[i] = row[i];
+    for (size_t x = 0; x < width; x++)
+        memcpy(pair + x * LANES, wide + x * 3, LOWER * sizeof *wide);
 }
 
-/* upper and lower are the two rows of the result, or twice the same. */
+/* n pixels from `from` on, weighed; size bytes are put down. */
+static ALWAYS_INLINE void blend_pixels(const int32_t *from, const int32_t *weights, size_t n,
+    uint8_t *upper, uint8_t *lower, size_t size)
+{
+    vector sum = {0};
+    for (size_t k = 0; k < n; k++) {
+        vector value;
+        memcpy(&value, from + k * LANES, sizeof value);
+        sum += value * weights[k];
+    }
+    sum = (sum + ONE_HALF) >> WEIGHT_BITS;
+    /* Red and green are in one half of 128 bits, blue is in the other. */
+    const halves apart = (halves)sum, swapped = __builtin_shuffle(apart, (halves){1, 0, 3, 2});
+    const vector pixels = (vector)(apart | apart >> 24 | swapped << 16);
+    const int32_t first = pixels[0], second = pixels[LOWER];
+    memcpy(upper, &first, size);
+    memcpy(lower, &second, size);
+}
+
+static ALWAYS_INLINE void resize_rows_by(const int32_t *restrict pair, const taps *restrict t,
+    uint32_t width, uint8_t *upper, uint8_t *lower, size_t n)
+{
+    const uint32_t *const firsts = t->first;
+    const int32_t *weights = t->weights;
+    const size_t last = width - 1, most = t->most;
+    for (size_t x = 0; x < last; x++, weights += most)
+        blend_pixels(pair + (size_t)firsts[x] * LANES, weights, n, upper + x * 3, lower + x * 3, 4);
+    blend_pixels(
+        pair + (size_t)firsts[last] * LANES, weights, n, upper + last * 3, lower + last * 3, 3);
+}
+
+/* upper and lower are the two rows of the result, or twice the same. Each output takes the same
+ * number of taps, so that a compiler can unroll the usual numbers: pair has that many pixels of
+ * nothing behind it, and what is too many weighs nothing. */
 MULTIVERSION static void resize_rows(const int32_t *restrict pair, const taps *restrict t,
     uint32_t width, uint8_t *upper, uint8_t *lower)
 {
-    const size_t most = t->most;
-    const uint32_t *const firsts = t->first, *const counts = t->count;
-    const int32_t *weights = t->weights;
-    for (size_t x = 0; x < width; x++) {
-        const int32_t *const from = pair + (size_t)firsts[x] * LANES;
-        const size_t n = counts[x];
-        vector sum = {0};
-        for (size_t k = 0; k < n; k++) {
-            vector value;
-            memcpy(&value, from + k * LANES, sizeof value);
-            sum += value * weights[k];
-        }
-        sum = (sum + ONE_HALF) >> WEIGHT_BITS;
-        for (size_t c = 0; c < 3; c++) {
-            upper[x * 3 + c] = (uint8_t)sum[c];
-            lower[x * 3 + c] = (uint8_t)sum[LOWER + c];
-        }
-        weights += most;
+    switch (t->used) {
+    case 2:
+        resize_rows_by(pair, t, width, upper, lower, 2);
+        break;
+    case 3:
+        resize_rows_by(pair, t, width, upper, lower, 3);
+        break;
+    case 4:
+        resize_rows_by(pair, t, width, upper, lower, 4);
+        break;
+    case 5:
+        resize_rows_by(pair, t, width, upper, lower, 5);
+        break;
+    default:
+        resize_rows_by(pair, t, width, upper, lower, t->used);
     }
 }
 
-/* out = a weighted sum of count rows, each len bytes long; sums has room for len. */
-MULTIVERSION static void blend_rows(const uint8_t *rows, size_t stride, const int32_t *weights,
+static ALWAYS_INLINE void blend_rows_by(const uint8_t *rows, size_t stride, const int32_t *weights,
+    size_t len, uint8_t *restrict out, uint32_t count)
+{
+    for (size_t i = 0; i < len; i++) {
+        int32_t sum = ONE_HALF;
+        for (uint32_t k = 0; k < count; k++)
+            sum += rows[k * stride + i] * weights[k];
+        out[i] = (uint8_t)(sum >> WEIGHT_BITS);
+    }
+}
+
+MULTIVERSION static void blend_many_rows(const uint8_t *rows, size_t stride, const int32_t *weights,
     uint32_t count, size_t len, int32_t *restrict sums, uint8_t *restrict out)
 {
     for (size_t i = 0; i < len; i++)
@@ -135,6 +179,26 @@ MULTIVERSION static void blend_rows(const uint8_t *rows, size_t stride, const in
         out[i] = (uint8_t)(sums[i] >> WEIGHT_BITS);
 }
 
+/* out = a weighted sum of count rows, each len bytes long; sums has room for len. The usual counts
+ * keep their sums in registers. */
+MULTIVERSION static void blend_rows(const uint8_t *rows, size_t stride, const int32_t *weights,
+    uint32_t count, size_t len, int32_t *restrict sums, uint8_t *restrict out)
+{
+    switch (count) {
+    case 2:
+        blend_rows_by(rows, stride, weights, len, out, 2);
+        break;
+    case 3:
+        blend_rows_by(rows, stride, weights, len, out, 3);
+        break;
+    case 4:
+        blend_rows_by(rows, stride, weights, len, out, 4);
+        break;
+    default:
+        blend_many_rows(rows, stride, weights, count, len, sums, out);
+    }
+}
+
 /* The last output's taps come first. */
 static void taps_flip(taps *t, uint32_t to)
 {
@@ -144,8 +208,8 @@ static void taps_flip(taps *t, uint32_t to)
         t->count[i] = t->count[j];
         t->first[j] = first;
         t->count[j] = count;
-        int32_t *const left = t->weights + (size_t)i * t->most,
-                       *const right = t->weights + (size_t)j * t->most;
+        int32_t *const left = t->weights + (size_t)i * t->most, *const right = t->weights +
+                                                                               (size_t)j * t->most;
         for (uint32_t k = 0; k < t->most; k++) {
             const int32_t weight = left[k];
             left[k] = right[k];
@@ -158,7 +222,7 @@ static kd_status horizontal(
     kd_image *out, const view *from, uint32_t width, bool flip, kd_error *err)
 {
     taps t = {0};
-    int32_t *pair = NULL; /* owned */
+    int32_t *pair = NULL; /* owned, and a row's numbers behind */
 
     kd_status status = kd_image_new(out, width, from->height, err);
     if (status)
@@ -168,15 +232,17 @@ static kd_status horizontal(
         goto done;
     if (flip)
         taps_flip(&t, width);
-    pair = calloc(from->width, LANES * sizeof *pair);
+    const size_t room = LANES * ((size_t)from->width + t.used);
+    pair = calloc(room + (size_t)from->width * 3 + 1, sizeof *pair);
     if (!pair) {
         status = kd_error_memory(err, "resizing an image");
         goto done;
     }
+    int32_t *const wide = pair + room;
     for (uint32_t y = 0; y < from->height; y += 2) {
         const size_t lower = y + 1 < from->height ? y + 1 : y;
-        widen_rows(from->pixels + y * from->stride, from->pixels + lower * from->stride,
-            from->width, pair);
+        widen_row(from->pixels + y * from->stride, from->width, wide, pair);
+        widen_row(from->pixels + lower * from->stride, from->width, wide, pair + LOWER);
         resize_rows(
             pair, &t, width, out->pixels + (size_t)y * width * 3, out->pixels + lower * width * 3);
     }
@@ -247,8 +313,8 @@ static kd_status resize_view(
     return status;
 }
 
-kd_status image_resize_crop(kd_image *out, const kd_image *from, uint32_t x, uint32_t y,
-    uint32_t w, uint32_t h, uint32_t width, uint32_t height, bool flip, kd_error *err)
+kd_status image_resize_crop(kd_image *out, const kd_image *from, uint32_t x, uint32_t y, uint32_t w,
+    uint32_t h, uint32_t width, uint32_t height, bool flip, kd_error *err)
 {
     assert(out && from && from->pixels && out != from);
     assert(w > 0 && h > 0 && x <= from->width && w <= from->width - x);

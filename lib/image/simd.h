@@ -13,6 +13,9 @@
 #define MULTIVERSION
 #endif
 
+/* Into a function that is compiled twice, so that this is, too. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 /* The upper half of a product of 16-bit numbers: one instruction for a whole vector. */
 static inline int16_t high_half(int16_t a, int16_t b)
 {

@@ -47,7 +47,7 @@ static void resize(const kd_image *image, unsigned choice)
     FUZZ_CHECK(kd_image_resize_crop(&small, image, x, y, image->width - x, image->height - y, width,
                    height, &err) == KD_OK);
     kd_image_free(&small);
-    const kd_augment augment = {0.5f, 0.5f, 0.2f, 0.3f};
+    const kd_augment augment = {0.5f, 0.5f, 0.2f, 0.3f, 0.5f, 0.4f, 0.2f, 0.5f, 0.5f};
     FUZZ_CHECK(kd_augment_run(&augment, choice, image, SIDE, &small, &err) == KD_OK);
     kd_image_free(&small);
 }

@@ -137,7 +137,7 @@ static kd_status run_resize(void *arg, kd_error *err)
 
 static kd_status run_augment(void *arg, kd_error *err)
 {
-    const kd_augment augment = {1.0f, 1.0f, 0.2f, 0.3f};
+    const kd_augment augment = {1, 1, 0.2f, 0.3f, 1, 0.4f, 1, 1, 1};
     kd_status first = KD_OK;
     kd_image out = KD_IMAGE_INIT;
     RUN_NEW(&first, &out.pixels, kd_augment_run(&augment, 7, arg, 24, &out, err), err);
