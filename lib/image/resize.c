@@ -110,7 +110,7 @@ static ALWAYS_INLINE void blend_pixels(const int32_t *from, const int32_t *weigh
     }
     sum = (sum + ONE_HALF) >> WEIGHT_BITS;
     /* Red and green are in one half of 128 bits, blue is in the other. */
-    const halves apart = (halves)sum, swapped = __builtin_shuffle(apart, (halves){1, 0, 3, 2});
+    const halves apart = (halves)sum, swapped = __builtin_shufflevector(apart, apart, 1, 0, 3, 2);
     const vector pixels = (vector)(apart | apart >> 24 | swapped << 16);
     const int32_t first = pixels[0], second = pixels[LOWER];
     memcpy(upper, &first, size);
