@@ -15,6 +15,7 @@
 
 /* weights[i] for the pixels i to either side, i ≤ reach. Two distances are taken at once: an odd
  * reach is made even by a weight of nothing. */
+_Static_assert(AUGMENT_BLUR_REACH % 2 == 0, "there is a weight for what evens it");
 typedef struct kernel {
     uint16_t weights[AUGMENT_BLUR_REACH + 1];
     size_t reach;
