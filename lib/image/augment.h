@@ -25,7 +25,7 @@ typedef struct augment_plan {
 void augment_draw(const kd_augment *augment, uint64_t seed, uint32_t width, uint32_t height,
     uint32_t size, augment_plan *plan);
 
-/* value × gain + offset, in grey levels; |gain| < 4, |offset| ≤ 512. */
+/* value × gain + offset, in grey levels; 0 ≤ gain < 4, |offset| ≤ 512. */
 void augment_light(kd_image *image, double gain, double offset);
 
 /* Saturation 0..2 (away from ITU-R 601's luma, as torchvision's adjust_saturation), then a turn of

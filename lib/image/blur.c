@@ -1,6 +1,6 @@
-/* Gaussian blur in two passes, the columns' and the rows', in 16-bit integers: a value has 7 bits
- * behind the point, a weight 16, of whose product the upper half is kept. As the kernel is even,
- * the two pixels at one distance are added before they are weighed. */
+/* Gaussian blur in two passes, along the rows and along the columns, in 16-bit integers: a value
+ * has 7 bits behind the point, a weight 16, of whose product the upper half is kept. As the kernel
+ * is even, the two pixels at one distance are added before they are weighed. */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -13,7 +13,9 @@
 #define VALUE_BITS 7
 #define ONE_HALF (1 << (VALUE_BITS - 1))
 
-/* weights[k] for the pixels k to either side, k ≤ reach. */
+/* weights[i] for the pixels i to either side, i ≤ reach. Two distances are taken at once: an odd
+ * reach is made even by a weight of nothing. */
+_Static_assert(AUGMENT_BLUR_REACH % 2 == 0, "there is a weight for what evens it");
 typedef struct kernel {
     uint16_t weights[AUGMENT_BLUR_REACH + 1];
     size_t reach;
@@ -36,6 +38,7 @@ static kernel kernel_make(double sigma)
         k.weights[i] = (uint16_t)lrint(shares[i] / sum * (1 << 16));
         rest -= 2u * k.weights[i];
     }
+    k.reach += k.reach % 2;
     assert(rest <= UINT16_MAX);
     k.weights[0] = (uint16_t)rest; /* so that one colour stays as it is */
     return k;
@@ -59,31 +62,34 @@ static uint16_t lost(const kernel *k)
     return (uint16_t)((k->reach + 2) / 2);
 }
 
-MULTIVERSION static void start_row(
-    const uint8_t *restrict row, size_t n, uint16_t weight, uint16_t first, uint16_t *restrict sums)
+MULTIVERSION static void widen_row(const uint8_t *restrict row, size_t n, uint16_t *restrict wide)
 {
     for (size_t i = 0; i < n; i++)
-        sums[i] = (uint16_t)(high_half_unsigned((uint16_t)(row[i] << VALUE_BITS), weight) + first);
+        wide[i] = (uint16_t)(row[i] << VALUE_BITS);
 }
 
-MULTIVERSION static void add_rows(
-    const uint8_t *upper, const uint8_t *lower, size_t n, uint16_t weight, uint16_t *restrict sums)
+MULTIVERSION static void narrow_row(const uint16_t *restrict wide, size_t n, uint8_t *restrict row)
 {
-    for (size_t i = 0; i < n; i++) {
-        const uint16_t pair = (uint16_t)((upper[i] + lower[i]) << VALUE_BITS);
-        sums[i] = (uint16_t)(sums[i] + high_half_unsigned(pair, weight));
-    }
+    for (size_t i = 0; i < n; i++)
+        row[i] = (uint8_t)((wide[i] + ONE_HALF) >> VALUE_BITS);
 }
 
-static void columns(
-    const kd_image *image, const kernel *k, size_t y, size_t n, uint16_t *restrict sums)
+MULTIVERSION static void start(const uint16_t *restrict middle, size_t n, uint16_t weight,
+    uint16_t first, uint16_t *restrict sums)
 {
-    start_row(image->pixels + y * n, n, k->weights[0], lost(k), sums);
-    for (size_t i = 1; i <= k->reach; i++) {
-        const size_t upper = reflect((ptrdiff_t)y - (ptrdiff_t)i, image->height),
-                     lower = reflect((ptrdiff_t)(y + i), image->height);
-        add_rows(image->pixels + upper * n, image->pixels + lower * n, n, k->weights[i], sums);
-    }
+    for (size_t i = 0; i < n; i++)
+        sums[i] = (uint16_t)(high_half_unsigned(middle[i], weight) + first);
+}
+
+/* What lies at a distance to either side, and what lies one further. */
+MULTIVERSION static void add(const uint16_t *const near[2], const uint16_t *const far[2],
+    const uint16_t weights[2], size_t n, uint16_t *restrict sums)
+{
+    const uint16_t *const a = near[0], *const b = near[1], *const c = far[0], *const d = far[1];
+    const uint16_t inner = weights[0], outer = weights[1];
+    for (size_t i = 0; i < n; i++)
+        sums[i] = (uint16_t)(sums[i] + high_half_unsigned((uint16_t)(a[i] + b[i]), inner) +
+                             high_half_unsigned((uint16_t)(c[i] + d[i]), outer));
 }
 
 /* row has reach pixels to its left and to its right. */
@@ -97,53 +103,56 @@ static void extend(uint16_t *row, size_t width, size_t reach)
     }
 }
 
-MULTIVERSION static void add_pixels(
-    const uint16_t *restrict row, size_t n, const kernel *k, uint16_t *restrict sums)
+static void blur_row(const kernel *k, const uint16_t *row, size_t n, uint16_t *out)
 {
-    const uint16_t middle = k->weights[0], first = (uint16_t)(lost(k) + ONE_HALF);
-    for (size_t i = 0; i < n; i++)
-        sums[i] = (uint16_t)(high_half_unsigned(row[i], middle) + first);
-    for (size_t j = 1; j <= k->reach; j++) {
-        const uint16_t *const left = row - 3 * j, *const right = row + 3 * j;
-        const uint16_t weight = k->weights[j];
-        for (size_t i = 0; i < n; i++)
-            sums[i] =
-                (uint16_t)(sums[i] + high_half_unsigned((uint16_t)(left[i] + right[i]), weight));
+    start(row, n, k->weights[0], lost(k), out);
+    for (size_t i = 1; i < k->reach; i += 2) {
+        const uint16_t *const near[] = {row - 3 * i, row + 3 * i}, *const far[] = {
+                                                                       near[0] - 3, near[1] + 3};
+        add(near, far, k->weights + i, n, out);
     }
 }
 
-MULTIVERSION static void put_row(const uint16_t *restrict sums, size_t n, uint8_t *restrict out)
+static const uint16_t *row_at(const uint16_t *rows, ptrdiff_t y, size_t height, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        out[i] = (uint8_t)(sums[i] >> VALUE_BITS);
+    return rows + reflect(y, height) * n;
+}
+
+static void blur_columns(
+    const kernel *k, const uint16_t *rows, size_t y, size_t height, size_t n, uint16_t *out)
+{
+    start(rows + y * n, n, k->weights[0], lost(k), out);
+    for (size_t i = 1; i < k->reach; i += 2) {
+        const ptrdiff_t above = (ptrdiff_t)y - (ptrdiff_t)i, below = (ptrdiff_t)(y + i);
+        const uint16_t *const near[] = {row_at(rows, above, height, n),
+            row_at(rows, below, height, n)},
+                              *const far[] = {row_at(rows, above - 1, height, n),
+                                  row_at(rows, below + 1, height, n)};
+        add(near, far, k->weights + i, n, out);
+    }
 }
 
 kd_status augment_blur(kd_image *image, double sigma, kd_error *err)
 {
-    kd_image out = KD_IMAGE_INIT;
-
     assert(image && image->pixels);
     if (sigma < LEAST_SIGMA)
         return KD_OK;
     const kernel k = kernel_make(sigma);
-    const size_t n = (size_t)image->width * 3, edge = k.reach * 3;
-    const kd_status status = kd_image_new(&out, image->width, image->height, err);
-    if (status)
-        return status;
-    uint16_t *const row = malloc((edge + n + edge + n) * sizeof *row); /* and the sums behind */
-    if (!row) {
-        kd_image_free(&out);
+    const size_t n = (size_t)image->width * 3, edge = k.reach * 3, height = image->height;
+    /* A row with its edges, then all rows. */
+    uint16_t *const row = malloc((edge + n + edge + n * height) * sizeof *row);
+    if (!row)
         return kd_error_memory(err, "blurring an image");
-    }
-    uint16_t *const sums = row + edge + n + edge;
-    for (size_t y = 0; y < image->height; y++) {
-        columns(image, &k, y, n, row + edge);
+    uint16_t *const rows = row + edge + n + edge;
+    for (size_t y = 0; y < height; y++) {
+        widen_row(image->pixels + y * n, n, row + edge);
         extend(row + edge, image->width, k.reach);
-        add_pixels(row + edge, n, &k, sums);
-        put_row(sums, n, out.pixels + y * n);
+        blur_row(&k, row + edge, n, rows + y * n);
+    }
+    for (size_t y = 0; y < height; y++) {
+        blur_columns(&k, rows, y, height, n, row);
+        narrow_row(row, n, image->pixels + y * n);
     }
     free(row);
-    kd_image_free(image);
-    *image = out;
     return KD_OK;
 }

@@ -32,21 +32,21 @@ static int16_t fixed(double value, int bits)
 
 /* gain has 13 bits behind the point, offset 4. */
 MULTIVERSION static void light_bytes(
-    uint8_t *restrict bytes, size_t n, int16_t gain, int16_t offset)
+    uint8_t *restrict bytes, size_t n, uint16_t gain, int16_t offset)
 {
     for (size_t i = 0; i < n; i++) {
-        const int16_t value = (int16_t)(bytes[i] << 7);
-        const int16_t lit = (int16_t)(high_half(value, gain) + offset);
+        const uint16_t value = (uint16_t)(bytes[i] << 7);
+        const int16_t lit = (int16_t)(high_half_unsigned(value, gain) + offset);
         bytes[i] = (uint8_t)(limit(lit, 0, MOST + 8) >> 4);
     }
 }
 
 void augment_light(kd_image *image, double gain, double offset)
 {
-    assert(fabs(gain) < 4 && fabs(offset) <= 512);
+    assert(gain >= 0 && gain < 4 && fabs(offset) <= 512);
     const size_t n = (size_t)image->width * image->height * 3;
     /* One half to round, and what the upper half of a product loses. */
-    light_bytes(image->pixels, n, fixed(gain, 13), fixed(offset + 0.5 + 0x1p-5, 4));
+    light_bytes(image->pixels, n, (uint16_t)fixed(gain, 13), fixed(offset + 0.5 + 0x1p-5, 4));
 }
 
 /* ---- Colours ---- */

@@ -80,7 +80,7 @@ void kd_preprocess_normalise(const kd_preprocess *preprocess, const kd_image *im
 
 /* ---- Augmentation, seeded: the same seed gives the same picture ----
  *
- * Each probability and range is 0..1, and one that changes moves what no other draws. All off, each
+ * Each probability and range is 0..1, and changing one moves no other's draws. All off, each
  * probability 0 and crop_min_scale 1, is a resize. */
 typedef struct kd_augment {
     float flip; /* probability of a horizontal flip */
@@ -95,7 +95,8 @@ typedef struct kd_augment {
     float color, color_range;
     float gray; /* probability of greyscale, torchvision's RandomGrayscale (ITU-R 601's luma) */
     /* Probability of Gaussian blur, SimCLR's: sigma even over 0.1..2.0 pixels of a 224 × 224
-     * picture, and in proportion at other sizes: 0.05..1.0 at 112. */
+     * picture, and in proportion at other sizes: 0.05..1.0 at 112. One below 0.25 changes nothing:
+     * a thirteenth of them at 224, a fifth at 112. */
     float blur;
     /* Probability of random erasing (Zhong and others 2020, "Random erasing data augmentation"): a
      * box of 2..33 % of the area, 0.3..3.3 times as high as wide (even in the logarithm, as in

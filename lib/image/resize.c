@@ -98,7 +98,8 @@ MULTIVERSION static void widen_row(
         memcpy(pair + x * LANES, wide + x * 3, LOWER * sizeof *wide);
 }
 
-/* n pixels from `from` on, weighed; size bytes are put down. */
+/* n pixels from `from` on, weighed; size bytes are put down: 4, the last of which the next pixel
+ * overwrites, or 3 for a row's last. */
 static ALWAYS_INLINE void blend_pixels(const int32_t *from, const int32_t *weights, size_t n,
     uint8_t *upper, uint8_t *lower, size_t size)
 {
@@ -110,7 +111,8 @@ static ALWAYS_INLINE void blend_pixels(const int32_t *from, const int32_t *weigh
     }
     sum = (sum + ONE_HALF) >> WEIGHT_BITS;
     /* Red and green are in one half of 128 bits, blue is in the other. */
-    const halves apart = (halves)sum, swapped = __builtin_shuffle(apart, (halves){1, 0, 3, 2});
+    _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "red is the first byte");
+    const halves apart = (halves)sum, swapped = __builtin_shufflevector(apart, apart, 1, 0, 3, 2);
     const vector pixels = (vector)(apart | apart >> 24 | swapped << 16);
     const int32_t first = pixels[0], second = pixels[LOWER];
     memcpy(upper, &first, size);
