@@ -142,8 +142,14 @@ kd_status kd_net_project(kd_net *net, uint32_t dim, uint64_t seed, kd_error *err
     assert(net);
     return guarded(err, "adding a projection", [&] {
         check_dim("the network", dim);
+        const torch::NoGradGuard no_grad;
         net->model->set_projection(dim);
-        draw_linear(*net->model->projection, seed);
+        torch::nn::Linear &projection = net->model->projection;
+        draw_linear(*projection, seed);
+        if (dim == KD_NN_FEATURES) {
+            projection->weight.copy_(torch::eye(dim));
+            projection->bias.zero_();
+        }
     });
 }
 

@@ -47,7 +47,9 @@ KD_MUST_CHECK kd_status kd_net_new(kd_net **out, uint64_t seed, kd_error *err);
 uint32_t kd_net_dim(const kd_net *net);
 
 /* Puts a fresh projection to dim values in place of the one that is there, if any: drawn by seed,
- * as torch.nn.Linear's first values. KD_INVALID_ARGUMENT for a dim outside the limits. */
+ * as torch.nn.Linear's first values, or the identity where dim is KD_NN_FEATURES, so that a
+ * training begins with the distances that are there. KD_INVALID_ARGUMENT for a dim outside the
+ * limits. */
 KD_MUST_CHECK kd_status kd_net_project(kd_net *net, uint32_t dim, uint64_t seed, kd_error *err);
 
 /* Reads a state dict under torchvision's key names: .safetensors (float32, float16, bfloat16) or

@@ -175,7 +175,7 @@ void check_options(const kd_training_options &options)
     kd_error error = KD_ERROR_INIT;
     check(kd_loss_check(&options.loss, &error), error);
     check_number("momentum", options.momentum, 1);
-    check_number("weight_decay", options.weight_decay, 1);
+    check_number("weight_decay", options.weight_decay, 100);
     check_number("clip_norm", options.clip_norm, 1e9f);
 }
 
@@ -184,6 +184,8 @@ template <class Work> kd_status guard_batch(size_t n, kd_error *err, const char 
     if (n > KD_NN_MAX_BATCH)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "the batch has %zu images, allowed 1..%u", n,
             KD_NN_MAX_BATCH);
+    if (n == 0)
+        return kd_error_set(err, KD_FAILED_PRECONDITION, "the batch is empty");
     return guarded(err, doing, [&] {
         adopt_threads();
         work();

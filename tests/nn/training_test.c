@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "lib/nn/training.h"
 #include "tests/nn/nn_support.h"
 #include "tests/support/check.h"
 
@@ -7,6 +8,16 @@
 #define CLASSES 4u
 #define PER_CLASS 3u
 #define N (CLASSES * PER_CLASS)
+
+/* Triplets, AdamW. */
+static kd_training_options with(float margin, bool freeze_norm)
+{
+    kd_training_options options;
+    kd_training_defaults(&options);
+    options.loss.margin = margin;
+    options.freeze_norm = freeze_norm;
+    return options;
+}
 
 static kd_error g_err;
 static uint32_t g_labels[N];
@@ -27,6 +38,7 @@ static void make(kd_net **net, kd_training **training, const kd_training_options
 {
     CHECK_OK(kd_net_new(net, 11, &g_err), g_err);
     CHECK_OK(kd_training_new(training, *net, options, &g_err), g_err);
+    kd_training_set_rates(*training, 1e-3f, 1e-3f);
 }
 
 static kd_step_stats step(kd_training *training, uint32_t batch)
@@ -47,7 +59,7 @@ static void check_learns(float margin)
 {
     kd_net *net = NULL;
     kd_training *training = NULL;
-    const kd_training_options options = {KD_LOSS_TRIPLET, margin, 1e-3f, 1e-4f, false};
+    const kd_training_options options = with(margin, false);
     make(&net, &training, &options);
     const kd_step_stats first = step(training, 0);
     kd_step_stats last = first;
@@ -80,10 +92,10 @@ static void test_nn_training__resumed_run_equals_the_uninterrupted(void **state)
     kd_training *training = NULL;
     kd_training *resumed = NULL;
     char *meta = NULL;
-    kd_training_options options = {KD_LOSS_TRIPLET, 0.5f, 1e-3f, 1e-2f, false};
+    kd_training_options options = with(0.5f, false);
     make(&net, &training, &options);
     (void)step(training, 0);
-    kd_training_set_rate(training, 5e-4f);
+    kd_training_set_rates(training, 5e-4f, 5e-4f);
     (void)step(training, 1);
     CHECK_OK(kd_training_save(training, nn_path("run"), "{\"epoch\":3}", &g_err), g_err);
     (void)step(training, 2);
@@ -114,7 +126,7 @@ static void test_nn_training__saved_before_the_first_step(void **state)
     kd_net *net = NULL;
     kd_training *training = NULL;
     char *meta = NULL;
-    kd_training_options options = KD_TRAINING_OPTIONS_INIT;
+    kd_training_options options = with(0.2f, false);
     make(&net, &training, &options);
     save(net, nn_path("fresh"));
     CHECK_OK(kd_training_save(training, nn_path("run"), NULL, &g_err), g_err);
@@ -138,14 +150,14 @@ static void test_nn_training__bad_checkpoints_change_nothing(void **state)
     kd_training *training = NULL;
     char *meta = NULL;
     kd_buf file = KD_BUF_INIT;
-    kd_training_options options = KD_TRAINING_OPTIONS_INIT;
+    kd_training_options options = with(0.2f, false);
     make(&net, &training, &options);
     (void)step(training, 0);
     CHECK_OK(kd_training_save(training, nn_path("before"), "", &g_err), g_err);
     save(net, nn_path("plain"));
     CHECK_FAILS(
         KD_INVALID_ARGUMENT, kd_training_load(training, nn_path("plain"), &meta, &g_err), g_err);
-    CHECK_HAS("no checkpoint of a training", g_err.message);
+    CHECK_HAS("no checkpoint of such a training", g_err.message);
     nn_read_file(nn_path("before"), &file);
     nn_write_bytes(nn_path("cut"), file.data, file.len - 10);
     kd_buf_free(&file);
@@ -166,7 +178,7 @@ static void test_nn_training__batches_without_a_triplet_are_refused(void **state
     kd_net *net = NULL;
     kd_training *training = NULL;
     kd_step_stats stats;
-    kd_training_options options = KD_TRAINING_OPTIONS_INIT;
+    kd_training_options options = with(0.2f, false);
     float *const pixels = toy_batch(0);
     make(&net, &training, &options);
     save(net, nn_path("before"));
@@ -194,7 +206,7 @@ static void test_nn_training__a_lone_image_is_only_a_negative(void **state)
     kd_net *net = NULL;
     kd_training *training = NULL;
     kd_step_stats stats;
-    const kd_training_options options = {KD_LOSS_TRIPLET, 2.5f, 1e-3f, 0, false};
+    const kd_training_options options = with(2.5f, false);
     float *const pixels = toy_batch(0);
     make(&net, &training, &options);
     CHECK_OK(kd_training_step(training, pixels, labels, 3, SIZE, &stats, &g_err), g_err);
@@ -212,7 +224,7 @@ static void test_nn_training__nonfinite_loss_leaves_everything_as_before(void **
     kd_net *net = NULL;
     kd_training *training = NULL;
     kd_step_stats stats;
-    kd_training_options options = KD_TRAINING_OPTIONS_INIT;
+    kd_training_options options = with(0.2f, false);
     float *const pixels = toy_batch(1);
     make(&net, &training, &options);
     (void)step(training, 0);
@@ -246,7 +258,7 @@ static void check_statistics(bool freeze)
 {
     kd_net *net = NULL;
     kd_training *training = NULL;
-    const kd_training_options options = {KD_LOSS_TRIPLET, 0.5f, 1e-3f, 1e-4f, freeze};
+    const kd_training_options options = with(0.5f, freeze);
     make(&net, &training, &options);
     save(net, nn_path("before"));
     (void)step(training, 0);
@@ -271,10 +283,10 @@ static void test_nn_training__rate_zero_moves_no_weight(void **state)
     (void)state;
     kd_net *net = NULL;
     kd_training *training = NULL;
-    const kd_training_options options = {KD_LOSS_TRIPLET, 0.5f, 1e-3f, 1e-4f, true};
+    const kd_training_options options = with(0.5f, true);
     make(&net, &training, &options);
     save(net, nn_path("before"));
-    kd_training_set_rate(training, 0);
+    kd_training_set_rates(training, 0, 0);
     (void)step(training, 0);
     save(net, nn_path("after"));
     CHECK(nn_same_file(nn_path("before"), nn_path("after")));
@@ -287,14 +299,19 @@ static void test_nn_training__options_are_checked(void **state)
     (void)state;
     kd_net *net = NULL;
     kd_training *training = NULL;
-    const kd_training_options margin = {KD_LOSS_TRIPLET, -1, 1e-3f, 0, false};
-    const kd_training_options rate = {KD_LOSS_TRIPLET, 1, NAN, 0, false};
-    const kd_training_options decay = {KD_LOSS_TRIPLET, 1, 1e-3f, -1, false};
+    const kd_training_options margin = with(-1, false);
+    kd_training_options momentum = with(1, false), decay = momentum, clip = momentum;
+    momentum.momentum = NAN;
+    decay.weight_decay = -1;
+    clip.clip_norm = INFINITY;
     CHECK_OK(kd_net_new(&net, 1, &g_err), g_err);
     CHECK_FAILS(KD_INVALID_ARGUMENT, kd_training_new(&training, net, &margin, &g_err), g_err);
-    CHECK_STR("the margin is -1, needed is 0 or more", g_err.message);
-    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_training_new(&training, net, &rate, &g_err), g_err);
+    CHECK_HAS("margin is -1", g_err.message);
+    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_training_new(&training, net, &momentum, &g_err), g_err);
+    CHECK_HAS("momentum is nan", g_err.message);
     CHECK_FAILS(KD_INVALID_ARGUMENT, kd_training_new(&training, net, &decay, &g_err), g_err);
+    CHECK_STR("weight_decay is -1, allowed are 0 to 100", g_err.message);
+    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_training_new(&training, net, &clip, &g_err), g_err);
     assert_null(training);
     kd_net_free(net);
 }

@@ -102,7 +102,7 @@ def triplet(embeddings, labels, margin):
     nearest = distance.masked_fill(same, 3).min(1)[0]
     gap = farthest - nearest
     losses = torch.relu(gap + margin) if margin > 0 else torch.nn.functional.softplus(gap)
-    return losses.mean(), farthest.mean(), nearest.mean()
+    return losses.mean()
 
 
 def train(margin):
@@ -115,15 +115,48 @@ def train(margin):
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     rows, gradients = [], {}
     for step in range(STEPS):
-        loss, farthest, nearest = triplet(
+        loss = triplet(
             model(pixels(len(LABELS), step * len(LABELS))), torch.tensor(LABELS), margin)
         optimizer.zero_grad()
         loss.backward()
         if step == 0:
             gradients = {name: p.grad.clone() for name, p in parameters.items()}
         optimizer.step()
-        rows.append([loss.item(), farthest.item(), nearest.item()])
+        rows.append(loss.item())
     return rows, gradients, start, model.state_dict()
+
+
+def optimise(make, clip):
+    """A projection that begins as the identity, after three steps on noise: its first diagonal
+    values, some beside them, and the bias's first."""
+    linear = torch.nn.Linear(512, 512)
+    with torch.no_grad():
+        linear.weight.copy_(torch.eye(512))
+        linear.bias.zero_()
+    optimizer = make([{"params": [linear.weight], "weight_decay": 0.1},
+                      {"params": [linear.bias], "weight_decay": 0.0}])
+    for step in range(STEPS):
+        features = np.stack([noise(2000 + 8 * step + i, 512) for i in range(8)])
+        loss = triplet(linear(torch.from_numpy(features.astype(np.float32))),
+                       torch.tensor(LABELS), 0.0)
+        optimizer.zero_grad()
+        loss.backward()
+        if clip:
+            torch.nn.utils.clip_grad_norm_(linear.parameters(), clip)
+        optimizer.step()
+    weight, bias = linear.weight.detach(), linear.bias.detach()
+    return [weight[i, i + j].item() for i in range(4) for j in range(2)] + bias[:4].tolist()
+
+
+def print_optimisers():
+    makers = [lambda p: torch.optim.Adam(p, lr=1e-2), lambda p: torch.optim.AdamW(p, lr=1e-2),
+              lambda p: torch.optim.SGD(p, lr=1.0, momentum=0.9)]
+    print("/* A projection after three steps by Adam, AdamW, SGD, then the same with clipped gradients. */")
+    print("static const float golden_optimiser[6][12] = {")
+    for clip in (0, 0.01):
+        for make in makers:
+            print("    {" + ", ".join(number(v) for v in optimise(make, clip)) + "},")
+    print("};")
 
 
 def number(value):
@@ -147,12 +180,11 @@ def main():
     print_embeddings("golden_embedding", make_model(), pixels(2))
     print("/* The same of two images of 224 × 224 with the real weights. */")
     print_embeddings("golden_real_embedding", real_model(sys.argv[1]), pixels(2, 0, 224))
-    print("/* Loss, mean distance to the hardest positive and to the hardest negative of each step:")
-    print(" * with the margin 0.2, with the soft margin. */")
+    print("/* Loss of each step: with the margin 0.2, with the soft margin. */")
     runs = [train(0.2), train(0.0)]
-    print(f"static const float golden_step[2][{STEPS}][3] = {{")
+    print(f"static const float golden_step[2][{STEPS}] = {{")
     for rows, *_ in runs:
-        print("    {" + ", ".join("{" + ", ".join(number(v) for v in r) + "}" for r in rows) + "},")
+        print("    {" + ", ".join(number(v) for v in rows) + "},")
     print("};")
     _, gradients, start, end = runs[0]
     chosen = ["conv1.weight", "bn1.weight", "bn1.bias", "layer2.0.conv2.weight",
@@ -166,6 +198,7 @@ def main():
     moved = list(largest.items()) + [("bn1.running_mean", 3), ("layer4.0.bn1.running_var", 7)]
     print_values("golden_move", [
         (n, i, (end[n] - start[n]).flatten()[i].item()) for n, i in moved])
+    print_optimisers()
     print("\n#endif")
 
 
