@@ -291,14 +291,12 @@ kd_status kd_effective_rank(const float *rows, size_t n, size_t dim, double *ran
         torch::Tensor all = torch::from_blob(
             const_cast<float *>(rows), {static_cast<int64_t>(n), static_cast<int64_t>(dim)})
                                 .to(torch::kDouble);
+        const double size = all.norm().item<double>();
         all = all - all.mean(0, true);
-        const torch::Tensor squares = at::linalg_eigvalsh(all.t().mm(all)).clamp_min(0);
-        const torch::Tensor values = squares.sqrt();
-        const double sum = values.sum().item<double>();
-        /* Equal rows leave rounding behind. */
-        if (!(sum > 1e-6 * std::sqrt(static_cast<double>(n))))
+        if (!(all.norm().item<double>() > 1e-5 * size)) /* rounding fills every direction */
             return;
-        const torch::Tensor shares = values / sum;
+        const torch::Tensor squares = at::linalg_eigvalsh(all.t().mm(all)).clamp_min(0);
+        const torch::Tensor shares = squares.sqrt() / squares.sqrt().sum();
         *rank = std::exp(-torch::special::xlogy(shares, shares).sum().item<double>());
     });
 }

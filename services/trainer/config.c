@@ -222,6 +222,11 @@ static kd_status read_batches(train_config *out, const Kindred__V1__TrainSpec *s
     if (status == KD_OK)
         status = read_count(
             &out->batch_size, "batch_size", spec->batch_size, DEFAULT_BATCH, 2, MAX_BATCH, err);
+    const uint32_t memory = out->training.loss.memory;
+    if (status == KD_OK && memory > 0 && memory < train_config_batch(out))
+        status = kd_error_set(err, KD_INVALID_ARGUMENT,
+            "memory is %u, a batch has up to %zu images: it must hold one at least", memory,
+            train_config_batch(out));
     return status;
 }
 
@@ -517,17 +522,22 @@ json_t *train_config_json(const train_config *c)
 void train_config_fix(train_config *c, uint32_t fix, char changed[TRAIN_FIX_TEXT])
 {
     kd_loss_options *const l = &c->training.loss;
-    const char *also = "";
+    const char *normal = "", *easier = "", *by_batch = "";
     c->schedule.peak /= 10;
     c->head_rate /= 10;
     if (l->raw || l->reduction == KD_REDUCTION_SUM) {
         l->raw = false;
         l->reduction = KD_REDUCTION_MEAN;
-        also = ", embeddings normalised, mean of the terms";
+        normal = ", embeddings normalised, mean of the terms";
     }
     if (fix > 1 && l->loss == KD_LOSS_TRIPLET && l->miner == KD_MINER_BATCH_HARD && l->margin > 0) {
         l->miner = KD_MINER_SEMI_HARD;
-        also = ", semi-hard negatives";
+        easier = ", semi-hard negatives";
     }
-    (void)snprintf(changed, TRAIN_FIX_TEXT, "learning rate %.3g%s", c->schedule.peak, also);
+    if (fix > 1 && c->training.freeze_norm) { /* without it random weights collapse */
+        c->training.freeze_norm = false;
+        by_batch = ", batch normalisation by the batch";
+    }
+    (void)snprintf(changed, TRAIN_FIX_TEXT, "learning rate %.3g%s%s%s", c->schedule.peak, normal,
+        easier, by_batch);
 }

@@ -58,7 +58,8 @@ static kd_status validation_features(train_run *run, feature_rows *rows, kd_erro
     return status;
 }
 
-static kd_status run_validation(train_run *run, train_epoch *e, validation_result *out, kd_error *err)
+static kd_status run_validation(
+    train_run *run, train_epoch *e, validation_result *out, kd_error *err)
 {
     const double none = (double)NAN;
     feature_rows rows = {.n = 0};
@@ -81,15 +82,51 @@ static kd_status run_validation(train_run *run, train_epoch *e, validation_resul
             err, KD_FAILED_PRECONDITION, "none of the validation images can be read any more");
     if (status == KD_OK)
         status = validate(&v, out, err);
-    if (status == KD_OK && run->config.on_collapse != COLLAPSE_IGNORE &&
-        collapse_of_rank(out->effective_rank, rows.n, kd_net_dim(run->net), e->collapse))
-        e->rank_collapsed = true;
+    e->n_validated = rows.n;
     if (!run->feature_of)
         features_free(&rows);
     return status;
 }
 
 /* ---- Collapse ---- */
+
+static collapse_means means_of(const double values[POINT_STEP_VALUES], double steps)
+{
+    return (collapse_means){.positive = values[POINT_POSITIVE_DISTANCE] / steps,
+        .negative = values[POINT_NEGATIVE_DISTANCE] / steps,
+        .active = values[POINT_ACTIVE_SHARE] / steps,
+        .loss = values[POINT_LOSS] / steps};
+}
+
+/* Whether the loss sits at its margin since enough steps, this epoch's being the last. */
+static bool at_margin(const train_run *run, train_epoch *e)
+{
+    const train_record *const r = &run->record;
+    const uint64_t per_epoch = r->sums.steps;
+    uint64_t n = (COLLAPSE_MARGIN_STEPS + per_epoch - 1) / per_epoch;
+    if (n < COLLAPSE_EPOCHS)
+        n = COLLAPSE_EPOCHS;
+    collapse_means means[COLLAPSE_MARGIN_STEPS];
+    if (n > COLLAPSE_MARGIN_STEPS || r->epochs_done + 1 < n)
+        return false;
+    for (uint64_t i = 0; i + 1 < n; i++)
+        means[i] = means_of(r->curve[r->epochs_done + 1 - n + i].values, 1);
+    means[n - 1] = means_of(r->sums.values, (double)per_epoch);
+    return collapse_of_margin(means, (size_t)n, &run->config.training.loss, e->collapse);
+}
+
+/* The epoch's steps and validation are over, but it is not in the curve yet: should it have
+ * collapsed, its weights are not among the best. */
+static bool epoch_collapsed(const train_run *run, train_epoch *e, const validation_result *v)
+{
+    const step_sums *const s = &run->record.sums;
+    if (run->config.on_collapse == COLLAPSE_IGNORE || s->steps == 0)
+        return false;
+    const collapse_means means = means_of(s->values, (double)s->steps);
+    return collapse_of_epoch(&means, &run->config.training.loss, e->collapse) ||
+           collapse_of_rank(v->effective_rank, e->n_validated, kd_net_dim(run->net), e->collapse) ||
+           at_margin(run, e);
+}
 
 /* Stops with what was seen and what to change, or goes back and on with it changed. */
 static kd_status handle_collapse(train_run *run, const train_epoch *e, kd_error *err)
@@ -164,13 +201,14 @@ static void start_epoch(train_run *run, train_epoch *e)
     e->batch = kd_sampler_batch(run->sampler, 0, e->images);
     e->base = (uint64_t)record->epochs_done * e->n_batches * e->batch;
     e->total = (uint64_t)run->config.epochs * e->n_batches * e->batch;
-    e->rank_collapsed = false;
+    e->n_validated = 0;
     kd_training_freeze_backbone(run->training,
         run->config.training.freeze_backbone || record->epochs_done < run->config.freeze_epochs);
     train_describe(run, e, "");
 }
 
-static kd_status end_epoch(train_run *run, train_epoch *e, const validation_result *v, kd_error *err)
+static kd_status end_epoch(
+    train_run *run, train_epoch *e, const validation_result *v, kd_error *err)
 {
     double values[POINT_VALUES];
     for (size_t i = 0; i < POINT_VALUES; i++)
@@ -209,7 +247,7 @@ static kd_status run_epoch(train_run *run, train_epoch *e, kd_error *err)
     }
     if (status != KD_OK)
         return status;
-    if (end == STEPS_COLLAPSED || e->rank_collapsed)
+    if (end == STEPS_COLLAPSED || epoch_collapsed(run, e, &v))
         return handle_collapse(run, e, err);
     return end_epoch(run, e, &v, err);
 }

@@ -66,7 +66,7 @@ typedef struct train_epoch {
     float *features; /* likewise, with a frozen backbone */
     kd_counter *steps_made, *images_seen;
     kd_gauge *loss;
-    bool rank_collapsed;
+    size_t n_validated;           /* rows of the validation */
     char collapse[COLLAPSE_TEXT]; /* what was seen */
 } train_epoch;
 
@@ -89,7 +89,7 @@ KD_MUST_CHECK kd_status train_epochs(train_run *run, kd_error *err);
 
 /* ---- files.c ---- */
 KD_MUST_CHECK kd_status train_files_init(train_run *run, kd_error *err); /* paths, folder */
-char *train_best_path(const train_run *run, uint32_t number);             /* free */
+char *train_best_path(const train_run *run, uint32_t number);            /* free */
 /* Opens the event file, cut where the record stands. */
 KD_MUST_CHECK kd_status train_events_start(train_run *run, kd_error *err);
 KD_MUST_CHECK kd_status train_save_checkpoint(train_run *run, kd_error *err);

@@ -253,8 +253,9 @@ static void fill(train_split *out, card *cards, size_t n)
         if (cards[i].rank != NEVER && out->n_gallery < SPLIT_MAX_GALLERY)
             out->gallery[out->n_gallery++] = cards[i].image;
     }
-    if (out->n_validation == 0)
-        out->n_gallery = 0;
+    /* Distractors: more would cost more time than they tell. */
+    if (out->n_validation == 0 || (out->by_class && out->n_gallery > out->n_validation))
+        out->n_gallery = out->n_validation;
     qsort(out->train, out->n_train, sizeof *out->train, by_number);
     qsort(out->validation, out->n_validation, sizeof *out->validation, by_number);
 }

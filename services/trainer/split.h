@@ -53,7 +53,7 @@ typedef struct train_split {
     uint32_t *train, *validation; /* in rising order; every usable image is in one of them */
     /* Of train: what validation looks among, beside itself. IMAGES: images of the labels that
      * validate, one of each at least. CLASSES: of all that train, distractors only, as evenly over
-     * the classes as can be. */
+     * the classes as can be and not more than validate. */
     uint32_t *gallery;
     size_t n_train, n_validation, n_gallery;
     train_cut

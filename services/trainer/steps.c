@@ -142,8 +142,8 @@ static kd_status step_features(
 }
 
 /* Adds the step to the record's sums and the event file. */
-static kd_status note_step(
-    train_run *run, train_epoch *e, size_t n, const kd_step_stats *stats, double rate, kd_error *err)
+static kd_status note_step(train_run *run, train_epoch *e, size_t n, const kd_step_stats *stats,
+    double rate, kd_error *err)
 {
     train_record *const record = &run->record;
     step_sums *const s = &record->sums;

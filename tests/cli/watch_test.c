@@ -269,7 +269,8 @@ static void test_cli_evaluate__prints_the_table_and_fetches_the_report(void **st
 static void test_cli_train__settings_come_from_a_file_and_flags_go_before(void **state)
 {
     static const char good[] = "{\"loss\": \"triplet\", \"epochs\": 3, \"learning_rate\": 0.5, "
-                               "\"batch_classes\": 7, \"name\": \"n\"}";
+                               "\"batch_classes\": 7, \"name\": \"n\", \"raw\": true, "
+                               "\"flip\": 0, \"weight_decay\": 0.01}";
     ran r;
     char path[] = "kd-config-XXXXXX";
     (void)state;
@@ -283,7 +284,14 @@ static void test_cli_train__settings_come_from_a_file_and_flags_go_before(void *
     CHECK_HAS("\"batch_classes\": 7", g_spec);
     CHECK_HAS("\"loss\": \"triplet\"", g_spec);
     CHECK_HAS("\"name\": \"n\"", g_spec);
+    CHECK_HAS("\"raw\": true", g_spec);
+    CHECK_HAS("\"flip\": {\"value\": 0.0}", g_spec); /* a zero that is meant */
+    CHECK_HAS("\"weight_decay\": {\"value\": 0.01", g_spec);
     (void)unlink(path);
+    RUN(&r, cmd_train, "train", "/d/good", "--loss", "triplet", "--raw", "--flip", "0", "--detach");
+    CHECK_INT(0, r.status);
+    CHECK_HAS("\"raw\": true", g_spec);
+    CHECK_HAS("\"flip\": {\"value\": 0.0}", g_spec);
 }
 
 static void test_cli_train__wrong_settings_are_named(void **state)
@@ -295,6 +303,8 @@ static void test_cli_train__wrong_settings_are_named(void **state)
         {"{\"epochs\": \"3\"}", "epochs is not a number"},
         {"{\"epochs\": 1.5}", "epochs in "},
         {"{\"loss\": 3}", "loss is not a string"},
+        {"{\"raw\": 1}", "raw is not true or false"},
+        {"{\"flip\": \"often\"}", "flip is not a number"},
         {"[1]", "is not a JSON object"},
         {"{\"epochs\": 3", ":1:"},
         {"{\"epochs\": 3}", "--loss LOSS is missing"},

@@ -1,11 +1,13 @@
 """A Python client finds every service by reflection and calls every method of each."""
 
+import json
 import unittest
 
 import grpc
 import kindred
 from client import OK, REFLECTION, Client, Reflection, fields, text
 
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
@@ -106,6 +108,12 @@ class EveryMethod(unittest.TestCase):
         self.fails(PRECONDITION, f"{gateway}/RetryJob", job_id=job.id)
         self.fails(NOT_FOUND, f"{gateway}/GetReport", job_id="no-such-job", file="report.json")
         self.fails(PRECONDITION, f"{trainer}/DeleteModel", model="plain")
+        spec = {"dataset": str(self.dataset), "loss": "arcface", "model": "plain", "memory": 64}
+        self.fails(INVALID, f"{trainer}/CheckTraining", spec=spec)
+        del spec["memory"]
+        settings = json.loads(self.ok(f"{trainer}/CheckTraining", spec=spec).settings)
+        self.assertEqual(settings["scale"], 64)
+        self.fails(NOT_FOUND, f"{trainer}/GetRunFile", job_id="no-such-job")
 
         self.watch_health(health)
         for package in REFLECTION:

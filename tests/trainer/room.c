@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -83,6 +85,49 @@ int room_stop(void **state)
         (void)!kd_remove_tree(r->folder, &r->err);
     free(r);
     return 0;
+}
+
+/* The listing in place of which `saved` is kept. */
+static void listing_paths(const room *r, char listing[160], char saved[160])
+{
+    (void)snprintf(listing, 160, "%s/Ebay_train.txt", r->dataset);
+    (void)snprintf(saved, 160, "%s/Ebay_train.kept", r->dataset);
+}
+
+void room_shuffle_labels(const room *r)
+{
+    char path[160], saved[160], *rows[1024] = {NULL}, *at;
+    size_t n = 0;
+    kd_buf text = KD_BUF_INIT, mixed = KD_BUF_INIT;
+    kd_error err = KD_ERROR_INIT;
+    listing_paths(r, path, saved);
+    CHECK_OK(kd_file_read(path, 1u << 20, &text, &err), err);
+    for (char *line = strtok_r((char *)text.data, "\n", &at); line && n < 1024;
+        line = strtok_r(NULL, "\n", &at))
+        rows[n++] = line;
+    CHECK(n > 2);
+    kd_buf_printf(&mixed, "%s\n", rows[0] ? rows[0] : "");
+    for (size_t i = 1; i < n; i++) {
+        /* A step without a common factor deals each label once: 7 divides no drawn set's size. */
+        unsigned long long image, label, group, other, its_label, its_group;
+        int end, ignored;
+        CHECK_INT(3, sscanf(rows[i], "%llu %llu %llu %n", &image, &label, &group, &end));
+        CHECK_INT(3, sscanf(rows[1 + (i * 7) % (n - 1)], "%llu %llu %llu %n", &other, &its_label,
+                         &its_group, &ignored));
+        kd_buf_printf(&mixed, "%llu %llu %llu %s\n", image, its_label, its_group, rows[i] + end);
+    }
+    CHECK(kd_buf_ok(&mixed));
+    CHECK_INT(0, rename(path, saved));
+    CHECK_OK(kd_file_write(path, mixed.data, mixed.len, &err), err);
+    kd_buf_free(&text);
+    kd_buf_free(&mixed);
+}
+
+void room_restore_labels(const room *r)
+{
+    char path[160], saved[160];
+    listing_paths(r, path, saved);
+    CHECK_INT(0, rename(saved, path));
 }
 
 static void print_log(const room *r)

@@ -33,6 +33,11 @@ void room_start_trainer(room *r);
 /* Sends the signal and waits; returns waitpid's status. */
 int room_end_trainer(room *r, int signal_number);
 
+/* Gives each image of the training listing the class of another one, so that positives are any
+ * images; and back. */
+void room_shuffle_labels(const room *r);
+void room_restore_labels(const room *r);
+
 /* A spec that trains in seconds: 32 pixels, 2 epochs. */
 Kindred__V1__TrainSpec room_spec(const room *r);
 void room_submit(room *r, const Kindred__V1__TrainSpec *spec, char id[KD_JOB_ID_TEXT]);
