@@ -82,8 +82,14 @@ static void test_trainer_collapse__a_loss_at_its_margin_is_told(void **state)
     CHECK(collapse_of_margin(means, COLLAPSE_EPOCHS, &loss, g_text));
     CHECK_HAS("the loss sits at its margin: in 3 epochs images of other labels", g_text);
     CHECK_HAS("(mean distance 5.87 and 5.86, margin 0.9;", g_text);
-    means[2].negative = 6; /* it began to learn */
+    means[0].negative = 8.4; /* a few steps say little */
+    CHECK(collapse_of_margin(means, COLLAPSE_EPOCHS, &loss, g_text));
+    means[0].negative = 8.36; /* over all there is no gap yet, but there is one now */
+    means[2].negative = 5.96;
     CHECK(!collapse_of_margin(means, COLLAPSE_EPOCHS, &loss, g_text));
+    means[2].negative = 6.5; /* it began to learn */
+    CHECK(!collapse_of_margin(means, COLLAPSE_EPOCHS, &loss, g_text));
+    means[0].negative = 8.47;
     means[2].negative = 5.87;
     means[1].active = 0.3; /* most triplets are satisfied */
     CHECK(!collapse_of_margin(means, COLLAPSE_EPOCHS, &loss, g_text));
