@@ -159,6 +159,38 @@ class Chain(unittest.TestCase):
         model = self.stack.ok("model", "import", out, "--image-size", 64)
         self.assertEqual(model["id"], self.stack.ok("model", "show", "trained")["id"])
 
+    def test_train__tells_how_it_went(self):
+        went = self.job["result"]["training"]
+        self.assertEqual(went["epochs"], 2)
+        self.assertGreaterEqual(went["recall_at_1"]["value"], 0)
+        page = kindred.folder() / "curves.html"
+        self.stack.ok("job", "show", self.job["id"], "--html", page)
+        text = page.read_text(encoding="utf-8")
+        self.assertIn("<svg", text)
+        self.assertNotIn("<script", text)
+        done = self.stack.run("job", "list", "--training")
+        self.assertIn("trained", done.out)
+        self.assertIn("MAP@5", done.out)
+        listed = self.stack.ok("job", "list", "--training")
+        self.assertEqual({job["kind"] for job in listed["jobs"]}, {"train"})
+        missing = self.stack.run("job", "show", self.evaluation["id"], "--html", page)
+        self.assertEqual(missing.status, 1)
+
+    def test_train__wrong_settings_queue_nothing(self):
+        before = len(self.stack.ok("job", "list")["jobs"])
+        for words, said in ((("--loss", "arcface", "--raw"), "raw is not a setting"),
+                            (("--loss", "triplet", "--miner", "easy"), "miner is 'easy'"),
+                            (("--loss", "triplet", "--dim", 513), "dim is 513")):
+            done = self.stack.run("train", self.products, *words)
+            self.assertEqual(done.status, 2, done)
+            self.assertIn(said, done.err)
+        config = kindred.folder() / "config.json"
+        config.write_text('{"loss": "triplet", "learning_rat": 0.1}')
+        done = self.stack.run("train", self.products, "--config", config)
+        self.assertEqual(done.status, 2)
+        self.assertIn("'learning_rat' is not a setting of training", done.err)
+        self.assertEqual(len(self.stack.ok("job", "list")["jobs"]), before)
+
     def test_model__a_damaged_one_can_be_removed_and_stops_nothing(self):
         model = self.stack.ok("model", "init", "--name", "hurt", "--image-size", 64, "--seed", 9)
         record = self.stack.data / "models" / model["id"] / "model.json"

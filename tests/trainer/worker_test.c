@@ -10,6 +10,10 @@
 #include "lib/models/models.h"
 #include "tests/trainer/room.h"
 
+#define MANY 120000u
+/* Images that are kept (LOADER_CACHE_BYTES), their list, and room for the allocator's own. */
+#define MANY_MIB 1400u
+
 static void test_trainer_worker__a_job_ends_in_a_published_model(void **state)
 {
     room *const r = *state;
@@ -272,6 +276,72 @@ static void test_trainer_worker__a_collapse_is_fixed_when_asked_for(void **state
     kindred__v1__job_result__free_unpacked(result, NULL);
 }
 
+/* A listing of 120,000 rows, as many as Stanford Online Products has, that names the same
+ * photographs over and over. *folder: where it lies. */
+static void write_many(const room *r, char folder[160])
+{
+    char path[256];
+    kd_buf listing = KD_BUF_INIT, many = KD_BUF_INIT;
+    kd_error err = KD_ERROR_INIT;
+    (void)snprintf(folder, 160, "%s/many", r->dataset);
+    CHECK_OK(kd_make_dirs(folder, &err), err);
+    (void)snprintf(path, sizeof path, "%s/all", folder);
+    CHECK_INT(0, symlink("..", path));
+    (void)snprintf(path, sizeof path, "%s/Ebay_train.txt", r->dataset);
+    CHECK_OK(kd_file_read(path, 1u << 20, &listing, &err), err);
+    kd_buf_puts(&many, "image_id class_id super_class_id path\n");
+    for (unsigned image = 1; image <= MANY;) {
+        const char *row = strchr((char *)listing.data, '\n') + 1;
+        for (; *row && image <= MANY; row = strchr(row, '\n') + 1, image++) {
+            unsigned long long id, label, group;
+            int at;
+            CHECK_INT(3, sscanf(row, "%llu %llu %llu %n", &id, &label, &group, &at));
+            kd_buf_printf(&many, "%u %llu %llu all/%.*s\n", image, label + 1000ull * (image / 2000),
+                group + 1000ull * (image / 2000), (int)strcspn(row + at, "\n"), row + at);
+        }
+    }
+    CHECK(kd_buf_ok(&many));
+    (void)snprintf(path, sizeof path, "%s/Ebay_train.txt", folder);
+    CHECK_OK(kd_file_write(path, many.data, many.len, &err), err);
+    kd_buf_free(&listing);
+    kd_buf_free(&many);
+}
+
+/* The trainer's largest resident memory so far, MiB. */
+static unsigned long peak_mib(const room *r)
+{
+    char path[64], line[256];
+    unsigned long kib = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)r->trainer);
+    FILE *const file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file))
+        (void)sscanf(line, "VmHWM: %lu", &kib);
+    if (file)
+        (void)fclose(file);
+    return kib / 1024;
+}
+
+static void test_trainer_worker__memory_is_bounded_for_120000_images(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT], folder[160];
+    kd_job job;
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    const unsigned long before = peak_mib(r);
+    write_many(r, folder);
+    spec.dataset = folder;
+    spec.seed = 25;
+    room_submit(r, &spec, id);
+    room_wait_steps(r, id);
+    const unsigned long after = peak_mib(r);
+    CHECK(before > 0);
+    if (after > before + MANY_MIB)
+        fail_msg("%lu MiB, then %lu", before, after);
+    CHECK_OK(kd_jobs_cancel(r->store, id, &r->err), r->err);
+    room_wait_state(r, id, KD_JOB_CANCELLED, &job);
+    kd_job_clear(&job);
+}
+
 /* The first image of the dataset's listing, open. */
 static int open_first_image(const room *r)
 {
@@ -350,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_trainer_worker__a_frozen_backbone_trains_a_projection),
         cmocka_unit_test(test_trainer_worker__a_loss_at_its_margin_is_stopped),
         cmocka_unit_test(test_trainer_worker__a_collapse_is_fixed_when_asked_for),
+        cmocka_unit_test(test_trainer_worker__memory_is_bounded_for_120000_images),
         cmocka_unit_test(test_trainer_worker__waits_for_an_image_that_cannot_be_read_now),
         cmocka_unit_test(test_trainer_worker__goes_on_when_redis_comes_back),
     };
