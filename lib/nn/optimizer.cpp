@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "lib/nn/adam.hpp"
+
 namespace kd::nn
 {
 
@@ -59,24 +61,15 @@ double Optimizer::clip_gradients(double clip)
     return length;
 }
 
-/* torch.optim.Adam and AdamW, amsgrad off. */
 void Optimizer::step_adam(Slot &slot, const torch::Tensor &gradient) const
 {
-    torch::Tensor &p = slot.parameter.tensor;
     const double rate = rates_[slot.head ? 1 : 0];
     const double decay = slot.decays ? decay_ : 0;
-    torch::Tensor g = gradient;
-    if (kind_ == KD_OPTIMIZER_ADAMW && decay > 0)
-        p.mul_(1 - rate * decay);
-    else if (decay > 0)
-        g = gradient.add(p, decay);
-    const auto step = static_cast<double>(slot.steps);
-    slot.first.lerp_(g, 1 - beta1);
-    slot.second.mul_(beta2).addcmul_(g, g, 1 - beta2);
-    const double correction1 = 1 - std::pow(beta1, step);
-    const double correction2 = std::sqrt(1 - std::pow(beta2, step));
-    const torch::Tensor divisor = slot.second.sqrt().div_(correction2).add_(epsilon);
-    p.addcdiv_(slot.first, divisor, -rate / correction1);
+    const bool apart = kind_ == KD_OPTIMIZER_ADAMW;
+    const auto count = static_cast<double>(slot.steps);
+    const AdamStep step = {rate, apart ? 1 - rate * decay : 1, apart ? 0 : decay, beta1, beta2,
+        epsilon, 1 - std::pow(beta1, count), std::sqrt(1 - std::pow(beta2, count))};
+    adam_step(step, slot.parameter.tensor, gradient, slot.first, slot.second);
 }
 
 /* torch.optim.SGD, without dampening. */
