@@ -2,15 +2,11 @@
 
 #include <cmath>
 
-#include <ATen/Parallel.h>
-
 namespace kd::nn
 {
 
 namespace
 {
-
-constexpr int64_t grain = 1 << 15; /* values for a thread at least, as LibTorch's own */
 
 bool plain(const torch::Tensor &tensor)
 {
@@ -68,10 +64,7 @@ void adam_step(const AdamStep &step, torch::Tensor &parameter, const torch::Tens
     float *const to_p = parameter.data_ptr<float>(), *const to_first = first.data_ptr<float>(),
                  *const to_second = second.data_ptr<float>();
     const float *const from = g.data_ptr<float>();
-    at::parallel_for(0, parameter.numel(), grain, [&](int64_t begin, int64_t end) {
-        by_values(
-            step, to_p + begin, from + begin, to_first + begin, to_second + begin, end - begin);
-    });
+    by_values(step, to_p, from, to_first, to_second, parameter.numel());
 }
 
 } // namespace kd::nn

@@ -17,8 +17,8 @@ struct AdamStep {
 };
 
 /* first and second have the parameter's strides. By tensor operations, or, for float32 on the CPU,
- * in one loop: they read and write the memory three times as often, which is all that they do. No
- * value depends on another, so that threads change no bit. */
+ * in one loop: they read and write the memory three times as often, which is all that they do. One
+ * thread: with OpenMP here, a LibTorch that brings its own would keep two teams of threads. */
 void adam_step(const AdamStep &step, torch::Tensor &parameter, const torch::Tensor &gradient,
     torch::Tensor &first, torch::Tensor &second);
 
