@@ -12,6 +12,14 @@ namespace
 
 constexpr const char *steps_name = "training.steps";
 constexpr const char *meta_key = "meta";
+constexpr const char *kind_key = "kind";
+
+/* What the numbers mean: another loss or optimiser would take some of them for its own. */
+std::string kind_of(const kd_training *training)
+{
+    return std::string(kd_loss_name(training->options.loss.loss)) + " by " +
+           kd_optimizer_name(training->options.optimizer);
+}
 
 /* What moves besides the optimiser. */
 std::vector<NamedTensor> moving_state(const kd_training *training)
@@ -31,7 +39,7 @@ std::string format_checkpoint(const kd_training *training, const char *meta)
         tensors.push_back(item);
     tensors.push_back({steps_name, torch::full({1}, training->steps, torch::kLong)});
     const std::vector<NamedTensor> host = to_host(tensors);
-    return format_safetensors(to_write(host), {{meta_key, meta}});
+    return format_safetensors(to_write(host), {{meta_key, meta}, {kind_key, kind_of(training)}});
 }
 
 /* Everything is read and checked before anything is changed. */
@@ -41,6 +49,10 @@ void load_checkpoint(kd_training *training, const char *path, std::string *meta)
     TensorFile file;
     read_tensor_file(path, &file);
     int64_t steps = 0;
+    const std::string &kind = file.metadata[kind_key];
+    if (!kind.empty() && kind != kind_of(training))
+        fail(KD_INVALID_ARGUMENT, "%s is a checkpoint of %s, not of %s", path, kind.c_str(),
+            kind_of(training).c_str());
     take_numbers(path, file, steps_name, Dtype::i64, 1, &steps);
     const std::vector<NamedTensor> state = moving_state(training);
     const std::vector<torch::Tensor> weights = take_state(path, file, state, "");

@@ -256,8 +256,7 @@ namespace
 {
 
 template <class Work>
-kd_status run_batch(
-    kd_forward *forward, const float *pixels, size_t n, float *features, kd_error *err, Work &&rest)
+kd_status with_batch(kd_forward *forward, size_t n, kd_error *err, Work &&work)
 {
     const size_t max = static_cast<size_t>(forward->batches.back());
     if (n == 0 || n > max)
@@ -266,8 +265,7 @@ kd_status run_batch(
     return guarded(err, "embedding a batch", [&] {
         adopt_threads();
         const c10::InferenceMode inference; /* see kd_forward_new */
-        run(forward, pixels, n, features);
-        rest();
+        work();
     });
 }
 
@@ -277,16 +275,18 @@ kd_status kd_forward_run(
     kd_forward *forward, const float *pixels, size_t n, float *embeddings, kd_error *err)
 {
     assert(forward && pixels && embeddings);
-    std::vector<float> features(n * KD_NN_FEATURES);
-    return run_batch(forward, pixels, n, features.data(), err,
-        [&] { embed_features(forward->weight, forward->bias, features.data(), n, embeddings); });
+    return with_batch(forward, n, err, [&] {
+        std::vector<float> features(n * KD_NN_FEATURES);
+        run(forward, pixels, n, features.data());
+        embed_features(forward->weight, forward->bias, features.data(), n, false, embeddings);
+    });
 }
 
 kd_status kd_forward_features(
     kd_forward *forward, const float *pixels, size_t n, float *features, kd_error *err)
 {
     assert(forward && pixels && features);
-    return run_batch(forward, pixels, n, features, err, [] {});
+    return with_batch(forward, n, err, [&] { run(forward, pixels, n, features); });
 }
 
 void kd_forward_free(kd_forward *forward)

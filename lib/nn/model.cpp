@@ -179,7 +179,7 @@ bool in_backbone(const std::string &name)
 }
 
 void embed_features(const torch::Tensor &weight, const torch::Tensor &bias, const float *features,
-    size_t n, float *embeddings)
+    size_t n, bool zeros, float *embeddings)
 {
     torch::Tensor rows = torch::from_blob(const_cast<float *>(features),
         {static_cast<int64_t>(n), static_cast<int64_t>(KD_NN_FEATURES)});
@@ -191,10 +191,10 @@ void embed_features(const torch::Tensor &weight, const torch::Tensor &bias, cons
         double sum = 0;
         for (size_t d = 0; d < dim; d++)
             sum += static_cast<double>(from[d]) * from[d];
-        if (!std::isfinite(sum) || sum == 0)
+        if (!std::isfinite(sum) || (sum == 0 && !zeros))
             fail(KD_INTERNAL, "image %zu of the batch gives an embedding that is %s", i,
                 sum == 0 ? "all zeros" : "not finite");
-        const double scale = 1 / std::sqrt(sum);
+        const double scale = sum > 0 ? 1 / std::sqrt(sum) : 0;
         for (size_t d = 0; d < dim; d++)
             embeddings[d] = static_cast<float>(from[d] * scale);
     }

@@ -137,6 +137,12 @@ uint32_t kd_net_dim(const kd_net *net)
     return static_cast<uint32_t>(net->model->dim());
 }
 
+bool kd_net_projects(const kd_net *net)
+{
+    assert(net);
+    return !net->model->projection.is_empty();
+}
+
 kd_status kd_net_project(kd_net *net, uint32_t dim, uint64_t seed, kd_error *err)
 {
     assert(net);
@@ -163,7 +169,8 @@ kd_status kd_net_embed(
         const torch::nn::Linear &projection = net->model->projection;
         const bool projects = !projection.is_empty();
         embed_features(projects ? projection->weight.to(torch::kCPU) : torch::Tensor(),
-            projects ? projection->bias.to(torch::kCPU) : torch::Tensor(), features, n, embeddings);
+            projects ? projection->bias.to(torch::kCPU) : torch::Tensor(), features, n, true,
+            embeddings);
     });
 }
 

@@ -46,6 +46,8 @@ KD_MUST_CHECK kd_status kd_net_new(kd_net **out, uint64_t seed, kd_error *err);
 /* Values in an embedding: KD_NN_FEATURES without a projection. */
 uint32_t kd_net_dim(const kd_net *net);
 
+bool kd_net_projects(const kd_net *net);
+
 /* Puts a fresh projection to dim values in place of the one that is there, if any: drawn by seed,
  * as torch.nn.Linear's first values, or the identity where dim is KD_NN_FEATURES, so that a
  * training begins with the distances that are there. KD_INVALID_ARGUMENT for a dim outside the
@@ -89,7 +91,9 @@ KD_MUST_CHECK kd_status kd_forward_features(
     kd_forward *forward, const float *pixels, size_t n, float *features, kd_error *err);
 
 /* The rest of the way, by the network as it is now: n × KD_NN_FEATURES features to n × kd_net_dim
- * values of length 1. */
+ * values of length 1; a row that comes out as zeros stays so. KD_INTERNAL for one that is not
+ * finite.
+ */
 KD_MUST_CHECK kd_status kd_net_embed(
     const kd_net *net, const float *features, size_t n, float *embeddings, kd_error *err);
 

@@ -57,9 +57,9 @@ bool in_backbone(const std::string &name);
 void draw_linear(torch::nn::LinearImpl &linear, uint64_t seed);
 
 /* n × KD_NN_FEATURES to rows of length 1, on the CPU, through the projection where weight is
- * defined. Throws for a row that is all zeros or not finite. */
+ * defined. Throws for a row that is not finite, or all zeros where zeros are not allowed. */
 void embed_features(const torch::Tensor &weight, const torch::Tensor &bias, const float *features,
-    size_t n, float *embeddings);
+    size_t n, bool zeros, float *embeddings);
 
 /* A model of the same weights that shares no memory with the given one. */
 ResNet18 copy_of(const ResNet18 &model, torch::Device device);

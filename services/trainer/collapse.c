@@ -68,7 +68,8 @@ static bool without_gap(const collapse_means *means, size_t n, double margin)
 bool collapse_of_margin(
     const collapse_means *means, size_t n, const kd_loss_options *loss, char text[COLLAPSE_TEXT])
 {
-    const double margin = (double)loss->margin;
+    /* Two points of the unit sphere are at most 2 apart, whatever is asked for. */
+    const double asked = (double)loss->margin, margin = loss->raw ? asked : fmin(asked, 1);
     const bool pairs = loss->loss == KD_LOSS_TRIPLET || loss->loss == KD_LOSS_CONTRASTIVE;
     /* A gap that opens only now is none over all. */
     if (!pairs || margin <= 0 || !without_gap(means, n, margin) ||
@@ -79,7 +80,7 @@ bool collapse_of_margin(
         "the loss sits at its margin: in %zu epochs images of other labels have not come to lie "
         "farther than those of the same (mean distance %.3g and %.3g, margin %.3g; loss %.4g, %.0f "
         "%% of its terms active)",
-        n, last->negative, last->positive, margin, last->loss, 100 * last->active);
+        n, last->negative, last->positive, asked, last->loss, 100 * last->active);
     return true;
 }
 

@@ -21,6 +21,7 @@
 #define CHECKPOINT_MINUTES 5.0 /* what a crash costs at most, in a long epoch */
 #define MAX_BATCH 512u         /* images; activations of more don't fit a usual machine */
 #define MAX_MEMORY 65536u
+#define MAX_LISTED_MEMORY 1024u
 
 static const char *const cuts[] = {"classes", "images", "none"};
 static const char *const samplers[] = {"classes", "balanced", "shuffled"};
@@ -227,6 +228,13 @@ static kd_status read_batches(train_config *out, const Kindred__V1__TrainSpec *s
         status = kd_error_set(err, KD_INVALID_ARGUMENT,
             "memory is %u, a batch has up to %zu images: it must hold one at least", memory,
             train_config_batch(out));
+    /* These two list all triplets of the batch and the memory. */
+    const kd_loss_options *const l = &out->training.loss;
+    if (status == KD_OK && l->loss == KD_LOSS_TRIPLET && memory > MAX_LISTED_MEMORY &&
+        (l->miner == KD_MINER_ALL || l->miner == KD_MINER_SEMI_HARD))
+        status = kd_error_set(err, KD_INVALID_ARGUMENT,
+            "memory is %u, allowed with the miner %s are 1 to %u", memory, kd_miner_name(l->miner),
+            MAX_LISTED_MEMORY);
     return status;
 }
 
@@ -363,12 +371,20 @@ static kd_status read_freezing(
     if (status == KD_OK)
         status = read_count(&out->dim, "dim", spec->dim, 0, KD_NN_MIN_DIM, KD_NN_MAX_DIM, err);
     /* What trains must be served. */
-    if (status == KD_OK && spec->freeze_backbone && out->dim == 0)
+    const bool projects = parent && parent->dim < KD_NN_FEATURES;
+    if (status == KD_OK && spec->freeze_backbone && out->dim == 0 && !projects)
         out->dim = KD_NN_FEATURES;
     if (status == KD_OK)
         status = read_count(
             &out->freeze_epochs, "freeze_epochs", spec->freeze_epochs, 0, 1, MAX_EPOCHS, err);
-    if (status == KD_OK && out->freeze_epochs > 0 && out->dim == 0 &&
+    if (status == KD_OK && out->freeze_epochs > 0 && spec->freeze_backbone)
+        status = kd_error_set(
+            err, KD_INVALID_ARGUMENT, "freeze_epochs and freeze_backbone are both set");
+    if (status == KD_OK && out->freeze_epochs >= out->epochs)
+        status = kd_error_set(err, KD_INVALID_ARGUMENT,
+            "freeze_epochs is %u of %u epochs: freeze_backbone freezes all", out->freeze_epochs,
+            out->epochs);
+    if (status == KD_OK && out->freeze_epochs > 0 && out->dim == 0 && !projects &&
         !kd_loss_has_head(t->loss.loss))
         status = kd_error_set(err, KD_INVALID_ARGUMENT,
             "freeze_epochs needs something beside the backbone that learns: a projection (dim) or "
@@ -528,7 +544,11 @@ void train_config_fix(train_config *c, uint32_t fix, char changed[TRAIN_FIX_TEXT
     if (l->raw || l->reduction == KD_REDUCTION_SUM) {
         l->raw = false;
         l->reduction = KD_REDUCTION_MEAN;
-        normal = ", embeddings normalised, mean of the terms";
+        normal = ", embeddings normalised, mean of the terms, the loss's own margin";
+        kd_loss_options own; /* the margin was one of other distances */
+        kd_loss_defaults(l->loss, &own);
+        l->margin = own.margin;
+        l->positive_margin = own.positive_margin;
     }
     if (fix > 1 && l->loss == KD_LOSS_TRIPLET && l->miner == KD_MINER_BATCH_HARD && l->margin > 0) {
         l->miner = KD_MINER_SEMI_HARD;

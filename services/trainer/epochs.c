@@ -107,7 +107,10 @@ static bool at_margin(const train_run *run, train_epoch *e)
     if (n < COLLAPSE_EPOCHS)
         n = COLLAPSE_EPOCHS;
     collapse_means means[COLLAPSE_MARGIN_STEPS];
-    if (n > COLLAPSE_MARGIN_STEPS || r->epochs_done + 1 < n)
+    /* While the rate rises, or the backbone stands still, there may be no gap yet. */
+    const double rising = run->config.schedule.warmup * run->config.epochs;
+    const uint64_t begin = (uint64_t)ceil(fmax(rising, run->config.freeze_epochs));
+    if (n > COLLAPSE_MARGIN_STEPS || r->epochs_done + 1 < n + begin)
         return false;
     for (uint64_t i = 0; i + 1 < n; i++)
         means[i] = means_of(r->curve[r->epochs_done + 1 - n + i].values, 1);
@@ -115,20 +118,27 @@ static bool at_margin(const train_run *run, train_epoch *e)
     return collapse_of_margin(means, (size_t)n, &run->config.training.loss, e->collapse);
 }
 
-/* The epoch's steps and validation are over, but it is not in the curve yet: should it have
- * collapsed, its weights are not among the best. */
-static bool epoch_collapsed(const train_run *run, train_epoch *e, const validation_result *v)
+/* The epoch's steps are over, but it is not in the curve yet: should it have collapsed, its weights
+ * are not among the best. */
+static bool steps_collapsed(const train_run *run, train_epoch *e)
 {
     const step_sums *const s = &run->record.sums;
     if (run->config.on_collapse == COLLAPSE_IGNORE || s->steps == 0)
         return false;
     const collapse_means means = means_of(s->values, (double)s->steps);
-    return collapse_of_epoch(&means, &run->config.training.loss, e->collapse) ||
-           collapse_of_rank(v->effective_rank, e->n_validated, kd_net_dim(run->net), e->collapse) ||
+    return (run->record.watch.steps >= COLLAPSE_STEPS &&
+               collapse_of_epoch(&means, &run->config.training.loss, e->collapse)) ||
            at_margin(run, e);
 }
 
-/* Stops with what was seen and what to change, or goes back and on with it changed. */
+/* A network that tells two or three labels apart needs no more directions. */
+static bool rank_collapsed(const train_run *run, train_epoch *e, const validation_result *v)
+{
+    return run->config.on_collapse != COLLAPSE_IGNORE && run->n_labels > 3 &&
+           collapse_of_rank(v->effective_rank, e->n_validated, kd_net_dim(run->net), e->collapse);
+}
+
+/* Stops with what was seen and what to change, or begins again with it changed. */
 static kd_status handle_collapse(train_run *run, const train_epoch *e, kd_error *err)
 {
     train_record *const record = &run->record;
@@ -138,6 +148,10 @@ static kd_status handle_collapse(train_run *run, const train_epoch *e, kd_error 
         KD_INT("step", step), KD_STR("seen", e->collapse));
     collapse_advice(&run->config.training.loss, run->config.schedule.peak, advice);
     if (run->config.on_collapse != COLLAPSE_FIX || record->n_fixes == RECORD_MAX_FIXES) {
+        uint64_t ignored; /* to be seen; the next try cuts it off again */
+        kd_error why = KD_ERROR_INIT;
+        if (train_events_sync(run->events, &ignored, &why) != KD_OK)
+            kd_log_error(KD_LOG_WARN, "events_lost", &why);
         char note[2 * COLLAPSE_TEXT + 64];
         (void)snprintf(note, sizeof note, "the training collapsed in epoch %u, step %u: %s; %s",
             number, step, e->collapse,
@@ -148,17 +162,13 @@ static kd_status handle_collapse(train_run *run, const train_epoch *e, kd_error 
     }
     train_config_fix(&run->config, record->n_fixes + 1, changed);
     char fix[COLLAPSE_TEXT + TRAIN_FIX_TEXT + 64];
-    (void)snprintf(fix, sizeof fix, "epoch %u, step %u: %s; went on from %s %u with %s", number,
-        step, e->collapse, record->best[0] > 0 ? "epoch" : "the start, epoch", record->best[0],
-        changed);
+    (void)snprintf(fix, sizeof fix, "epoch %u, step %u: %s; began again with %s", number, step,
+        e->collapse, changed);
     kd_status status = train_record_fix(record, fix, err);
-    if (status != KD_OK)
-        return status;
-    char *const best = record->best[0] > 0 ? train_best_path(run, record->best[0]) : NULL;
-    if (record->best[0] > 0 && !best)
-        return kd_error_memory(err, "a path");
-    status = train_start_net(run, best, err);
-    free(best);
+    if (status == KD_OK)
+        status = train_start_net(run, err);
+    if (status == KD_OK)
+        status = train_events_start(run, err);
     if (status == KD_OK)
         status = train_save_checkpoint(run, err);
     KD_LOG(KD_LOG_WARN, "collapse_fixed", KD_STR("job", run->job_id), KD_STR("fix", fix));
@@ -238,6 +248,8 @@ static kd_status run_epoch(train_run *run, train_epoch *e, kd_error *err)
     kd_status status = train_tick(run, err);
     if (status == KD_OK)
         status = train_steps(run, e, &end, err);
+    if (status == KD_OK && end == STEPS_DONE && steps_collapsed(run, e))
+        end = STEPS_COLLAPSED;
     if (status == KD_OK && end == STEPS_DONE)
         status = run_validation(run, e, &v, err);
     if (status == KD_UNAVAILABLE) { /* this process ends: the next goes on from here */
@@ -247,17 +259,26 @@ static kd_status run_epoch(train_run *run, train_epoch *e, kd_error *err)
     }
     if (status != KD_OK)
         return status;
-    if (end == STEPS_COLLAPSED || epoch_collapsed(run, e, &v))
+    if (end == STEPS_COLLAPSED || rank_collapsed(run, e, &v))
         return handle_collapse(run, e, err);
     return end_epoch(run, e, &v, err);
 }
 
-/* Nothing got better for so long that nothing will. */
+/* Nothing got better for so long that nothing will. The best epoch is the last of equal ones;
+ * patience counts from the first. */
 static bool out_of_patience(const train_run *run)
 {
     const train_record *const r = &run->record;
-    return run->config.patience > 0 && r->best[0] > 0 &&
-           r->epochs_done - r->best[0] >= run->config.patience;
+    uint32_t first = r->best[0];
+    if (run->config.patience == 0 || first == 0)
+        return false;
+    const double best = r->curve[first - 1].values[r->metric];
+    for (uint32_t i = first; i > 0; i--)
+        if (r->curve[i - 1].values[r->metric] >= best)
+            first = i;
+    if (first < run->config.freeze_epochs)
+        first = run->config.freeze_epochs;
+    return r->epochs_done >= first + run->config.patience;
 }
 
 static kd_status make_epoch(train_epoch *e, train_run *run, kd_error *err)

@@ -13,6 +13,39 @@
 
 #define MAX_FACTS 96u
 
+static void remove_file(const train_run *run, const char *name)
+{
+    char *const path = kd_format("%s/%s", run->folder, name);
+    if (path && unlink(path) != 0 && errno != ENOENT)
+        KD_LOG(KD_LOG_WARN, "leftover", KD_STR("path", path), KD_STR("reason", strerror(errno)));
+    free(path);
+}
+
+/* What a kill left half-written: kd_file_write's six letters behind the name. */
+static bool is_half_written(const char *name)
+{
+    static const char ending[] = ".safetensors.";
+    const char *const at = strstr(name, ending);
+    return at && strlen(at + sizeof ending - 1) == 6;
+}
+
+/* Files of the folder for which `leave` is false go. */
+static void sweep(const train_run *run, bool (*leave)(const train_run *run, const char *name))
+{
+    DIR *const dir = opendir(run->folder);
+    for (const struct dirent *entry; dir && (entry = readdir(dir));)
+        if (!leave(run, entry->d_name))
+            remove_file(run, entry->d_name);
+    if (dir)
+        (void)closedir(dir);
+}
+
+static bool leave_whole(const train_run *run, const char *name)
+{
+    (void)run;
+    return !is_half_written(name);
+}
+
 kd_status train_files_init(train_run *run, kd_error *err)
 {
     run->folder = kd_format("%s/%s", run->trainer->runs_dir, run->job_id);
@@ -24,7 +57,10 @@ kd_status train_files_init(train_run *run, kd_error *err)
     run->events_path = kd_format("%s/" TRAIN_EVENTS_NAME, run->folder);
     if (!run->checkpoint || !run->log || !run->page || !run->events_path)
         return kd_error_memory(err, "a path");
-    return kd_make_dirs(run->folder, err);
+    const kd_status status = kd_make_dirs(run->folder, err);
+    if (status == KD_OK)
+        sweep(run, leave_whole);
+    return status;
 }
 
 char *train_best_path(const train_run *run, uint32_t epoch)
@@ -54,32 +90,18 @@ kd_status train_save_checkpoint(train_run *run, kd_error *err)
     return status;
 }
 
-static bool is_kept(const train_run *run, uint32_t epoch)
+/* Weights of epochs that are no longer among the best go. */
+static bool leave_best(const train_run *run, const char *name)
 {
+    unsigned number;
+    int end = 0;
+    if (sscanf(name, "epoch-%9u.safetensors%n", &number, &end) != 1 || end == 0 ||
+        name[end] != '\0')
+        return true;
     for (size_t i = 0; i < RECORD_BEST; i++)
-        if (run->record.best[i] == epoch)
+        if (run->record.best[i] == number)
             return true;
     return false;
-}
-
-/* Weights of epochs that are no longer among the best. */
-static void remove_worse(const train_run *run)
-{
-    DIR *const dir = opendir(run->folder);
-    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
-        unsigned epoch;
-        int end = 0;
-        if (sscanf(entry->d_name, "epoch-%9u.safetensors%n", &epoch, &end) != 1 || end == 0 ||
-            entry->d_name[end] != '\0' || is_kept(run, epoch))
-            continue;
-        char *const path = train_best_path(run, epoch);
-        if (path && unlink(path) != 0 && errno != ENOENT)
-            KD_LOG(
-                KD_LOG_WARN, "leftover", KD_STR("path", path), KD_STR("reason", strerror(errno)));
-        free(path);
-    }
-    if (dir)
-        (void)closedir(dir);
 }
 
 /* Weights first: a checkpoint that counts an epoch among the best is never without them. */
@@ -95,7 +117,7 @@ kd_status train_save_epoch(train_run *run, bool keep, kd_error *err)
         status = train_save_checkpoint(run, err);
     if (status != KD_OK)
         return status;
-    remove_worse(run);
+    sweep(run, leave_best);
     char *const text = train_record_log(&run->record);
     status =
         text ? kd_file_write(run->log, text, strlen(text), err) : kd_error_memory(err, "the log");

@@ -124,10 +124,11 @@ kd_status train_record_fix(train_record *record, const char *fix, kd_error *err)
     if (!text)
         return kd_error_memory(err, "a note");
     record->fixes[record->n_fixes++] = text;
-    record->epochs_done = record->best[0];
+    record->epochs_done = 0;
     record->step = 0;
     record->sums = (step_sums){.steps = 0};
     record->watch = (collapse_watch){.steps = 0};
+    record->event_bytes = 0;
     choose_best(record);
     return KD_OK;
 }
@@ -194,9 +195,9 @@ char *train_record_log(const train_record *record)
 
 char *train_record_training(const train_record *record, const char *job_id, const char *runtime)
 {
-    json_t *const all =
-        json_pack("{s:s, s:s, s:i, s:o, s:o}", "job", job_id, "runtime", runtime, "best_epoch",
-            (int)record->best[0], "curve", curve_json(record), "fixes", fixes_json(record));
+    json_t *const all = json_pack("{s:s, s:s, s:s, s:i, s:o, s:o}", "job", job_id, "kindred",
+        KD_VERSION, "runtime", runtime, "best_epoch", (int)record->best[0], "curve",
+        curve_json(record), "fixes", fixes_json(record));
     const epoch_point *const best =
         record->best[0] > 0 ? &record->curve[record->best[0] - 1] : NULL;
     static const point_value shown[] = {POINT_RECALL_AT_1, POINT_MAP_AT_5, POINT_ACCURACY};

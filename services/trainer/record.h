@@ -75,7 +75,8 @@ void train_record_reset(train_record *record); /* as at the start */
  * when this one's weights are to be kept. */
 bool train_record_end_epoch(train_record *record, const double values[POINT_VALUES]);
 
-/* Goes back to the end of the best epoch, or to the start, because of what `fix` says (copied). */
+/* Goes back to the start because of what `fix` says (copied): what was learned since may be what
+ * collapsed. */
 KD_MUST_CHECK kd_status train_record_fix(train_record *record, const char *fix, kd_error *err);
 
 /* The texts are owned by the caller (free); NULL without memory. */

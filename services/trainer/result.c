@@ -38,6 +38,7 @@ static void summarise(
     out->loss = json_number_value(json_object_get(last, point_name(POINT_LOSS)));
     out->images_per_second =
         json_number_value(json_object_get(last, point_name(POINT_IMAGES_PER_SECOND)));
+    out->learning_rate = json_number_value(json_object_get(training, "learning_rate"));
     out->fixes = numbers->fixes;
     for (size_t i = 0; i < json_array_size(fixes) && i < RECORD_MAX_FIXES; i++) {
         const char *const fix = json_string_value(json_array_get(fixes, i));

@@ -67,12 +67,13 @@ typedef struct train_epoch {
     kd_counter *steps_made, *images_seen;
     kd_gauge *loss;
     size_t n_validated;           /* rows of the validation */
+    kd_error skipped;             /* why a batch was not trained on, the last one */
     char collapse[COLLAPSE_TEXT]; /* what was seen */
 } train_epoch;
 
 /* ---- train.c ---- */
-/* Network and training anew, from the parent or from the weights file at path. */
-KD_MUST_CHECK kd_status train_start_net(train_run *run, const char *path, kd_error *err);
+/* Network and training anew, from the parent. */
+KD_MUST_CHECK kd_status train_start_net(train_run *run, kd_error *err);
 
 /* ---- steps.c ---- */
 /* Makes the steps of the epoch that are left. */

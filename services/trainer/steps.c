@@ -72,13 +72,20 @@ static train_plateau plateau_of(const train_run *run)
     return plateau;
 }
 
+/* The schedule's rate at that step of the epoch, as if it had begun `late` epochs later. */
+static double scheduled(const train_run *run, const train_epoch *e, size_t step, uint32_t late)
+{
+    const uint32_t done = run->record.epochs_done - late;
+    const train_plateau plateau = plateau_of(run);
+    return train_schedule_rate(&run->config.schedule, (uint64_t)done * e->n_batches + step,
+        (uint64_t)(run->config.epochs - late) * e->n_batches, done, &plateau);
+}
+
+/* A backbone that is frozen at first begins its schedule, with the rise, when it is freed. */
 double train_rate(const train_run *run, const train_epoch *e, size_t step)
 {
-    const train_record *const record = &run->record;
-    const train_plateau plateau = plateau_of(run);
-    return train_schedule_rate(&run->config.schedule,
-        (uint64_t)record->epochs_done * e->n_batches + step,
-        (uint64_t)run->config.epochs * e->n_batches, record->epochs_done, &plateau);
+    const uint32_t frozen = run->config.freeze_epochs;
+    return run->record.epochs_done < frozen ? 0 : scheduled(run, e, step, frozen);
 }
 
 /* ---- One step ---- */
@@ -178,8 +185,9 @@ static kd_status note_step(train_run *run, train_epoch *e, size_t n, const kd_st
 static kd_status make_step(train_run *run, train_epoch *e, size_t *next, kd_error *err)
 {
     train_record *const record = &run->record;
-    const double rate = train_rate(run, e, record->step), peak = run->config.schedule.peak;
-    const double head = peak > 0 ? rate * run->config.head_rate / peak : 0;
+    const double rate = train_rate(run, e, record->step);
+    const double head =
+        scheduled(run, e, record->step, 0) * run->config.head_rate / run->config.schedule.peak;
     kd_step_stats stats;
     kd_error why = KD_ERROR_INIT;
     size_t n = 0;
@@ -189,6 +197,7 @@ static kd_status make_step(train_run *run, train_epoch *e, size_t *next, kd_erro
     if (status == KD_FAILED_PRECONDITION) { /* so many of its images are gone: nothing to learn */
         KD_LOG(KD_LOG_WARN, "batch_skipped", KD_STR("job", run->job_id),
             KD_STR("reason", why.message));
+        e->skipped = why;
         return KD_OK;
     }
     if (status != KD_OK)
@@ -222,10 +231,13 @@ kd_status train_steps(train_run *run, train_epoch *e, steps_end *end, kd_error *
         record->step++;
         record->sums.seconds += (double)(kd_mono_ns() - start_ns) / 1e9;
         train_describe(run, e, "");
-        status = train_tick(run, err);
-        if (status == KD_OK && collapsed(run, e))
+        if (collapsed(
+                run, e)) { /* before anything may end this process: a resumed run sees it too */
             *end = STEPS_COLLAPSED;
-        else if (status == KD_OK && (double)(kd_mono_ms() - e->saved_ms) > checkpoint_ms) {
+            break;
+        }
+        status = train_tick(run, err);
+        if (status == KD_OK && (double)(kd_mono_ms() - e->saved_ms) > checkpoint_ms) {
             status = train_save_checkpoint(run, err);
             e->saved_ms = kd_mono_ms();
         }
@@ -233,6 +245,7 @@ kd_status train_steps(train_run *run, train_epoch *e, steps_end *end, kd_error *
     loader_drop(run->loader);
     if (status == KD_OK && *end == STEPS_DONE && record->sums.steps == 0)
         return kd_error_set(err, KD_FAILED_PRECONDITION,
-            "epoch %u: too few images can be read to make one batch", record->epochs_done + 1);
+            "epoch %u: no batch could be trained on: %s", record->epochs_done + 1,
+            e->skipped.message);
     return status;
 }

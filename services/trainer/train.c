@@ -254,12 +254,14 @@ static kd_status first_net(train_run *run, kd_error *err)
         status = path ? load_net(run, path, err) : kd_error_memory(err, "a path");
         free(path);
     }
-    if (status == KD_OK && c->dim > 0)
+    const bool there =
+        status == KD_OK && kd_net_projects(run->net) && kd_net_dim(run->net) == c->dim;
+    if (status == KD_OK && c->dim > 0 && !there)
         status = kd_net_project(run->net, c->dim, c->seed, err);
     return status;
 }
 
-kd_status train_start_net(train_run *run, const char *path, kd_error *err)
+kd_status train_start_net(train_run *run, kd_error *err)
 {
     kd_training_options options = run->config.training;
     if (kd_loss_has_head(options.loss.loss))
@@ -268,7 +270,7 @@ kd_status train_start_net(train_run *run, const char *path, kd_error *err)
     kd_net_free(run->net);
     run->training = NULL;
     run->net = NULL;
-    kd_status status = path ? load_net(run, path, err) : first_net(run, err);
+    kd_status status = first_net(run, err);
     if (status == KD_OK)
         status = kd_training_new(&run->training, run->net, &options, err);
     return status;
@@ -296,7 +298,7 @@ static kd_status read_checkpoint(train_run *run, kd_error *err)
     /* The training was another one since the first fix. */
     for (uint32_t fix = 1; fix <= run->record.n_fixes; fix++)
         train_config_fix(&run->config, fix, changed);
-    status = train_start_net(run, NULL, err);
+    status = train_start_net(run, err);
     if (status == KD_OK)
         status = kd_training_load(run->training, run->checkpoint, &meta, err);
     free(meta);
@@ -321,7 +323,7 @@ static kd_status resume(train_run *run, kd_error *err)
     kd_log_error(KD_LOG_WARN, "checkpoint_unusable", &why);
     train_record_reset(&run->record);
     run->config = run->asked;
-    return train_start_net(run, NULL, err);
+    return train_start_net(run, err);
 }
 
 /* ---- Features of a frozen backbone ---- */
@@ -371,7 +373,7 @@ static kd_status prepare(train_run *run, kd_error *err)
         status = train_record_init(
             &run->record, describe_facts(run), run->config.epochs, run->config.metric, err);
     if (status == KD_OK)
-        status = train_start_net(run, NULL, err);
+        status = train_start_net(run, err);
     if (status == KD_OK)
         status = make_features(run, err);
     if (status == KD_OK)
@@ -401,9 +403,8 @@ static kd_status copy_best(const train_run *run, char **weights, kd_error *err)
     kd_status status = best && *weights ? KD_OK : kd_error_memory(err, "a path");
     if (status == KD_OK && unlink(*weights) != 0 && errno != ENOENT)
         status = kd_error_set(err, KD_INTERNAL, "cannot remove %s: %s", *weights, strerror(errno));
-    if (status == KD_OK && link(best, *weights) != 0)
-        status = kd_error_set(err, errno == ENOSPC ? KD_RESOURCE_EXHAUSTED : KD_INTERNAL,
-            "cannot link %s to %s: %s", best, *weights, strerror(errno));
+    if (status == KD_OK && link(best, *weights) != 0) /* some file systems have no second names */
+        status = kd_copy_file(best, *weights, err);
     free(best);
     if (status != KD_OK) {
         free(*weights);

@@ -182,6 +182,26 @@ static void test_nn_heads__memory_and_draws_resume_exactly(void **state)
     check_resumes(&options, 0);
 }
 
+static void test_nn_heads__a_checkpoint_of_another_kind_changes_nothing(void **state)
+{
+    (void)state;
+    kd_training_options options = options_of(KD_LOSS_TRIPLET);
+    char *meta = NULL;
+    run a = start(1, 0, &options);
+    (void)step(&a, 0);
+    CHECK_OK(kd_training_save(a.training, nn_path("adamw"), "", &g_err), g_err);
+    options.optimizer = KD_OPTIMIZER_ADAM;
+    run b = start(2, 0, &options);
+    CHECK_OK(kd_training_save(b.training, nn_path("before"), "", &g_err), g_err);
+    CHECK_FAILS(
+        KD_INVALID_ARGUMENT, kd_training_load(b.training, nn_path("adamw"), &meta, &g_err), g_err);
+    CHECK_HAS("is a checkpoint of triplet by adamw, not of triplet by adam", g_err.message);
+    CHECK_OK(kd_training_save(b.training, nn_path("after"), "", &g_err), g_err);
+    CHECK(nn_same_file(nn_path("before"), nn_path("after")));
+    end(&a);
+    end(&b);
+}
+
 static bool same_tensor(const char *a, const char *b, const char *name)
 {
     size_t n = 0;
@@ -261,6 +281,7 @@ static void test_nn_heads__a_projection_is_kept_in_files_and_served(void **state
     CHECK_OK(kd_net_embed(net, features, N, parts, &g_err), g_err);
     for (size_t i = 0; i < N * 8; i++)
         CHECK_NEAR((double)whole[i], (double)parts[i], 1e-6);
+    CHECK(kd_net_projects(net) && kd_net_projects(loaded));
     kd_forward_free(forward);
     free(features);
     free(pixels);
@@ -346,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_nn_heads__labels_beyond_the_head_are_refused),
         cmocka_unit_test(test_nn_heads__head_projection_and_optimiser_resume_exactly),
         cmocka_unit_test(test_nn_heads__memory_and_draws_resume_exactly),
+        cmocka_unit_test(test_nn_heads__a_checkpoint_of_another_kind_changes_nothing),
         cmocka_unit_test(test_nn_heads__a_frozen_backbone_stays_until_it_is_freed),
         cmocka_unit_test(test_nn_heads__features_train_as_pixels_do),
         cmocka_unit_test(test_nn_heads__a_projection_is_kept_in_files_and_served),

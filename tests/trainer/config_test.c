@@ -104,14 +104,22 @@ static void test_trainer_config__fixes_get_harder(void **state)
     spec.learning_rate = 1e-3;
     CHECK_OK(train_config_read(&config, &spec, &parent, &g_err), g_err);
     train_config_fix(&config, 1, changed);
-    CHECK_STR("learning rate 0.0001, embeddings normalised, mean of the terms", changed);
+    CHECK_STR("learning rate 0.0001, embeddings normalised, mean of the terms, the loss's own "
+              "margin",
+        changed);
     CHECK(!config.training.loss.raw);
     CHECK_INT(KD_REDUCTION_MEAN, config.training.loss.reduction);
     CHECK_NEAR(1e-4, config.schedule.peak, 1e-12);
+    CHECK_NEAR(0, (double)config.training.loss.margin, 0); /* the soft one */
     train_config_fix(&config, 2, changed);
-    CHECK_HAS("semi-hard negatives, batch normalisation by the batch", changed);
-    CHECK_INT(KD_MINER_SEMI_HARD, config.training.loss.miner);
+    CHECK_STR("learning rate 1e-05, batch normalisation by the batch", changed);
     CHECK(!config.training.freeze_norm);
+    spec.raw = false;
+    spec.reduction = (char *)"";
+    CHECK_OK(train_config_read(&config, &spec, &parent, &g_err), g_err);
+    train_config_fix(&config, 2, changed);
+    CHECK_INT(KD_MINER_SEMI_HARD, config.training.loss.miner);
+    CHECK_NEAR(0.9, (double)config.training.loss.margin, 1e-6);
 }
 
 static void test_trainer_config__follows_the_parent(void **state)
@@ -194,6 +202,14 @@ static void test_trainer_config__names_what_is_wrong(void **state)
     spec.freeze_epochs = 1;
     check_refused(&spec, "freeze_epochs needs something beside the backbone that learns: a "
                          "projection (dim) or a loss with a head");
+    spec.dim = 32;
+    spec.freeze_epochs = 8;
+    check_refused(&spec, "freeze_epochs is 8 of 8 epochs: freeze_backbone freezes all");
+    spec = plain();
+    spec.margin = 0.2;
+    spec.miner = (char *)"semi-hard";
+    spec.memory = 1025;
+    check_refused(&spec, "memory is 1025, allowed with the miner semi-hard are 1 to 1024");
     spec = plain();
     spec.on_collapse = (char *)"pray";
     check_refused(&spec, "on_collapse is 'pray', allowed are \"stop\", \"fix\" and \"ignore\"");

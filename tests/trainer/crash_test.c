@@ -54,6 +54,30 @@ static void test_trainer_crash__a_killed_run_goes_on_to_the_same_weights(void **
     CHECK_STR(model, same);
 }
 
+/* A run that collapsed and was fixed goes on as fixed. */
+static void test_trainer_crash__a_killed_run_keeps_its_fixes(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT], again[KD_JOB_ID_TEXT], model[32], same[32];
+    uint32_t attempt;
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.margin = 0.5;
+    spec.norm = (char *)"frozen"; /* of random weights: all embeddings are alike */
+    spec.learning_rate = 0.01;
+    spec.epochs = 5;
+    spec.on_collapse = (char *)"fix";
+    spec.seed = 7;
+    room_submit(r, &spec, id);
+    room_wait_log(r, "event=collapse_fixed");
+    CHECK(WIFSIGNALED(room_end_trainer(r, SIGKILL)));
+    room_start_trainer(r);
+    finish_job(r, id, model, &attempt);
+    CHECK_INT(2, attempt);
+    room_submit(r, &spec, again);
+    finish_job(r, again, same, &attempt);
+    CHECK_STR(model, same);
+}
+
 static void test_trainer_crash__a_stopped_run_stays_queued_and_goes_on(void **state)
 {
     room *const r = *state;
@@ -130,6 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trainer_crash__a_killed_run_goes_on_to_the_same_weights),
+        cmocka_unit_test(test_trainer_crash__a_killed_run_keeps_its_fixes),
         cmocka_unit_test(test_trainer_crash__a_stopped_run_stays_queued_and_goes_on),
         cmocka_unit_test(test_trainer_crash__a_damaged_checkpoint_is_not_believed),
         cmocka_unit_test(test_trainer_crash__a_full_disk_leaves_the_older_checkpoint),

@@ -276,6 +276,25 @@ static void test_trainer_worker__a_collapse_is_fixed_when_asked_for(void **state
     kindred__v1__job_result__free_unpacked(result, NULL);
 }
 
+/* What does not move gets no better. */
+static void test_trainer_worker__patience_ends_a_level_run(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT];
+    Kindred__V1__TrainSpec spec = room_spec(r);
+    spec.learning_rate = 1e-12;
+    spec.norm = (char *)"frozen";
+    spec.on_collapse = (char *)"ignore";
+    spec.epochs = 50;
+    spec.patience = 2;
+    spec.seed = 26;
+    room_submit(r, &spec, id);
+    Kindred__V1__JobResult *const result = room_wait_result(r, id);
+    CHECK_INT(3, result->training->epochs);
+    CHECK_INT(3, result->training->best_epoch); /* of equal ones the last */
+    kindred__v1__job_result__free_unpacked(result, NULL);
+}
+
 /* A listing of 120,000 rows, as many as Stanford Online Products has, that names the same
  * photographs over and over. *folder: where it lies. */
 static void write_many(const room *r, char folder[160])
@@ -420,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_trainer_worker__a_frozen_backbone_trains_a_projection),
         cmocka_unit_test(test_trainer_worker__a_loss_at_its_margin_is_stopped),
         cmocka_unit_test(test_trainer_worker__a_collapse_is_fixed_when_asked_for),
+        cmocka_unit_test(test_trainer_worker__patience_ends_a_level_run),
         cmocka_unit_test(test_trainer_worker__memory_is_bounded_for_120000_images),
         cmocka_unit_test(test_trainer_worker__waits_for_an_image_that_cannot_be_read_now),
         cmocka_unit_test(test_trainer_worker__goes_on_when_redis_comes_back),

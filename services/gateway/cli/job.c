@@ -43,8 +43,9 @@ static void training_row(cli_table *table, const ProtobufCMessage *item)
     char took[CLI_TEXT] = "", text[6][CLI_TEXT] = {"", "", "", "", "", ""};
     if (!spec)
         return;
-    if (spec->learning_rate > 0)
-        (void)snprintf(text[0], sizeof text[0], "%g", spec->learning_rate);
+    const double rate = t ? t->learning_rate : spec->learning_rate;
+    if (rate > 0)
+        (void)snprintf(text[0], sizeof text[0], "%g", rate);
     if (t)
         (void)snprintf(text[1], sizeof text[1], "%u/%u", t->best_epoch, t->epochs);
     if (t && t->recall_at_1)
@@ -122,6 +123,8 @@ static void drop_unset(json_t *object)
     void *next;
     json_object_foreach_safe(object, next, key, value)
     {
+        if (json_is_object(value) && json_object_get(value, "value"))
+            continue; /* a number that was given, be it zero */
         if (json_is_object(value))
             drop_unset(value);
         const bool unset = (json_is_string(value) && json_string_length(value) == 0) ||
