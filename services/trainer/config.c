@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/base/buf.h"
+#include "services/trainer/settings.h"
 
 #define DEFAULT_EPOCHS 8u
 #define MAX_EPOCHS 1000u
@@ -33,70 +34,6 @@ static const char *const collapse_actions[] = {"stop", "fix", "ignore"};
 static const char *const labels[] = {"class", "super-class"};
 static const char *const metrics[] = {"recall@1", "map@5"};
 #define N(names) (sizeof(names) / sizeof(names)[0])
-
-/* ---- Kinds of setting ---- */
-
-/* *out: the place of the word among the names; empty leaves *out. */
-static kd_status read_word(unsigned *out, const char *what, const char *word,
-    const char *const *names, size_t n, kd_error *err)
-{
-    kd_buf list = KD_BUF_INIT;
-    if (word[0] == '\0')
-        return KD_OK;
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(word, names[i]) == 0) {
-            *out = (unsigned)i;
-            return KD_OK;
-        }
-        kd_buf_printf(&list, "%s\"%s\"", i == 0 ? "" : i + 1 < n ? ", " : " and ", names[i]);
-    }
-    (void)kd_error_set(err, KD_INVALID_ARGUMENT, "%s is '%.40s', allowed are %s", what, word,
-        kd_buf_ok(&list) ? (const char *)list.data : "others");
-    kd_buf_free(&list);
-    return KD_INVALID_ARGUMENT;
-}
-
-/* *out: value, or what 0 stands for. */
-static kd_status read_count(uint32_t *out, const char *what, uint32_t value, uint32_t fallback,
-    uint32_t least, uint32_t most, kd_error *err)
-{
-    *out = value == 0 ? fallback : value;
-    if (value != 0 && (value < least || value > most))
-        return kd_error_set(
-            err, KD_INVALID_ARGUMENT, "%s is %u, allowed are %u to %u", what, value, least, most);
-    return KD_OK;
-}
-
-/* A number above 0; 0 stands for the fallback. */
-static kd_status read_positive(
-    double *out, const char *what, double value, double fallback, double most, kd_error *err)
-{
-    *out = value == 0 ? fallback : value;
-    if (!(*out >= 0 && *out <= most) || value < 0)
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "%s is %g, allowed is more than 0 up to %g",
-            what, value, most);
-    return KD_OK;
-}
-
-/* A number that may be 0; absent takes the fallback. */
-static kd_status read_real(double *out, const char *what, const Kindred__V1__Real *value,
-    double fallback, double least, double most, kd_error *err)
-{
-    *out = value ? value->value : fallback;
-    if (!(*out >= least && *out <= most))
-        return kd_error_set(
-            err, KD_INVALID_ARGUMENT, "%s is %g, allowed are %g to %g", what, *out, least, most);
-    return KD_OK;
-}
-
-static kd_status read_share(float *out, const char *what, const Kindred__V1__Real *value,
-    double fallback, double least, kd_error *err)
-{
-    double number;
-    const kd_status status = read_real(&number, what, value, fallback, least, 1, err);
-    *out = (float)number;
-    return status;
-}
 
 /* ---- The loss ---- */
 
@@ -159,29 +96,29 @@ static kd_status read_loss(kd_loss_options *out, const Kindred__V1__TrainSpec *s
             "\"distance-weighted\"",
             spec->miner);
     if (status == KD_OK)
-        status = read_word(&distance, "distance", spec->distance, distances, N(distances), err);
+        status = setting_word(&distance, "distance", spec->distance, distances, N(distances), err);
     if (status == KD_OK)
         status =
-            read_word(&reduction, "reduction", spec->reduction, reductions, N(reductions), err);
+            setting_word(&reduction, "reduction", spec->reduction, reductions, N(reductions), err);
     if (status == KD_OK)
-        status = read_positive(&number, "margin", spec->margin, (double)out->margin, 1e6, err);
+        status = setting_positive(&number, "margin", spec->margin, (double)out->margin, 1e6, err);
     if (status == KD_OK) {
         out->margin = (float)number;
-        status = read_positive(&number, "scale", spec->scale, (double)out->scale, 1e4, err);
+        status = setting_positive(&number, "scale", spec->scale, (double)out->scale, 1e4, err);
     }
     if (status == KD_OK) {
         out->scale = (float)number;
-        status = read_positive(
+        status = setting_positive(
             &number, "positive_scale", spec->positive_scale, (double)out->positive_scale, 1e4, err);
     }
     if (status == KD_OK) {
         out->positive_scale = (float)number;
-        status = read_real(&number, "positive_margin", spec->positive_margin,
+        status = setting_real(&number, "positive_margin", spec->positive_margin,
             (double)out->positive_margin, 0, 1e6, err);
     }
     if (status == KD_OK) {
         out->positive_margin = (float)number;
-        status = read_count(&out->memory, "memory", spec->memory, 0, 1, MAX_MEMORY, err);
+        status = setting_count(&out->memory, "memory", spec->memory, 0, 1, MAX_MEMORY, err);
     }
     out->distance = (kd_distance)distance;
     out->reduction = (kd_reduction)reduction;
@@ -199,7 +136,7 @@ static kd_status read_batches(train_config *out, const Kindred__V1__TrainSpec *s
 {
     unsigned kind =
         kd_loss_has_head(out->training.loss.loss) ? KD_SAMPLER_SHUFFLED : KD_SAMPLER_CLASSES;
-    kd_status status = read_word(&kind, "sampler", spec->sampler, samplers, N(samplers), err);
+    kd_status status = setting_word(&kind, "sampler", spec->sampler, samplers, N(samplers), err);
     out->sampler = (kd_sampler_kind)kind;
     const bool shuffled = out->sampler == KD_SAMPLER_SHUFFLED;
     if (status == KD_OK && shuffled && (spec->batch_classes != 0 || spec->batch_images != 0))
@@ -211,17 +148,17 @@ static kd_status read_batches(train_config *out, const Kindred__V1__TrainSpec *s
             "batch_size is not a setting of the sampler %s: it has batch_classes and batch_images",
             samplers[kind]);
     if (status == KD_OK)
-        status = read_count(&out->batch_classes, "batch_classes", spec->batch_classes,
+        status = setting_count(&out->batch_classes, "batch_classes", spec->batch_classes,
             DEFAULT_BATCH_CLASSES, 2, MAX_BATCH / 2, err);
     if (status == KD_OK)
-        status = read_count(&out->batch_images, "batch_images", spec->batch_images,
+        status = setting_count(&out->batch_images, "batch_images", spec->batch_images,
             DEFAULT_BATCH_IMAGES, 2, MAX_BATCH / 2, err);
     if (status == KD_OK && out->batch_classes * out->batch_images > MAX_BATCH)
         status = kd_error_set(err, KD_INVALID_ARGUMENT,
             "batch_classes %u × batch_images %u are more than %u images", out->batch_classes,
             out->batch_images, MAX_BATCH);
     if (status == KD_OK)
-        status = read_count(
+        status = setting_count(
             &out->batch_size, "batch_size", spec->batch_size, DEFAULT_BATCH, 2, MAX_BATCH, err);
     const uint32_t memory = out->training.loss.memory;
     if (status == KD_OK && memory > 0 && memory < train_config_batch(out))
@@ -242,16 +179,16 @@ static kd_status read_validation(
     train_config *out, const Kindred__V1__TrainSpec *spec, kd_error *err)
 {
     unsigned cut = TRAIN_CUT_CLASSES, metric = 0;
-    kd_status status = read_word(&cut, "validation", spec->validation, cuts, N(cuts), err);
+    kd_status status = setting_word(&cut, "validation", spec->validation, cuts, N(cuts), err);
     out->cut = (train_cut)cut;
     if (status == KD_OK)
-        status = read_positive(
+        status = setting_positive(
             &out->share, "validation_share", spec->validation_share, VALIDATION_SHARE, 0.5, err);
     if (status == KD_OK)
-        status = read_word(&metric, "metric", spec->metric, metrics, N(metrics), err);
+        status = setting_word(&metric, "metric", spec->metric, metrics, N(metrics), err);
     out->metric = metric == 0 ? POINT_RECALL_AT_1 : POINT_MAP_AT_5;
     if (status == KD_OK)
-        status = read_count(&out->patience, "patience", spec->patience, 0, 1, MAX_EPOCHS, err);
+        status = setting_count(&out->patience, "patience", spec->patience, 0, 1, MAX_EPOCHS, err);
     if (status == KD_OK && out->patience > 0 && out->cut == TRAIN_CUT_NONE)
         status =
             kd_error_set(err, KD_INVALID_ARGUMENT, "patience needs validation, which is \"none\"");
@@ -261,19 +198,19 @@ static kd_status read_validation(
 static kd_status read_augment(kd_augment *out, const Kindred__V1__TrainSpec *spec, kd_error *err)
 {
     *out = (kd_augment)KD_AUGMENT_INIT;
-    kd_status status = read_share(&out->flip, "flip", spec->flip, (double)out->flip, 0, err);
+    kd_status status = setting_share(&out->flip, "flip", spec->flip, (double)out->flip, 0, err);
     if (status == KD_OK)
-        status = read_share(&out->light, "light", spec->light, 0.2, 0, err);
+        status = setting_share(&out->light, "light", spec->light, 0.2, 0, err);
     if (status == KD_OK)
-        status = read_share(&out->crop_min_scale, "crop", spec->crop, 0.5, 0.01, err);
+        status = setting_share(&out->crop_min_scale, "crop", spec->crop, 0.5, 0.01, err);
     if (status == KD_OK)
-        status = read_share(&out->color, "color", spec->color, 0, 0, err);
+        status = setting_share(&out->color, "color", spec->color, 0, 0, err);
     if (status == KD_OK)
-        status = read_share(&out->gray, "gray", spec->gray, 0, 0, err);
+        status = setting_share(&out->gray, "gray", spec->gray, 0, 0, err);
     if (status == KD_OK)
-        status = read_share(&out->blur, "blur", spec->blur, 0, 0, err);
+        status = setting_share(&out->blur, "blur", spec->blur, 0, 0, err);
     if (status == KD_OK)
-        status = read_share(&out->erase, "erase", spec->erase, 0, 0, err);
+        status = setting_share(&out->erase, "erase", spec->erase, 0, 0, err);
     return status;
 }
 
@@ -292,11 +229,11 @@ static kd_status read_optimizer(
         status = kd_error_set(err, KD_INVALID_ARGUMENT,
             "momentum is not a setting of the optimizer %s", kd_optimizer_name(t->optimizer));
     if (status == KD_OK)
-        status = read_real(&momentum, "momentum", spec->momentum, MOMENTUM, 0, 0.9999, err);
+        status = setting_real(&momentum, "momentum", spec->momentum, MOMENTUM, 0, 0.9999, err);
     if (status == KD_OK)
-        status = read_real(&decay, "weight_decay", spec->weight_decay, WEIGHT_DECAY, 0, 1, err);
+        status = setting_real(&decay, "weight_decay", spec->weight_decay, WEIGHT_DECAY, 0, 1, err);
     if (status == KD_OK)
-        status = read_positive(&clip, "clip_norm", spec->clip_norm, 0, 1e6, err);
+        status = setting_positive(&clip, "clip_norm", spec->clip_norm, 0, 1e6, err);
     if (status != KD_OK)
         return status;
     t->momentum = (float)momentum;
@@ -330,22 +267,22 @@ static kd_status read_schedule(train_config *out, const Kindred__V1__TrainSpec *
             err, KD_INVALID_ARGUMENT, "the schedule plateau needs validation, which is \"none\"");
     if (status == KD_OK)
         status =
-            read_positive(&s->peak, "learning_rate", spec->learning_rate, DEFAULT_RATE, 1, err);
+            setting_positive(&s->peak, "learning_rate", spec->learning_rate, DEFAULT_RATE, 1, err);
     if (status == KD_OK)
-        status = read_positive(&out->head_rate, "head_learning_rate", spec->head_learning_rate,
+        status = setting_positive(&out->head_rate, "head_learning_rate", spec->head_learning_rate,
             fmin(HEAD_RATE * s->peak, 1), 1, err);
     if (status == KD_OK && spec->warmup && s->kind == SCHEDULE_ONE_CYCLE)
         status = kd_error_set(err, KD_INVALID_ARGUMENT,
             "warmup is not a setting of the schedule one-cycle, which has a rise of its own");
     if (status == KD_OK)
-        status = read_real(&s->warmup, "warmup", spec->warmup, WARMUP, 0, 0.5, err);
+        status = setting_real(&s->warmup, "warmup", spec->warmup, WARMUP, 0, 0.5, err);
     if (status == KD_OK)
-        status = read_count(&s->step_epochs, "step_epochs", spec->step_epochs,
+        status = setting_count(&s->step_epochs, "step_epochs", spec->step_epochs,
             (out->epochs + 2) / 3, 1, MAX_EPOCHS, err);
     if (status == KD_OK)
-        status = read_positive(&s->factor, "decay_factor", spec->decay_factor, 0.1, 0.999, err);
+        status = setting_positive(&s->factor, "decay_factor", spec->decay_factor, 0.1, 0.999, err);
     if (status == KD_OK)
-        status = read_count(
+        status = setting_count(
             &s->patience, "plateau_patience", spec->plateau_patience, 3, 1, MAX_EPOCHS, err);
     return status;
 }
@@ -358,24 +295,24 @@ static kd_status read_freezing(
      * network that is trained as it will be served learns the distances that it will show. Random
      * weights have no statistics yet: without normalisation by the batch they collapse. */
     unsigned norm = parent && strcmp(parent->source, "init") != 0, precision = 0;
-    kd_status status = read_word(&norm, "norm", spec->norm, norms, N(norms), err);
+    kd_status status = setting_word(&norm, "norm", spec->norm, norms, N(norms), err);
     t->freeze_norm = norm != 0;
     t->freeze_backbone = spec->freeze_backbone;
     if (status == KD_OK)
         status =
-            read_word(&precision, "precision", spec->precision, precisions, N(precisions), err);
+            setting_word(&precision, "precision", spec->precision, precisions, N(precisions), err);
     t->precision = (kd_precision)precision;
     if (status == KD_OK && t->precision == KD_PRECISION_BFLOAT16 && !kd_nn_has_bfloat16())
         status = kd_error_set(err, KD_INVALID_ARGUMENT,
             "precision is 'bfloat16', which this machine computes slower than float32");
     if (status == KD_OK)
-        status = read_count(&out->dim, "dim", spec->dim, 0, KD_NN_MIN_DIM, KD_NN_MAX_DIM, err);
+        status = setting_count(&out->dim, "dim", spec->dim, 0, KD_NN_MIN_DIM, KD_NN_MAX_DIM, err);
     /* What trains must be served. */
     const bool projects = parent && parent->dim < KD_NN_FEATURES;
     if (status == KD_OK && spec->freeze_backbone && out->dim == 0 && !projects)
         out->dim = KD_NN_FEATURES;
     if (status == KD_OK)
-        status = read_count(
+        status = setting_count(
             &out->freeze_epochs, "freeze_epochs", spec->freeze_epochs, 0, 1, MAX_EPOCHS, err);
     if (status == KD_OK && out->freeze_epochs > 0 && spec->freeze_backbone)
         status = kd_error_set(
@@ -405,13 +342,13 @@ kd_status train_config_read(
 
     kd_status status = read_loss(&out->training.loss, spec, err);
     if (status == KD_OK)
-        status = read_word(&kind, "labels", spec->labels, labels, N(labels), err);
+        status = setting_word(&kind, "labels", spec->labels, labels, N(labels), err);
     out->super_class = kind != 0;
     if (status == KD_OK)
         status =
-            read_count(&out->epochs, "epochs", spec->epochs, DEFAULT_EPOCHS, 1, MAX_EPOCHS, err);
+            setting_count(&out->epochs, "epochs", spec->epochs, DEFAULT_EPOCHS, 1, MAX_EPOCHS, err);
     if (status == KD_OK)
-        status = read_count(&out->preprocess.image_size, "image_size", spec->image_size,
+        status = setting_count(&out->preprocess.image_size, "image_size", spec->image_size,
             out->preprocess.image_size, KD_NN_MIN_IMAGE_SIZE, KD_NN_MAX_IMAGE_SIZE, err);
     if (status == KD_OK)
         status = read_batches(out, spec, err);
@@ -426,11 +363,11 @@ kd_status train_config_read(
     if (status == KD_OK)
         status = read_freezing(out, spec, parent, err);
     if (status == KD_OK)
-        status = read_word(
+        status = setting_word(
             &action, "on_collapse", spec->on_collapse, collapse_actions, N(collapse_actions), err);
     out->on_collapse = (collapse_action)action;
     if (status == KD_OK)
-        status = read_positive(&out->checkpoint_minutes, "checkpoint_minutes",
+        status = setting_positive(&out->checkpoint_minutes, "checkpoint_minutes",
             spec->checkpoint_minutes, CHECKPOINT_MINUTES, 1e6, err);
     return status;
 }
