@@ -207,9 +207,9 @@ static kd_status run_batch(runner *r, kd_error *err)
         free(r->batch[i]->pixels);
         r->batch[i]->pixels = NULL;
     }
+    r->dim = m->model.dim;
     const int64_t begun = kd_mono_ns();
     /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): writing values leaves pixels where they are */
-    r->dim = m->model.dim;
     status = kd_forward_run(m->forward, r->pixels, r->n, r->values, err);
     kd_histogram_observe(r->p->forward_seconds, (double)(kd_mono_ns() - begun) / 1e9);
     kd_counter_add(r->p->batches_total, 1);

@@ -58,12 +58,17 @@ static kd_status validation_features(train_run *run, feature_rows *rows, kd_erro
     return status;
 }
 
+static validation_result no_result(void)
+{
+    const double none = (double)NAN;
+    return (validation_result){none, none, none, none};
+}
+
 static kd_status run_validation(
     train_run *run, train_epoch *e, validation_result *out, kd_error *err)
 {
-    const double none = (double)NAN;
     feature_rows rows = {.n = 0};
-    *out = (validation_result){none, none, none, none};
+    *out = no_result();
     if (run->split.n_validation == 0)
         return KD_OK;
     train_describe(run, e, "validating");
@@ -242,7 +247,7 @@ static kd_status end_epoch(
 
 static kd_status run_epoch(train_run *run, train_epoch *e, kd_error *err)
 {
-    validation_result v;
+    validation_result v = no_result();
     steps_end end = STEPS_DONE;
     start_epoch(run, e);
     kd_status status = train_tick(run, err);

@@ -93,10 +93,12 @@ kd_status train_save_checkpoint(train_run *run, kd_error *err)
 /* Weights of epochs that are no longer among the best go. */
 static bool leave_best(const train_run *run, const char *name)
 {
-    unsigned number;
-    int end = 0;
-    if (sscanf(name, "epoch-%9u.safetensors%n", &number, &end) != 1 || end == 0 ||
-        name[end] != '\0')
+    static const char prefix[] = "epoch-";
+    if (strncmp(name, prefix, sizeof prefix - 1) != 0)
+        return true;
+    char *end;
+    const unsigned long number = strtoul(name + sizeof prefix - 1, &end, 10);
+    if (strcmp(end, ".safetensors") != 0)
         return true;
     for (size_t i = 0; i < RECORD_BEST; i++)
         if (run->record.best[i] == number)

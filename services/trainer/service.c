@@ -349,13 +349,14 @@ static void check_training(void *state, kd_call *call, const ProtobufCMessage *m
     char *text = NULL;
     kd_error err = KD_ERROR_INIT;
     kd_status status = KD_OK;
-    if (!request->spec)
-        status = kd_error_set(&err, KD_INVALID_ARGUMENT, "no spec was given");
-    const bool has_parent = status == KD_OK && request->spec->model[0] != '\0';
+    const Kindred__V1__TrainSpec *const spec = request->spec;
+    const bool has_parent = spec && spec->model[0] != '\0';
     if (has_parent)
-        status = kd_models_find(t->models_dir, request->spec->model, &parent, &err);
-    if (status == KD_OK)
-        status = train_config_read(&config, request->spec, has_parent ? &parent : NULL, &err);
+        status = kd_models_find(t->models_dir, spec->model, &parent, &err);
+    if (!spec)
+        status = kd_error_set(&err, KD_INVALID_ARGUMENT, "no spec was given");
+    else if (status == KD_OK)
+        status = train_config_read(&config, spec, has_parent ? &parent : NULL, &err);
     if (status == KD_OK) {
         json_t *const settings = train_config_json(&config);
         text = json_dumps(settings, JSON_COMPACT | JSON_REAL_PRECISION(6));

@@ -286,6 +286,7 @@ static kd_status read_checkpoint(train_run *run, kd_error *err)
         status = kd_error_set(
             err, KD_FAILED_PRECONDITION, "%s is of other settings or other data", run->checkpoint);
     free(meta);
+    meta = NULL;
     for (size_t i = 0; status == KD_OK && i < RECORD_BEST; i++) {
         char *const path =
             run->record.best[i] > 0 ? train_best_path(run, run->record.best[i]) : NULL;
