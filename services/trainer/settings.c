@@ -7,7 +7,6 @@
 kd_status setting_word(unsigned *out, const char *what, const char *word, const char *const *names,
     size_t n, kd_error *err)
 {
-    kd_buf list = KD_BUF_INIT;
     if (word[0] == '\0')
         return KD_OK;
     for (size_t i = 0; i < n; i++) {
@@ -15,8 +14,10 @@ kd_status setting_word(unsigned *out, const char *what, const char *word, const 
             *out = (unsigned)i;
             return KD_OK;
         }
-        kd_buf_printf(&list, "%s\"%s\"", i == 0 ? "" : i + 1 < n ? ", " : " and ", names[i]);
     }
+    kd_buf list = KD_BUF_INIT;
+    for (size_t i = 0; i < n; i++)
+        kd_buf_printf(&list, "%s\"%s\"", i == 0 ? "" : i + 1 < n ? ", " : " and ", names[i]);
     (void)kd_error_set(err, KD_INVALID_ARGUMENT, "%s is '%.40s', allowed are %s", what, word,
         kd_buf_ok(&list) ? (const char *)list.data : "others");
     kd_buf_free(&list);
