@@ -3,15 +3,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* SplitMix64 (Steele, Lea, Flood 2014). */
-uint64_t kd_random_next(uint64_t *random)
-{
-    uint64_t z = *random += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 /* Uniform in 0..n-1 (Lemire 2019). */
 static uint32_t random_below(uint64_t *random, uint32_t n)
 {

@@ -5,13 +5,14 @@
 
 #include <stdint.h>
 
+#include "lib/base/random.h"
+
 typedef struct kd_deck {
     uint32_t *cards; /* borrowed */
     uint32_t n;
     uint32_t next; /* n: shuffle before the next deal */
 } kd_deck;
 
-uint64_t kd_random_next(uint64_t *random);
 void kd_random_shuffle(uint32_t *cards, uint32_t n, uint64_t *random);
 
 /* Deals n cards of a deck that has some into out. A deck deals every card once before it is

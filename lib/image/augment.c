@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "lib/base/random.h"
 #include "lib/image/resize.h"
 
 /* Random erasing (Zhong and others 2020, table 1): shares of the area, and of height to width. */
@@ -15,19 +16,10 @@
 #define BLUR_MOST 2.0
 #define BLUR_SIDE 224
 
-/* splitmix64 (Steele, Lea, Flood 2014): a counter and a mixing function. */
-static uint64_t next_bits(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 /* Even over low..high. */
 static double next_real(uint64_t *state, double low, double high)
 {
-    return low + (high - low) * ((double)(next_bits(state) >> 11) * 0x1p-53);
+    return low + (high - low) * ((double)(kd_random_next(state) >> 11) * 0x1p-53);
 }
 
 static bool next_chance(uint64_t *state, float probability)

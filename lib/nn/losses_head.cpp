@@ -1,6 +1,5 @@
 /* Losses that learn a weight vector for each label beside the network. */
 #include <cmath>
-#include <random>
 
 #include "lib/nn/loss_parts.hpp"
 
@@ -14,11 +13,9 @@ template <class Distribution>
 torch::Tensor drawn(
     at::IntArrayRef shape, Distribution draw, std::mt19937_64 *generator, torch::Device device)
 {
-    torch::Tensor host = torch::empty(shape);
-    float *const values = host.data_ptr<float>();
-    for (int64_t i = 0; i < host.numel(); i++)
-        values[i] = draw(*generator);
-    return host.to(device).requires_grad_(true);
+    torch::Tensor made = torch::empty(shape, device);
+    draw_into(made, draw, generator);
+    return made.requires_grad_(true);
 }
 
 class HeadLoss : public Loss

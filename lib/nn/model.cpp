@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cmath>
-#include <random>
 
 namespace kd::nn
 {
@@ -124,18 +123,12 @@ int64_t ResNet18Impl::dim() const
 
 void draw_linear(torch::nn::LinearImpl &linear, uint64_t seed)
 {
-    torch::NoGradGuard no_grad;
     std::mt19937_64 generator(seed);
     const auto bound =
         static_cast<float>(1 / std::sqrt(static_cast<double>(linear.weight.size(1))));
-    std::uniform_real_distribution<float> draw(-bound, bound);
-    for (torch::Tensor *const tensor : {&linear.weight, &linear.bias}) {
-        torch::Tensor host = torch::empty(tensor->sizes());
-        float *const values = host.data_ptr<float>();
-        for (int64_t i = 0; i < host.numel(); i++)
-            values[i] = draw(generator);
-        tensor->copy_(host);
-    }
+    const std::uniform_real_distribution<float> draw(-bound, bound);
+    draw_into(linear.weight, draw, &generator);
+    draw_into(linear.bias, draw, &generator);
 }
 
 torch::Device best_device()

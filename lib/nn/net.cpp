@@ -3,7 +3,6 @@
 #include <cinttypes>
 #include <cmath>
 #include <memory>
-#include <random>
 
 #include "lib/base/file.h"
 #include "lib/nn/nn_internal.hpp"
@@ -24,23 +23,18 @@ std::unique_ptr<kd_net> make_net()
     return net;
 }
 
-/* As torchvision: convolutions normal with variance 2 / fan-out, norms 1 and 0. Drawn by the
- * standard library's generator, which is the same for every LibTorch and device. */
+/* As torchvision: convolutions normal with variance 2 / fan-out, norms 1 and 0. */
 void initialise(ResNet18Impl &model, uint64_t seed)
 {
-    torch::NoGradGuard no_grad;
     std::mt19937_64 generator(seed);
     for (const NamedTensor &item : state_of(model)) {
         if (item.tensor.dim() != 4)
             continue; /* LibTorch's own first values of norms are those */
         const double fan_out =
             static_cast<double>(item.tensor.size(0) * item.tensor.size(2) * item.tensor.size(3));
-        std::normal_distribution<float> draw(0.0f, static_cast<float>(std::sqrt(2.0 / fan_out)));
-        torch::Tensor host = torch::empty(item.tensor.sizes());
-        float *const values = host.data_ptr<float>();
-        for (int64_t i = 0; i < host.numel(); i++)
-            values[i] = draw(generator);
-        item.tensor.copy_(host);
+        const std::normal_distribution<float> draw(
+            0.0f, static_cast<float>(std::sqrt(2.0 / fan_out)));
+        draw_into(item.tensor, draw, &generator);
     }
 }
 

@@ -3,6 +3,7 @@
 #ifndef KD_NN_INTERNAL_HPP
 #define KD_NN_INTERNAL_HPP
 
+#include <random>
 #include <string>
 #include <vector>
 
@@ -52,8 +53,20 @@ std::vector<NamedTensor> state_of(const ResNet18Impl &model);
 std::vector<NamedTensor> parameters_of(const ResNet18Impl &model);
 bool in_backbone(const std::string &name);
 
-/* Values as torch.nn.Linear's first ones, drawn by the standard library's generator, which is the
- * same for every LibTorch and device. */
+/* Fills a tensor with values drawn by the standard library's generator, which is the same for every
+ * LibTorch and device. */
+template <class Distribution>
+void draw_into(torch::Tensor tensor, Distribution draw, std::mt19937_64 *generator)
+{
+    torch::NoGradGuard no_grad;
+    torch::Tensor host = torch::empty(tensor.sizes());
+    float *const values = host.data_ptr<float>();
+    for (int64_t i = 0; i < host.numel(); i++)
+        values[i] = draw(*generator);
+    tensor.copy_(host);
+}
+
+/* Values as torch.nn.Linear's first ones. */
 void draw_linear(torch::nn::LinearImpl &linear, uint64_t seed);
 
 /* n × KD_NN_FEATURES to rows of length 1, on the CPU, through the projection where weight is

@@ -24,7 +24,7 @@ void collapse_note(collapse_watch *w, const kd_step_stats *stats)
 }
 
 /* Both mean distances are nothing beside what the loss asks for. */
-static bool on_one_point(
+bool collapse_of_epoch(
     const collapse_means *m, const kd_loss_options *loss, char text[COLLAPSE_TEXT])
 {
     double near = NEAR;
@@ -45,13 +45,7 @@ bool collapse_of_steps(
     const collapse_watch *w, const kd_loss_options *loss, char text[COLLAPSE_TEXT])
 {
     const collapse_means recent = {w->positive, w->negative, w->active, w->loss};
-    return w->steps >= COLLAPSE_STEPS && on_one_point(&recent, loss, text);
-}
-
-bool collapse_of_epoch(
-    const collapse_means *means, const kd_loss_options *loss, char text[COLLAPSE_TEXT])
-{
-    return on_one_point(means, loss, text);
+    return w->steps >= COLLAPSE_STEPS && collapse_of_epoch(&recent, loss, text);
 }
 
 /* Over these epochs together, as one of few steps says little: no gap, and most terms active. */

@@ -2,9 +2,8 @@
  * embeddings have come to lie on one point, or its loss sits at its margin.
  *
  * Such a run goes on as if nothing were, and only its curve tells. What is judged: running means
- * over the steps, from the twentieth on; each epoch's means; what the last hundred steps
- * brought; the
- * effective rank of the validation embeddings. */
+ * over the steps, from the twentieth on; each epoch's means; what the last hundred steps brought;
+ * the effective rank of the validation embeddings. */
 #ifndef KD_TRAINER_COLLAPSE_H
 #define KD_TRAINER_COLLAPSE_H
 

@@ -24,7 +24,6 @@
 #define MAX_MEMORY 65536u
 #define MAX_LISTED_MEMORY 1024u
 
-static const char *const cuts[] = {"classes", "images", "none"};
 static const char *const samplers[] = {"classes", "balanced", "shuffled"};
 static const char *const distances[] = {"euclidean", "cosine"};
 static const char *const reductions[] = {"mean", "sum"};
@@ -178,9 +177,12 @@ static kd_status read_batches(train_config *out, const Kindred__V1__TrainSpec *s
 static kd_status read_validation(
     train_config *out, const Kindred__V1__TrainSpec *spec, kd_error *err)
 {
-    unsigned cut = TRAIN_CUT_CLASSES, metric = 0;
-    kd_status status = setting_word(&cut, "validation", spec->validation, cuts, N(cuts), err);
-    out->cut = (train_cut)cut;
+    unsigned metric = 0;
+    kd_status status = KD_OK;
+    if (spec->validation[0] != '\0' && !train_cut_parse(spec->validation, &out->cut))
+        status = kd_error_set(err, KD_INVALID_ARGUMENT,
+            "validation is '%.40s', allowed are \"classes\", \"images\" and \"none\"",
+            spec->validation);
     if (status == KD_OK)
         status = setting_positive(
             &out->share, "validation_share", spec->validation_share, VALIDATION_SHARE, 0.5, err);
@@ -336,6 +338,7 @@ kd_status train_config_read(
     unsigned kind = 0, action = COLLAPSE_STOP;
     *out = (train_config){.dataset = spec->dataset,
         .seed = spec->seed,
+        .cut = TRAIN_CUT_CLASSES,
         .preprocess = parent ? parent->preprocess : (kd_preprocess)KD_PREPROCESS_INIT};
     kd_training_defaults(&out->training);
     out->training.seed = spec->seed;
@@ -448,16 +451,16 @@ json_t *train_config_json(const train_config *c)
         "{s:s, s:s, s:i, s:i, s:i, s:s, s:f, s:s, s:i, s:s, s:f, s:f, s:b, s:i, s:s, s:s, s:s, "
         "s:f, s:I, s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f}}",
         "dataset", c->dataset, "labels", labels[c->super_class ? 1 : 0], "epochs", (int)c->epochs,
-        "image_size", (int)c->preprocess.image_size, "dim", (int)c->dim, "validation", cuts[c->cut],
-        "validation_share", c->share, "metric", metrics[c->metric == POINT_RECALL_AT_1 ? 0 : 1],
-        "patience", (int)c->patience, "optimizer", kd_optimizer_name(t->optimizer), "weight_decay",
-        tidy(t->weight_decay), "clip_norm", tidy(t->clip_norm), "freeze_backbone",
-        t->freeze_backbone, "freeze_epochs", (int)c->freeze_epochs, "norm",
-        norms[t->freeze_norm ? 1 : 0], "precision", precisions[t->precision], "on_collapse",
-        collapse_actions[c->on_collapse], "checkpoint_minutes", c->checkpoint_minutes, "seed",
-        (json_int_t)c->seed, "augmentation", "flip", tidy(a->flip), "light", tidy(a->light), "crop",
-        tidy(a->crop_min_scale), "color", tidy(a->color), "gray", tidy(a->gray), "blur",
-        tidy(a->blur), "erase", tidy(a->erase));
+        "image_size", (int)c->preprocess.image_size, "dim", (int)c->dim, "validation",
+        train_cut_name(c->cut), "validation_share", c->share, "metric",
+        metrics[c->metric == POINT_RECALL_AT_1 ? 0 : 1], "patience", (int)c->patience, "optimizer",
+        kd_optimizer_name(t->optimizer), "weight_decay", tidy(t->weight_decay), "clip_norm",
+        tidy(t->clip_norm), "freeze_backbone", t->freeze_backbone, "freeze_epochs",
+        (int)c->freeze_epochs, "norm", norms[t->freeze_norm ? 1 : 0], "precision",
+        precisions[t->precision], "on_collapse", collapse_actions[c->on_collapse],
+        "checkpoint_minutes", c->checkpoint_minutes, "seed", (json_int_t)c->seed, "augmentation",
+        "flip", tidy(a->flip), "light", tidy(a->light), "crop", tidy(a->crop_min_scale), "color",
+        tidy(a->color), "gray", tidy(a->gray), "blur", tidy(a->blur), "erase", tidy(a->erase));
     if (t->optimizer == KD_OPTIMIZER_SGD)
         put(made, "momentum", json_real(tidy(t->momentum)));
     json_t *const parts[] = {loss_json(&t->loss), schedule_json(c), batches_json(c)};

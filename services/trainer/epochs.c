@@ -176,7 +176,8 @@ static kd_status handle_collapse(train_run *run, const train_epoch *e, kd_error 
         status = train_events_start(run, err);
     if (status == KD_OK)
         status = train_save_checkpoint(run, err);
-    KD_LOG(KD_LOG_WARN, "collapse_fixed", KD_STR("job", run->job_id), KD_STR("fix", fix));
+    if (status == KD_OK)
+        KD_LOG(KD_LOG_WARN, "collapse_fixed", KD_STR("job", run->job_id), KD_STR("fix", fix));
     return status;
 }
 

@@ -65,7 +65,8 @@ kd_status train_tick(train_run *run, kd_error *err)
 static train_plateau plateau_of(const train_run *run)
 {
     train_plateau plateau = TRAIN_PLATEAU_INIT;
-    for (uint32_t i = 0; i < run->record.epochs_done; i++) {
+    const bool needed = run->config.schedule.kind == SCHEDULE_PLATEAU;
+    for (uint32_t i = 0; needed && i < run->record.epochs_done; i++) {
         const double metric = run->record.curve[i].values[run->record.metric];
         (void)train_plateau_note(&plateau, &run->config.schedule, isfinite(metric) ? metric : 0);
     }

@@ -128,7 +128,7 @@ static void test_nn_heads__labels_beyond_the_head_are_refused(void **state)
     labels[5] = CLASSES;
     CHECK_FAILS(KD_INVALID_ARGUMENT,
         kd_training_step(r.training, pixels, labels, N, SIZE, &stats, &g_err), g_err);
-    CHECK_STR("label 4 is not one of the head's 4: 0..3", g_err.message);
+    CHECK_STR("the label of image 5 is 4, allowed is 0..3", g_err.message);
     free(pixels);
     end(&r);
 }

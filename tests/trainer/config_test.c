@@ -179,6 +179,9 @@ static void test_trainer_config__names_what_is_wrong(void **state)
     check_refused(
         &spec, "sampler is 'dealt', allowed are \"classes\", \"balanced\" and \"shuffled\"");
     spec = plain();
+    spec.validation = (char *)"some";
+    check_refused(&spec, "validation is 'some', allowed are \"classes\", \"images\" and \"none\"");
+    spec = plain();
     spec.batch_size = 8;
     check_refused(&spec, "batch_size is not a setting of the sampler classes: it has batch_classes "
                          "and batch_images");

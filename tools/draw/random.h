@@ -5,17 +5,15 @@
 
 #include <stdint.h>
 
+#include "lib/base/random.h"
+
 typedef struct dice {
     uint64_t state;
 } dice;
 
-/* splitmix64 (Steele, Lea, Flood 2014). */
 static inline uint64_t dice_bits(dice *d)
 {
-    uint64_t z = d->state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
+    return kd_random_next(&d->state);
 }
 
 static inline dice dice_for(uint64_t seed, uint64_t kind, uint64_t product, uint64_t view)

@@ -78,19 +78,18 @@ static void print_metrics(const Kindred__V1__JobResult *result)
 
 static void print_training(const Kindred__V1__TrainSummary *t)
 {
-    char loss[CLI_TEXT];
     if (!t)
         return;
     printf("epoch %u of %u:", t->best_epoch, t->epochs);
+    if (t->recall_at_1 || t->map_at_5 || t->accuracy)
+        printf(" on the validation images");
     if (t->recall_at_1)
         printf(" R@1 %.4f,", t->recall_at_1->value);
     if (t->map_at_5)
         printf(" MAP@5 %.4f,", t->map_at_5->value);
     if (t->accuracy)
         printf(" accuracy %.4f,", t->accuracy->value);
-    (void)snprintf(loss, sizeof loss, "%.4f", t->loss);
-    printf(" last loss %s, %.1f images/s%s\n", loss, t->images_per_second,
-        t->recall_at_1 ? " (on the validation images)" : "");
+    printf(" last loss %.4f, %.1f images/s\n", t->loss, t->images_per_second);
     for (size_t i = 0; i < t->n_fixes; i++)
         printf("collapsed and fixed: %s\n", t->fixes[i]);
 }
