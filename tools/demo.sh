@@ -18,11 +18,12 @@ run() {
     "$@"
 }
 
-# Small inputs and few epochs keep the demo short: these are for two cores.
+# Small inputs and few epochs keep the demo short: these are for two cores. Every product is to be
+# trained on, so images validate, not whole products.
 if [ -n "$weights" ]; then
-    train_options=(--image-size 160 --epochs 6 --learning-rate 0.00005)
+    train_options=(--validation images --image-size 160 --epochs 6 --learning-rate 0.00005)
 else
-    train_options=(--image-size 96 --epochs 8 --learning-rate 0.001)
+    train_options=(--validation images --image-size 96 --epochs 8 --learning-rate 0.001)
 fi
 
 if [ -z "$data" ]; then
