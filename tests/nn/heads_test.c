@@ -6,25 +6,13 @@
 #include "tests/nn/nn_support.h"
 #include "tests/support/check.h"
 
-#define SIZE 32u
-#define CLASSES 4u
-#define PER_CLASS 3u
-#define N (CLASSES * PER_CLASS)
+#define SIZE NN_TOY_SIZE
+#define CLASSES NN_TOY_CLASSES
+#define PER_CLASS NN_TOY_PER_CLASS
+#define N NN_TOY_IMAGES
 
 static kd_error g_err;
 static uint32_t g_labels[N];
-
-/* Each class has a pattern of its own, each image adds weaker noise. */
-static float *toy_batch(uint32_t batch)
-{
-    const size_t image = (size_t)SIZE * SIZE * 3;
-    float *const pixels = nn_pixels(N, SIZE, 500 + batch * N);
-    for (size_t i = 0; i < N; i++)
-        for (size_t k = 0; k < image; k++)
-            pixels[i * image + k] = 0.5f * pixels[i * image + k] +
-                                    (float)nn_noise((uint32_t)(i / PER_CLASS), (uint32_t)k);
-    return pixels;
-}
 
 typedef struct run {
     kd_net *net;
@@ -51,7 +39,7 @@ static void end(run *r)
 static kd_step_stats step(run *r, uint32_t batch)
 {
     kd_step_stats stats;
-    float *const pixels = toy_batch(batch);
+    float *const pixels = nn_toy_batch(batch);
     CHECK_OK(kd_training_step(r->training, pixels, g_labels, N, SIZE, &stats, &g_err), g_err);
     free(pixels);
     return stats;
@@ -71,7 +59,7 @@ static float *features_of(const kd_net *net, uint32_t batch)
 {
     kd_forward *forward = NULL;
     float *const features = calloc(N, KD_NN_FEATURES * sizeof *features);
-    float *const pixels = toy_batch(batch);
+    float *const pixels = nn_toy_batch(batch);
     CHECK_OK(kd_forward_new(&forward, net, SIZE, N, &g_err), g_err);
     CHECK_OK(kd_forward_features(forward, pixels, N, features, &g_err), g_err);
     kd_forward_free(forward);
@@ -123,7 +111,7 @@ static void test_nn_heads__labels_beyond_the_head_are_refused(void **state)
     const kd_training_options options = options_of(KD_LOSS_CROSS_ENTROPY);
     uint32_t labels[N] = {0};
     kd_step_stats stats;
-    float *const pixels = toy_batch(0);
+    float *const pixels = nn_toy_batch(0);
     run r = start(1, 0, &options);
     labels[5] = CLASSES;
     CHECK_FAILS(KD_INVALID_ARGUMENT,
@@ -202,17 +190,6 @@ static void test_nn_heads__a_checkpoint_of_another_kind_changes_nothing(void **s
     end(&b);
 }
 
-static bool same_tensor(const char *a, const char *b, const char *name)
-{
-    size_t n = 0;
-    float *const x = nn_read_tensor(a, name, &n);
-    float *const y = nn_read_tensor(b, name, &n);
-    const bool same = memcmp(x, y, n * sizeof(float)) == 0;
-    free(x);
-    free(y);
-    return same;
-}
-
 static void save(const run *r, const char *name)
 {
     CHECK_OK(kd_net_save(r->net, nn_path(name), &g_err), g_err);
@@ -227,14 +204,14 @@ static void test_nn_heads__a_frozen_backbone_stays_until_it_is_freed(void **stat
     save(&r, "before");
     (void)step(&r, 0);
     save(&r, "frozen");
-    CHECK(same_tensor(nn_path("before"), nn_path("frozen"), "conv1.weight"));
-    CHECK(same_tensor(nn_path("before"), nn_path("frozen"), "bn1.running_mean"));
-    CHECK(!same_tensor(nn_path("before"), nn_path("frozen"), "projection.weight"));
+    CHECK(nn_same_tensor(nn_path("before"), nn_path("frozen"), "conv1.weight"));
+    CHECK(nn_same_tensor(nn_path("before"), nn_path("frozen"), "bn1.running_mean"));
+    CHECK(!nn_same_tensor(nn_path("before"), nn_path("frozen"), "projection.weight"));
     kd_training_freeze_backbone(r.training, false);
     (void)step(&r, 1);
     save(&r, "freed");
-    CHECK(!same_tensor(nn_path("frozen"), nn_path("freed"), "conv1.weight"));
-    CHECK(!same_tensor(nn_path("frozen"), nn_path("freed"), "bn1.running_mean"));
+    CHECK(!nn_same_tensor(nn_path("frozen"), nn_path("freed"), "conv1.weight"));
+    CHECK(!nn_same_tensor(nn_path("frozen"), nn_path("freed"), "bn1.running_mean"));
     end(&r);
 }
 
@@ -264,7 +241,7 @@ static void test_nn_heads__a_projection_is_kept_in_files_and_served(void **state
     kd_net *net = NULL, *loaded = NULL, *wide = NULL;
     kd_forward *forward = NULL;
     float whole[N * 8], parts[N * 8];
-    float *const pixels = toy_batch(0);
+    float *const pixels = nn_toy_batch(0);
     CHECK_OK(kd_net_new(&net, 3, &g_err), g_err);
     CHECK_INT(KD_NN_FEATURES, kd_net_dim(net));
     CHECK_OK(kd_net_project(net, 8, 1, &g_err), g_err);

@@ -257,3 +257,25 @@ void nn_check_near_golden(const float golden[32], const float *embedding)
     }
     CHECK_NEAR(0, sqrt(off / all), 1e-4);
 }
+
+float *nn_toy_batch(uint32_t batch)
+{
+    const size_t image = (size_t)NN_TOY_SIZE * NN_TOY_SIZE * 3;
+    float *const pixels = nn_pixels(NN_TOY_IMAGES, NN_TOY_SIZE, 500 + batch * NN_TOY_IMAGES);
+    for (size_t i = 0; i < NN_TOY_IMAGES; i++)
+        for (size_t k = 0; k < image; k++)
+            pixels[i * image + k] = 0.5f * pixels[i * image + k] +
+                                    (float)nn_noise((uint32_t)(i / NN_TOY_PER_CLASS), (uint32_t)k);
+    return pixels;
+}
+
+bool nn_same_tensor(const char *a, const char *b, const char *name)
+{
+    size_t n = 0, m = 0;
+    float *const x = nn_read_tensor(a, name, &n);
+    float *const y = nn_read_tensor(b, name, &m);
+    const bool same = n == m && memcmp(x, y, n * sizeof *x) == 0;
+    free(x);
+    free(y);
+    return same;
+}

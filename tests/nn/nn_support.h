@@ -42,9 +42,19 @@ void nn_write_bytes(const char *path, const void *bytes, size_t len);
 float *nn_read_tensor(const char *path, const char *name, size_t *count);
 void nn_read_file(const char *path, kd_buf *out);
 bool nn_same_file(const char *a, const char *b);
+/* To the bit. */
+bool nn_same_tensor(const char *a, const char *b, const char *name);
 
 /* n × size × size × 3 noise, owned by the caller; image i is stream first + i. */
 float *nn_pixels(size_t n, size_t size, uint32_t first);
+
+/* A batch of a toy set that a network learns in a few steps: each class has a pattern of its own,
+ * each image adds weaker noise. Class behind class; owned by the caller. */
+#define NN_TOY_SIZE 32u
+#define NN_TOY_CLASSES 4u
+#define NN_TOY_PER_CLASS 3u
+#define NN_TOY_IMAGES (NN_TOY_CLASSES * NN_TOY_PER_CLASS)
+float *nn_toy_batch(uint32_t batch);
 
 /* The embedding is within 1e-4 relative (L2) of golden.h's 32 numbers, every 16th of its own. */
 void nn_check_near_golden(const float golden[32], const float *embedding);

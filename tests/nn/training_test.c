@@ -4,10 +4,10 @@
 #include "tests/nn/nn_support.h"
 #include "tests/support/check.h"
 
-#define SIZE 32u
-#define CLASSES 4u
-#define PER_CLASS 3u
-#define N (CLASSES * PER_CLASS)
+#define SIZE NN_TOY_SIZE
+#define CLASSES NN_TOY_CLASSES
+#define PER_CLASS NN_TOY_PER_CLASS
+#define N NN_TOY_IMAGES
 
 /* Triplets, AdamW. */
 static kd_training_options with(float margin, bool freeze_norm)
@@ -22,18 +22,6 @@ static kd_training_options with(float margin, bool freeze_norm)
 static kd_error g_err;
 static uint32_t g_labels[N];
 
-/* Toy set: each class has a pattern of its own, each image adds weaker noise. */
-static float *toy_batch(uint32_t batch)
-{
-    const size_t image = (size_t)SIZE * SIZE * 3;
-    float *const pixels = nn_pixels(N, SIZE, 500 + batch * N);
-    for (size_t i = 0; i < N; i++)
-        for (size_t k = 0; k < image; k++)
-            pixels[i * image + k] = 0.5f * pixels[i * image + k] +
-                                    (float)nn_noise((uint32_t)(i / PER_CLASS), (uint32_t)k);
-    return pixels;
-}
-
 static void make(kd_net **net, kd_training **training, const kd_training_options *options)
 {
     CHECK_OK(kd_net_new(net, 11, &g_err), g_err);
@@ -44,7 +32,7 @@ static void make(kd_net **net, kd_training **training, const kd_training_options
 static kd_step_stats step(kd_training *training, uint32_t batch)
 {
     kd_step_stats stats;
-    float *const pixels = toy_batch(batch);
+    float *const pixels = nn_toy_batch(batch);
     CHECK_OK(kd_training_step(training, pixels, g_labels, N, SIZE, &stats, &g_err), g_err);
     free(pixels);
     return stats;
@@ -179,7 +167,7 @@ static void test_nn_training__batches_without_a_triplet_are_refused(void **state
     kd_training *training = NULL;
     kd_step_stats stats;
     kd_training_options options = with(0.2f, false);
-    float *const pixels = toy_batch(0);
+    float *const pixels = nn_toy_batch(0);
     make(&net, &training, &options);
     save(net, nn_path("before"));
     CHECK_FAILS(KD_FAILED_PRECONDITION,
@@ -207,7 +195,7 @@ static void test_nn_training__a_lone_image_is_only_a_negative(void **state)
     kd_training *training = NULL;
     kd_step_stats stats;
     const kd_training_options options = with(2.5f, false);
-    float *const pixels = toy_batch(0);
+    float *const pixels = nn_toy_batch(0);
     make(&net, &training, &options);
     CHECK_OK(kd_training_step(training, pixels, labels, 3, SIZE, &stats, &g_err), g_err);
     CHECK_NEAR(1, (double)stats.active_share, 0); /* the margin is above any distance */
@@ -225,7 +213,7 @@ static void test_nn_training__nonfinite_loss_leaves_everything_as_before(void **
     kd_training *training = NULL;
     kd_step_stats stats;
     kd_training_options options = with(0.2f, false);
-    float *const pixels = toy_batch(1);
+    float *const pixels = nn_toy_batch(1);
     make(&net, &training, &options);
     (void)step(training, 0);
     CHECK_OK(kd_training_save(training, nn_path("before"), "", &g_err), g_err);
@@ -243,17 +231,6 @@ static void test_nn_training__nonfinite_loss_leaves_everything_as_before(void **
     kd_net_free(net);
 }
 
-static bool same_tensor(const char *a, const char *b, const char *name)
-{
-    size_t n = 0;
-    float *const x = nn_read_tensor(a, name, &n);
-    float *const y = nn_read_tensor(b, name, &n);
-    const bool same = memcmp(x, y, n * sizeof(float)) == 0;
-    free(x);
-    free(y);
-    return same;
-}
-
 static void check_statistics(bool freeze)
 {
     kd_net *net = NULL;
@@ -263,10 +240,11 @@ static void check_statistics(bool freeze)
     save(net, nn_path("before"));
     (void)step(training, 0);
     save(net, nn_path("after"));
-    CHECK(freeze == same_tensor(nn_path("before"), nn_path("after"), "bn1.running_mean"));
-    CHECK(freeze == same_tensor(nn_path("before"), nn_path("after"), "layer4.1.bn2.running_var"));
-    CHECK(!same_tensor(nn_path("before"), nn_path("after"), "conv1.weight"));
-    CHECK(!same_tensor(nn_path("before"), nn_path("after"), "layer4.1.bn2.weight"));
+    CHECK(freeze == nn_same_tensor(nn_path("before"), nn_path("after"), "bn1.running_mean"));
+    CHECK(
+        freeze == nn_same_tensor(nn_path("before"), nn_path("after"), "layer4.1.bn2.running_var"));
+    CHECK(!nn_same_tensor(nn_path("before"), nn_path("after"), "conv1.weight"));
+    CHECK(!nn_same_tensor(nn_path("before"), nn_path("after"), "layer4.1.bn2.weight"));
     kd_training_free(training);
     kd_net_free(net);
 }
