@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the fuzzers of build/fuzz (preset fuzz, built), one after another; fails when one found a fault.
+# Runs the fuzzers of build/fuzz (preset fuzz, built), one for each core at a time; fails when one found
+# a fault.
 #
 #   tools/fuzz.sh [SECONDS] [NAME…]     SECONDS for each (600), of these targets (all)
 #
@@ -21,24 +22,31 @@ failed=()
 export ASAN_SYMBOLIZER_PATH=${ASAN_SYMBOLIZER_PATH:-$(command -v addr2line)}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 
-for name in "${names[@]}"; do
+run() {
+    local name=$1 log=$build/log/$1.log corpus=$build/corpus/$1 options rate max_len status=0
     max_len=$(awk -v n="$name" '$1 == n { print $2 }' "$list")
-    [ -n "$max_len" ] || { echo "fuzz: no target $name in $list" >&2; exit 1; }
-    log=$build/log/$name.log
-    corpus=$build/corpus/$name
     mkdir -p "$corpus"
     options=(-max_total_time="$each" -max_len="$max_len" -timeout=60 -rss_limit_mb=1024
         -print_final_stats=1 -artifact_prefix="$build/found/$name-")
     [ -f "tests/fuzz/$name.dict" ] && options+=(-dict="tests/fuzz/$name.dict")
-    status=0
     "$build/bin/fuzz_$name" "${options[@]}" "$corpus" "tests/fuzz/corpus/$name" >"$log" 2>&1 || status=$?
     rate=$(sed -n 's/^stat::average_exec_per_sec: *//p' "$log")
     printf 'fuzz %-12s %s inputs a second, %s\n' "$name" "${rate:-?}" \
         "$(grep -oE 'cov: [0-9]+ ft: [0-9]+' "$log" | tail -1)"
-    if [ "$status" -ne 0 ]; then
-        failed+=("$name")
-        grep -vE '^(INFO|#[0-9])' "$log" | head -60
-    fi
+    [ "$status" -eq 0 ] || touch "$build/log/$name.failed"
+}
+
+rm -f "$build"/log/*.failed
+for name in "${names[@]}"; do
+    grep -q "^$name " "$list" || { echo "fuzz: no target $name in $list" >&2; exit 1; }
+    [ "$(jobs -rp | wc -l)" -lt "$(nproc)" ] || wait -n
+    run "$name" &
+done
+wait
+for name in "${names[@]}"; do
+    [ -f "$build/log/$name.failed" ] || continue
+    failed+=("$name")
+    grep -vE '^(INFO|#[0-9])' "$build/log/$name.log" | head -60
 done
 
 [ ${#failed[@]} -eq 0 ] && exit 0

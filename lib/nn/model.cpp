@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cmath>
+#include <cstdlib>
 
 namespace kd::nn
 {
@@ -131,9 +132,29 @@ void draw_linear(torch::nn::LinearImpl &linear, uint64_t seed)
     draw_into(linear.bias, draw, &generator);
 }
 
+namespace
+{
+
+/* LibTorch lets convolutions on a GPU round their inputs to 10 bits (TF32), and their gradients add
+ * up in any order: float32 is to mean float32, and a resumed training the same as an unbroken one.
+ */
+torch::Device first_device()
+{
+    if (!torch::cuda::is_available())
+        return torch::kCPU;
+    (void)setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0); /* cuBLAS adds in one order with it */
+    at::globalContext().setAllowTF32CuDNN(false);
+    at::globalContext().setAllowTF32CuBLAS(false);
+    at::globalContext().setDeterministicCuDNN(true);
+    return torch::kCUDA;
+}
+
+} // namespace
+
 torch::Device best_device()
 {
-    return torch::cuda::is_available() ? torch::Device(torch::kCUDA) : torch::Device(torch::kCPU);
+    static const torch::Device device = first_device();
+    return device;
 }
 
 namespace

@@ -31,7 +31,7 @@ static const char *const precisions[] = {"float32", "bfloat16"};
 static const char *const norms[] = {"batch", "frozen"};
 static const char *const collapse_actions[] = {"stop", "fix", "ignore"};
 static const char *const labels[] = {"class", "super-class"};
-static const char *const metrics[] = {"recall@1", "map@5"};
+static const char *const metrics[] = {"map@5", "recall@1"};
 #define N(names) (sizeof(names) / sizeof(names)[0])
 
 /* ---- The loss ---- */
@@ -188,7 +188,7 @@ static kd_status read_validation(
             &out->share, "validation_share", spec->validation_share, VALIDATION_SHARE, 0.5, err);
     if (status == KD_OK)
         status = setting_word(&metric, "metric", spec->metric, metrics, N(metrics), err);
-    out->metric = metric == 0 ? POINT_RECALL_AT_1 : POINT_MAP_AT_5;
+    out->metric = metric == 0 ? POINT_MAP_AT_5 : POINT_RECALL_AT_1;
     if (status == KD_OK)
         status = setting_count(&out->patience, "patience", spec->patience, 0, 1, MAX_EPOCHS, err);
     if (status == KD_OK && out->patience > 0 && out->cut == TRAIN_CUT_NONE)
@@ -293,10 +293,7 @@ static kd_status read_freezing(
     train_config *out, const Kindred__V1__TrainSpec *spec, const kd_model *parent, kd_error *err)
 {
     kd_training_options *const t = &out->training;
-    /* A trained parent's statistics are better than those of a few batches of a few classes, and a
-     * network that is trained as it will be served learns the distances that it will show. Random
-     * weights have no statistics yet: without normalisation by the batch they collapse. */
-    unsigned norm = parent && strcmp(parent->source, "init") != 0, precision = 0;
+    unsigned norm = 0, precision = 0;
     kd_status status = setting_word(&norm, "norm", spec->norm, norms, N(norms), err);
     t->freeze_norm = norm != 0;
     t->freeze_backbone = spec->freeze_backbone;
@@ -326,9 +323,8 @@ static kd_status read_freezing(
     if (status == KD_OK && out->freeze_epochs > 0 && out->dim == 0 && !projects &&
         !kd_loss_has_head(t->loss.loss))
         status = kd_error_set(err, KD_INVALID_ARGUMENT,
-            "freeze_epochs needs something beside the backbone that learns: a projection (dim) or "
-            "a "
-            "loss with a head");
+            "freeze_epochs needs something beside the backbone that learns: a projection "
+            "(dim) or a loss with a head");
     return status;
 }
 
@@ -453,7 +449,7 @@ json_t *train_config_json(const train_config *c)
         "dataset", c->dataset, "labels", labels[c->super_class ? 1 : 0], "epochs", (int)c->epochs,
         "image_size", (int)c->preprocess.image_size, "dim", (int)c->dim, "validation",
         train_cut_name(c->cut), "validation_share", c->share, "metric",
-        metrics[c->metric == POINT_RECALL_AT_1 ? 0 : 1], "patience", (int)c->patience, "optimizer",
+        metrics[c->metric == POINT_MAP_AT_5 ? 0 : 1], "patience", (int)c->patience, "optimizer",
         kd_optimizer_name(t->optimizer), "weight_decay", tidy(t->weight_decay), "clip_norm",
         tidy(t->clip_norm), "freeze_backbone", t->freeze_backbone, "freeze_epochs",
         (int)c->freeze_epochs, "norm", norms[t->freeze_norm ? 1 : 0], "precision",
