@@ -30,7 +30,7 @@ static void test_trainer_config__zero_takes_the_default(void **state)
     CHECK_NEAR(0.01, config.schedule.floor, 0);
     CHECK_INT(TRAIN_CUT_CLASSES, config.cut);
     CHECK_NEAR(0.1, config.share, 0);
-    CHECK_INT(POINT_RECALL_AT_1, config.metric);
+    CHECK_INT(POINT_MAP_AT_5, config.metric);
     CHECK_INT(KD_LOSS_TRIPLET, config.training.loss.loss);
     CHECK_INT(KD_MINER_BATCH_HARD, config.training.loss.miner);
     CHECK_INT(KD_OPTIMIZER_ADAMW, config.training.optimizer);
