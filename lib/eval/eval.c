@@ -1,232 +1,373 @@
+/* One pass over the scores of all pairs. Each query's row is counted into bins; the bins tell from
+ * which score on images can be among the ranks that matter, and those alone are scored again by
+ * kd_dot and put in order: what is measured does not depend on the fast kernel's last bits. */
 #include "lib/eval/eval.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define DEPTH 5u /* ranks that MAP@5 and the vote look at */
+#include "lib/eval/tables.h"
 
-typedef struct gallery_image {
-    uint64_t id;
-    uint32_t label;
-} gallery_image;
+#define FIRST_FIVE 5u
+#define VOTE_K 5u
+#define RADIX_BITS 11u
+#define RADIX (1u << RADIX_BITS)
+#define PASSES 3u /* of RADIX_BITS over 32 */
 
-typedef struct label_count {
-    uint32_t label;
-    uint32_t images;                 /* of the gallery */
-    uint32_t truths, votes, hits_of; /* counted queries: with it, voted for it, both */
-} label_count;
+typedef struct ranked {
+    float score;
+    uint32_t place; /* in the gallery */
+} ranked;
 
-typedef struct eval_tables {
-    gallery_image *images; /* by id */
-    size_t n_images;
-    label_count *labels; /* by label: all of the gallery, so every possible vote is in it */
-    size_t n_labels;
-} eval_tables;
+typedef struct pass {
+    const kd_eval_input *input;
+    kd_eval_tables tables;
+    kd_eval *out;
+    uint32_t vote_k;
+    pthread_mutex_t lock; /* of out->pairs */
+} pass;
 
-/* ---- The gallery ---- */
+typedef struct workspace { /* of one block of queries */
+    uint32_t counts[KD_EVAL_BINS];
+    uint64_t all[KD_EVAL_BINS], same[KD_EVAL_KINDS][KD_EVAL_BINS];
+    ranked *found, *spare; /* n_gallery each */
+} workspace;
 
-static int compare_images(const void *left, const void *right)
+static size_t larger(size_t a, size_t b)
 {
-    const gallery_image *const a = left, *const b = right;
-    return (a->id > b->id) - (a->id < b->id);
+    return a > b ? a : b;
 }
 
-static int compare_counts(const void *left, const void *right)
+/* ---- Bins ---- */
+
+static uint32_t bin_of(float score)
 {
-    const label_count *const a = left, *const b = right;
-    return (a->label > b->label) - (a->label < b->label);
+    const int bin = (int)((score + 1.0f) * (KD_EVAL_BINS / 2.0f));
+    return bin < 0 ? 0 : bin >= (int)KD_EVAL_BINS ? KD_EVAL_BINS - 1 : (uint32_t)bin;
 }
 
-static const gallery_image *find_image(const eval_tables *tables, uint64_t id)
+static void count_row(workspace *w, const float *row, size_t n, uint32_t self)
 {
-    const gallery_image key = {.id = id};
-    return bsearch(&key, tables->images, tables->n_images, sizeof key, compare_images);
+    memset(w->counts, 0, sizeof w->counts);
+    for (size_t i = 0; i < n; i++)
+        w->counts[bin_of(row[i])]++;
+    if (self != KD_EVAL_NONE)
+        w->counts[bin_of(row[self])]--;
+    for (size_t b = 0; b < KD_EVAL_BINS; b++)
+        w->all[b] += w->counts[b];
 }
 
-static label_count *find_label(const eval_tables *tables, uint32_t label)
+/* A score that all of the first depth images reach in kd_dot's eyes, and few others. */
+static float floor_of(const workspace *w, size_t depth, size_t dim)
 {
-    const label_count key = {.label = label};
-    return bsearch(&key, tables->labels, tables->n_labels, sizeof key, compare_counts);
+    size_t bin = KD_EVAL_BINS, reached = 0;
+    while (bin > 0 && reached < depth)
+        reached += w->counts[--bin];
+    if (bin == 0)
+        return -2;
+    const float edge = (float)bin / (KD_EVAL_BINS / 2.0f) - 1.0f;
+    return edge - 2 * kd_score_margin(dim) - 1e-6f; /* and what bin_of rounded away */
 }
 
-static kd_status fill_tables(eval_tables *tables, const kd_eval_input *input, kd_error *err)
+/* ---- Order ---- */
+
+/* Best first as an unsigned number, least first. */
+static uint32_t sort_key(float score)
 {
-    const size_t n = input->n_gallery;
-    tables->images = calloc(n, sizeof *tables->images);
-    tables->labels = calloc(n, sizeof *tables->labels);
-    if (!tables->images || !tables->labels)
-        return kd_error_memory(err, "the evaluation");
+    uint32_t bits;
+    memcpy(&bits, &score, sizeof bits);
+    return (bits & 0x80000000u) ? bits : ~bits & 0x7fffffffu;
+}
+
+static void sort_ranked(workspace *w, size_t n)
+{
+    static const uint32_t mask = RADIX - 1;
+    uint32_t starts[PASSES][RADIX] = {{0}};
     for (size_t i = 0; i < n; i++) {
-        tables->images[i] =
-            (gallery_image){.id = input->gallery_ids[i], .label = input->gallery_labels[i]};
-        tables->labels[i] = (label_count){.label = input->gallery_labels[i], .images = 1};
+        const uint32_t key = sort_key(w->found[i].score);
+        for (unsigned p = 0; p < PASSES; p++)
+            starts[p][(key >> (p * RADIX_BITS)) & mask]++;
     }
-    tables->n_images = n;
-    qsort(tables->images, n, sizeof *tables->images, compare_images);
-    for (size_t i = 1; i < n; i++)
-        if (tables->images[i].id == tables->images[i - 1].id)
-            return kd_error_set(err, KD_INVALID_ARGUMENT, "the gallery has image %llu twice",
-                (unsigned long long)tables->images[i].id);
-
-    qsort(tables->labels, n, sizeof *tables->labels, compare_counts);
-    for (size_t i = 0; i < n; i++) { /* folds equal labels into one entry */
-        label_count *const last = tables->n_labels ? &tables->labels[tables->n_labels - 1] : NULL;
-        if (last && last->label == tables->labels[i].label)
-            last->images++;
-        else
-            tables->labels[tables->n_labels++] = tables->labels[i];
+    for (unsigned p = 0; p < PASSES; p++) {
+        uint32_t sum = 0;
+        for (uint32_t d = 0; d < RADIX; d++) {
+            const uint32_t here = starts[p][d];
+            starts[p][d] = sum;
+            sum += here;
+        }
+        for (size_t i = 0; i < n; i++) {
+            const uint32_t key = sort_key(w->found[i].score);
+            w->spare[starts[p][(key >> (p * RADIX_BITS)) & mask]++] = w->found[i];
+        }
+        ranked *const sorted = w->spare;
+        w->spare = w->found;
+        w->found = sorted;
     }
-    return KD_OK;
 }
 
-/* ---- One query ---- */
-
-/* The labels of query q's hits, best first, into labels (room for KD_EVAL_K). The query itself is
- * no answer, should it be among them. */
-static kd_status labels_of_hits(const eval_tables *tables, const kd_eval_input *input, size_t q,
-    uint32_t *labels, size_t *n, kd_error *err)
+static int by_id(const void *left, const void *right, void *ids)
 {
-    const kd_hit *const hits = input->hits + q * KD_EVAL_K;
-    const unsigned long long query = input->query_ids[q];
-    *n = 0;
-    if (input->counts[q] > KD_EVAL_K)
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "query %llu has %u hits, allowed %u", query,
-            input->counts[q], KD_EVAL_K);
-    for (size_t i = 0; i < input->counts[q]; i++) {
-        if (hits[i].id == query)
-            continue;
-        const gallery_image *const image = find_image(tables, hits[i].id);
-        if (!image)
-            return kd_error_set(err, KD_INVALID_ARGUMENT,
-                "query %llu was answered by image %llu, which is not in the gallery", query,
-                (unsigned long long)hits[i].id);
-        labels[(*n)++] = image->label;
-    }
-    return KD_OK;
+    const uint64_t a = ((const uint64_t *)ids)[((const ranked *)left)->place];
+    const uint64_t b = ((const uint64_t *)ids)[((const ranked *)right)->place];
+    return (a > b) - (a < b);
 }
 
-/* The label that most of the first five have; of equals the one that comes first. n > 0. */
-static uint32_t vote(const uint32_t *labels, size_t n)
+/* Equal scores in the order of their ids. */
+static void order_ties(ranked *found, size_t n, const uint64_t *ids)
 {
-    uint32_t winner = labels[0];
-    size_t most = 0;
-    for (size_t i = 0; i < n && i < DEPTH; i++) {
-        size_t votes = 0;
-        for (size_t j = 0; j < n && j < DEPTH; j++)
-            votes += labels[j] == labels[i];
-        if (votes > most) {
-            most = votes;
-            winner = labels[i];
+    for (size_t from = 0, to; from < n; from = to) {
+        bool ordered = true;
+        for (to = from + 1; to < n && !(found[to].score < found[from].score); to++)
+            ordered = ordered && ids[found[to - 1].place] < ids[found[to].place];
+        if (!ordered)
+            qsort_r(found + from, to - from, sizeof *found, by_id, (void *)ids);
+    }
+}
+
+/* The first depth images for query q, best first, into w->found; returns how many there are. */
+static size_t rank(
+    const pass *p, workspace *w, size_t q, const float *row, uint32_t self, size_t depth)
+{
+    const kd_eval_input *const input = p->input;
+    const float floor = floor_of(w, depth, input->dim);
+    const float *const query = input->queries + q * input->dim;
+    size_t n = 0;
+    for (size_t i = 0; i < input->n_gallery; i++) {
+        w->found[n].place = (uint32_t)i;
+        n += row[i] >= floor && i != self;
+    }
+    for (size_t i = 0; i < n; i++)
+        w->found[i].score =
+            kd_dot(query, input->gallery + (size_t)w->found[i].place * input->dim, input->dim);
+    sort_ranked(w, n);
+    order_ties(w->found, n, input->gallery_ids);
+    return n < depth ? n : depth;
+}
+
+/* ---- One query's answer ---- */
+
+static uint32_t vote(const pass *p, const kd_label_table *t, const ranked *found, size_t n)
+{
+    uint32_t winner = KD_EVAL_NONE;
+    double most = -1;
+    if (n > p->vote_k)
+        n = p->vote_k;
+    for (size_t i = 0; i < n; i++) {
+        double weight = 0;
+        for (size_t j = 0; j < n; j++)
+            if (t->gallery[found[j].place] == t->gallery[found[i].place])
+                weight += !p->input->vote_by_score ? 1
+                          : found[j].score > 0.0f  ? (double)found[j].score
+                                                   : 0;
+        if (weight > most) {
+            most = weight;
+            winner = t->gallery[found[i].place];
         }
     }
     return winner;
 }
 
-/* Adds to the sums in out what one query brings. positives > 0. */
-static void count_query(
-    kd_metrics_set *out, uint32_t truth, size_t positives, const uint32_t *labels, size_t n)
+static uint8_t labels_of_five(
+    const kd_label_table *t, uint32_t truth, const ranked *found, size_t n)
 {
-    size_t found = 0;
-    double precisions = 0;
-    size_t first = KD_EVAL_K; /* rank of the first right hit, from 0 */
+    uint32_t seen[FIRST_FIVE + 1] = {truth};
+    uint8_t n_seen = 1;
+    for (size_t i = 0; i < n && i < FIRST_FIVE; i++) {
+        uint8_t j = 0;
+        while (j < n_seen && seen[j] != t->gallery[found[i].place])
+            j++;
+        if (j == n_seen)
+            seen[n_seen++] = t->gallery[found[i].place];
+    }
+    return n_seen;
+}
+
+static void answer(const pass *p, const kd_label_table *t, const ranked *found, size_t n,
+    uint32_t truth, kd_answer *out)
+{
+    const uint32_t positives = out->positives;
+    double sum_5 = 0, sum_r = 0;
+    uint32_t right = 0, right_at_r = 0;
     for (size_t i = 0; i < n; i++) {
-        if (labels[i] != truth)
+        if (t->gallery[found[i].place] != truth)
             continue;
-        if (first == KD_EVAL_K)
-            first = i;
-        if (i < DEPTH) {
-            found++;
-            precisions += (double)found / (double)(i + 1);
+        const double precision = (double)++right / (double)(i + 1);
+        if (out->first == 0 && i < KD_EVAL_DEPTH)
+            out->first = (uint32_t)i + 1;
+        if (i < FIRST_FIVE) {
+            sum_5 += precision;
+            out->right_at_5++;
+        }
+        if (i < 10)
+            out->right_at_10++;
+        if (i < positives) {
+            sum_r += precision;
+            right_at_r++;
         }
     }
-    out->recall_at_1 += first < 1;
-    out->recall_at_5 += first < 5;
-    out->recall_at_10 += first < 10;
-    out->map_at_5 += precisions / (double)(positives < DEPTH ? positives : DEPTH);
+    out->truth = truth;
+    out->vote = vote(p, t, found, n);
+    out->labels_at_5 = labels_of_five(t, truth, found, n);
+    out->ap_at_5 = sum_5 / (double)(positives < FIRST_FIVE ? positives : FIRST_FIVE);
+    out->ap_at_r = sum_r / (double)positives;
+    out->r_precision = (double)right_at_r / (double)positives;
+}
+
+static uint32_t count_positives(const kd_label_table *t, uint32_t truth, uint32_t self)
+{
+    if (truth == KD_EVAL_NONE)
+        return 0;
+    return t->starts[truth + 1] - t->starts[truth] -
+           (self != KD_EVAL_NONE && t->gallery[self] == truth);
+}
+
+static void count_same(workspace *w, unsigned kind, const kd_label_table *t, uint32_t truth,
+    const float *row, uint32_t self)
+{
+    if (truth == KD_EVAL_NONE)
+        return;
+    for (uint32_t m = t->starts[truth]; m < t->starts[truth + 1]; m++)
+        if (t->members[m] != self)
+            w->same[kind][bin_of(row[t->members[m]])]++;
+}
+
+static void measure_query(const pass *p, workspace *w, size_t q, const float *row)
+{
+    const kd_eval_input *const input = p->input;
+    const uint32_t self = p->tables.selves[q];
+    size_t depth = larger(KD_EVAL_HITS, p->vote_k);
+    count_row(w, row, input->n_gallery, self);
+    for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++) {
+        const kd_label_table *const t = &p->tables.of[kind];
+        kd_answer *const out = &p->out->answers[kind][q];
+        *out = (kd_answer){.truth = KD_EVAL_NONE, .vote = KD_EVAL_NONE};
+        out->positives = count_positives(t, t->queries[q], self);
+        if (out->positives > 0)
+            depth = larger(depth, larger(KD_EVAL_DEPTH, out->positives));
+        count_same(w, kind, t, t->queries[q], row, self);
+    }
+    const size_t n = rank(p, w, q, row, self, depth);
+    for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++) {
+        const kd_label_table *const t = &p->tables.of[kind];
+        if (p->out->answers[kind][q].positives > 0)
+            answer(p, t, w->found, n, t->queries[q], &p->out->answers[kind][q]);
+    }
+    p->out->counts[q] = (uint32_t)(n < KD_EVAL_HITS ? n : KD_EVAL_HITS);
+    for (size_t i = 0; i < p->out->counts[q]; i++)
+        p->out->hits[q * KD_EVAL_HITS + i] =
+            (kd_hit){.id = input->gallery_ids[w->found[i].place], .score = w->found[i].score};
 }
 
 /* ---- All of them ---- */
 
-static kd_status count_queries(
-    const eval_tables *tables, const kd_eval_input *input, kd_metrics_set *out, kd_error *err)
+static void merge(pass *p, const workspace *w)
 {
-    for (size_t q = 0; q < input->n_queries; q++) {
-        const uint32_t truth = input->query_labels[q];
-        const gallery_image *const itself = find_image(tables, input->query_ids[q]);
-        label_count *const of_truth = find_label(tables, truth);
-        size_t positives = of_truth ? of_truth->images : 0;
-        if (itself && itself->label == truth)
-            positives--;
-        uint32_t labels[KD_EVAL_K];
-        size_t n;
-        const kd_status status = labels_of_hits(tables, input, q, labels, &n, err);
-        if (status != KD_OK)
-            return status;
-        if (positives == 0) {
-            out->without_positives++;
-            continue;
+    (void)pthread_mutex_lock(&p->lock);
+    for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++) {
+        kd_pairs *const pairs = p->out->pairs[kind];
+        for (size_t b = 0; b < KD_EVAL_BINS; b++) {
+            pairs->same[b] += w->same[kind][b];
+            pairs->other[b] += w->all[b] - w->same[kind][b];
         }
-        if (n == 0)
-            return kd_error_set(err, KD_INVALID_ARGUMENT, "query %llu has no hit",
-                (unsigned long long)input->query_ids[q]);
-        out->queries++;
-        count_query(out, truth, positives, labels, n);
-        label_count *const of_vote = find_label(tables, vote(labels, n));
-        of_truth->truths++;
-        of_vote->votes++;
-        of_truth->hits_of += of_vote == of_truth;
     }
-    return KD_OK;
+    (void)pthread_mutex_unlock(&p->lock);
 }
 
-/* From sums to means. out->queries > 0. */
-static void finish(const eval_tables *tables, kd_metrics_set *out)
+static bool visit(void *arg, size_t first, size_t n, float *scores)
 {
-    const double queries = (double)out->queries;
-    size_t n_labels = 0, right = 0;
-    for (size_t i = 0; i < tables->n_labels; i++) {
-        const label_count *const label = &tables->labels[i];
-        if (label->truths + label->votes == 0)
-            continue;
-        const double hits = label->hits_of;
-        n_labels++;
-        right += label->hits_of;
-        out->precision += label->votes ? hits / label->votes : 0;
-        out->recall += label->truths ? hits / label->truths : 0;
-        out->f1 += 2 * hits / ((double)label->truths + label->votes);
+    pass *const p = arg;
+    const size_t columns = p->input->n_gallery;
+    workspace *const w = calloc(1, sizeof *w);
+    ranked *const room = malloc((2 * columns + 2) * sizeof *room);
+    if (w && room) {
+        w->found = room;
+        w->spare = room + columns + 1;
+        for (size_t i = 0; i < n; i++)
+            measure_query(p, w, first + i, scores + i * columns);
+        merge(p, w);
     }
-    out->recall_at_1 /= queries;
-    out->recall_at_5 /= queries;
-    out->recall_at_10 /= queries;
-    out->map_at_5 /= queries;
-    out->accuracy = (double)right / queries;
-    out->precision /= (double)n_labels;
-    out->recall /= (double)n_labels;
-    out->f1 /= (double)n_labels;
+    const bool good = w && room;
+    free(room);
+    free(w);
+    return good;
 }
 
-kd_status kd_eval_run(const kd_eval_input *input, kd_metrics_set *out, kd_error *err)
+static kd_status make_room(kd_eval *out, size_t n, kd_error *err)
 {
-    eval_tables tables = {0};
-    assert(input && out);
-    *out = (kd_metrics_set){0};
+    out->n = n;
+    out->hits = calloc(n, KD_EVAL_HITS * sizeof *out->hits);
+    out->counts = calloc(n, sizeof *out->counts);
+    bool good = out->hits && out->counts;
+    for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++) {
+        out->answers[kind] = calloc(n, sizeof *out->answers[kind]);
+        out->pairs[kind] = calloc(1, sizeof *out->pairs[kind]);
+        good = good && out->answers[kind] && out->pairs[kind];
+    }
+    return good ? KD_OK : kd_error_memory(err, "the answers");
+}
+
+static kd_status check(const kd_eval_input *input, kd_error *err)
+{
     if (input->n_gallery == 0)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "the gallery is empty");
     if (input->n_queries == 0)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "there are no queries");
+    if (input->n_gallery > UINT32_MAX)
+        return kd_error_set(
+            err, KD_INVALID_ARGUMENT, "a gallery holds at most %u images", UINT32_MAX);
+    if (input->vote_k > KD_EVAL_MAX_VOTE)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "%u images cannot vote, allowed are 1 to %u",
+            input->vote_k, KD_EVAL_MAX_VOTE);
+    return KD_OK;
+}
 
-    kd_metrics_set sums = {0};
-    kd_status status = fill_tables(&tables, input, err);
+kd_status kd_eval_run(const kd_eval_input *input, kd_eval *out, kd_error *err)
+{
+    assert(input && out);
+    *out = (kd_eval){.n = 0};
+    kd_status status = check(input, err);
+    if (status != KD_OK)
+        return status;
+    pass p = {.input = input,
+        .out = out,
+        .vote_k = input->vote_k ? input->vote_k : VOTE_K,
+        .lock = PTHREAD_MUTEX_INITIALIZER};
+    const kd_scores scores = {.queries = input->queries,
+        .n_queries = input->n_queries,
+        .gallery = input->gallery,
+        .n_gallery = input->n_gallery,
+        .dim = input->dim,
+        .pool = input->pool,
+        .progress = input->progress,
+        .progress_arg = input->progress_arg,
+        .visit = visit,
+        .visit_arg = &p};
+    status = kd_eval_tables_make(&p.tables, input, err);
     if (status == KD_OK)
-        status = count_queries(&tables, input, &sums, err);
-    if (status == KD_OK && sums.queries == 0)
-        status = kd_error_set(err, KD_FAILED_PRECONDITION,
-            "none of the %zu queries has an image with its label in the gallery", input->n_queries);
-    if (status == KD_OK) {
-        finish(&tables, &sums);
-        *out = sums;
+        status = make_room(out, input->n_queries, err);
+    if (status == KD_OK)
+        status = kd_scores_run(&scores, err);
+    for (unsigned kind = 0; kind < KD_EVAL_KINDS && status == KD_OK; kind++) {
+        out->labels[kind] = p.tables.of[kind].labels;
+        out->n_labels[kind] = p.tables.of[kind].n;
+        p.tables.of[kind].labels = NULL;
     }
-    free(tables.images);
-    free(tables.labels);
+    kd_eval_tables_free(&p.tables);
+    if (status != KD_OK)
+        kd_eval_free(out);
     return status;
+}
+
+void kd_eval_free(kd_eval *eval)
+{
+    for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++) {
+        free(eval->answers[kind]);
+        free(eval->labels[kind]);
+        free(eval->pairs[kind]);
+    }
+    free(eval->hits);
+    free(eval->counts);
+    *eval = (kd_eval){.n = 0};
 }

@@ -2,7 +2,7 @@
 #ifndef KD_EVAL_INTERNAL_H
 #define KD_EVAL_INTERNAL_H
 
-#include "lib/eval/eval.h"
+#include "lib/eval/report.h"
 
 /* KD_INVALID_ARGUMENT when a text of the report is not valid UTF-8 or a number not finite: neither
  * page nor JSON could hold it. */

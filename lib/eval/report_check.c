@@ -8,11 +8,18 @@ static bool good_text(const char *text)
     return !text || kd_utf8_valid(text, strlen(text));
 }
 
-static bool good_metrics(const kd_metrics_set *set)
+const double kd_report_fmrs[KD_REPORT_FMRS] = {0.01, 0.001};
+
+static bool good_metrics(const kd_report_measures *measures)
 {
-    return isfinite(set->recall_at_1) && isfinite(set->recall_at_5) &&
-           isfinite(set->recall_at_10) && isfinite(set->map_at_5) && isfinite(set->accuracy) &&
-           isfinite(set->precision) && isfinite(set->recall) && isfinite(set->f1);
+    bool good = true;
+    for (unsigned m = 0; m < KD_METRICS; m++) {
+        const kd_interval *const of = &measures->intervals[m], *const to =
+                                                                   &measures->differences[m];
+        good = good && isfinite(measures->means.values[m]) && isfinite(of->low) &&
+               isfinite(of->high) && isfinite(to->low) && isfinite(to->high);
+    }
+    return good;
 }
 
 static bool good_hit(const kd_report_hit *hit)
@@ -42,9 +49,10 @@ kd_status kd_report_check(const kd_report *report, kd_error *err)
         good = good_text(report->skipped_names[i]);
     for (size_t i = 0; i < report->n_models && good; i++) {
         const kd_report_model *const model = &report->models[i];
-        good = good_text(model->id) && good_text(model->name) && good_metrics(&model->of_class) &&
-               good_metrics(&model->of_super_class) && isfinite(model->images_per_second) &&
-               good_rows(model);
+        good = good_text(model->id) && good_text(model->name) &&
+               good_metrics(&model->of[KD_EVAL_CLASS]) &&
+               good_metrics(&model->of[KD_EVAL_SUPER_CLASS]) &&
+               isfinite(model->images_per_second) && good_rows(model);
     }
     return good ? KD_OK
                 : kd_error_set(err, KD_INVALID_ARGUMENT,

@@ -1,4 +1,6 @@
 #include <assert.h>
+#include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -102,53 +104,84 @@ static void write_facts(const kd_report *report, kd_buf *out)
 
 /* ---- Table ---- */
 
-static const struct {
-    const char *name;
-    size_t offset;
-} measures[] = {
-    {"Recall@1", offsetof(kd_metrics_set, recall_at_1)},
-    {"Recall@5", offsetof(kd_metrics_set, recall_at_5)},
-    {"Recall@10", offsetof(kd_metrics_set, recall_at_10)},
-    {"MAP@5", offsetof(kd_metrics_set, map_at_5)},
-    {"Accuracy", offsetof(kd_metrics_set, accuracy)},
-    {"Precision", offsetof(kd_metrics_set, precision)},
-    {"Recall", offsetof(kd_metrics_set, recall)},
-    {"F1", offsetof(kd_metrics_set, f1)},
-};
-
-static const kd_metrics_set *metrics_of(const kd_report_model *model, bool super)
+static const kd_report_measures *measures_of(const kd_report_model *model, bool super)
 {
-    return super ? &model->of_super_class : &model->of_class;
+    return &model->of[super ? KD_EVAL_SUPER_CLASS : KD_EVAL_CLASS];
 }
 
-static void format_measure(const kd_metrics_set *set, size_t offset, char text[32])
+static void write_mean(const kd_report_measures *of, unsigned metric, bool best, kd_buf *out)
 {
-    double value;
-    memcpy(&value, (const char *)set + offset, sizeof value);
-    (void)snprintf(text, 32, "%.4f", value);
+    const kd_interval *const range = &of->intervals[metric];
+    kd_buf_printf(out, best ? "<td><strong>%.4f</strong>" : "<td>%.4f", of->means.values[metric]);
+    if (range->high > range->low)
+        kd_buf_printf(out, "<small> %.3f–%.3f</small>", range->low, range->high);
+    kd_buf_puts(out, "</td>");
 }
 
-static void write_measures(const kd_report *report, bool super, kd_buf *out)
+static void write_means(const kd_report *report, bool super, kd_buf *out)
 {
-    char text[32], best[32];
-    for (size_t m = 0; m < sizeof measures / sizeof measures[0]; m++) {
-        best[0] = '\0';
+    for (unsigned m = 0; m < KD_METRICS; m++) {
+        double best = 0;
+        for (size_t i = 0; i < report->n_models; i++)
+            best = fmax(best, measures_of(&report->models[i], super)->means.values[m]);
+        kd_buf_printf(out, "<tr><th scope=\"row\">%s</th>", kd_metric_title(m));
         for (size_t i = 0; i < report->n_models; i++) {
-            format_measure(metrics_of(&report->models[i], super), measures[m].offset, text);
-            if (strcmp(text, best) > 0) /* 0.0000 to 1.0000: text order is number order */
-                memcpy(best, text, sizeof best);
-        }
-        kd_buf_printf(out, "<tr><th scope=\"row\">%s</th>", measures[m].name);
-        for (size_t i = 0; i < report->n_models; i++) {
-            format_measure(metrics_of(&report->models[i], super), measures[m].offset, text);
-            const bool is_best = report->n_models > 1 && strcmp(text, best) == 0;
-            kd_buf_printf(out, is_best ? "<td><strong>%s</strong></td>" : "<td>%s</td>", text);
+            const kd_report_measures *const of = measures_of(&report->models[i], super);
+            /* As printed: what looks equal is. */
+            const bool is_best = report->n_models > 1 && of->means.values[m] > best - 5e-5;
+            write_mean(of, m, is_best, out);
         }
         kd_buf_puts(out, "</tr>\n");
     }
+}
+
+static void write_number(int digits, double value, kd_buf *out)
+{
+    if (isfinite(value))
+        kd_buf_printf(out, "%.*f", digits, value);
+    else
+        kd_buf_puts(out, "–");
+}
+
+static void write_others(const kd_report *report, bool super, kd_buf *out)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } clusters[] = {{"NMI of k-means", offsetof(kd_report_measures, nmi)},
+        {"AMI of k-means", offsetof(kd_report_measures, ami)}};
+    for (size_t c = 0; c < 2; c++) {
+        kd_buf_printf(out, "<tr><th scope=\"row\">%s</th>", clusters[c].name);
+        for (size_t i = 0; i < report->n_models; i++) {
+            double value;
+            memcpy(&value,
+                (const char *)measures_of(&report->models[i], super) + clusters[c].offset,
+                sizeof value);
+            kd_buf_puts(out, "<td>");
+            write_number(4, value, out);
+            kd_buf_puts(out, "</td>");
+        }
+        kd_buf_puts(out, "</tr>\n");
+    }
+    for (size_t f = 0; f < KD_REPORT_FMRS; f++) {
+        kd_buf_printf(out, "<tr><th scope=\"row\">FNMR at FMR %g %%</th>", 100 * kd_report_fmrs[f]);
+        for (size_t i = 0; i < report->n_models; i++) {
+            const kd_report_measures *const of = measures_of(&report->models[i], super);
+            kd_buf_puts(out, "<td>");
+            write_number(4, of->fnmr[f], out);
+            kd_buf_puts(out, "<small> from ");
+            write_number(3, of->thresholds[f], out);
+            kd_buf_puts(out, "</small></td>");
+        }
+        kd_buf_puts(out, "</tr>\n");
+    }
+}
+
+static void write_queries(const kd_report *report, bool super, kd_buf *out)
+{
     kd_buf_puts(out, "<tr class=\"minor\"><th scope=\"row\">Queries counted</th>");
     for (size_t i = 0; i < report->n_models; i++) {
-        const kd_metrics_set *const set = metrics_of(&report->models[i], super);
+        const kd_metrics_set *const set = &measures_of(&report->models[i], super)->means;
         kd_buf_puts(out, "<td>");
         write_count(out, set->queries);
         if (set->without_positives > 0) {
@@ -209,8 +242,53 @@ static void write_group(const kd_report *report, const char *name, bool super, k
 {
     kd_buf_puts(out, "<tbody>\n");
     write_group_head(report, name, out);
-    write_measures(report, super, out);
+    write_means(report, super, out);
+    write_others(report, super, out);
+    write_queries(report, super, out);
     kd_buf_puts(out, "</tbody>\n");
+}
+
+/* ---- Differences from the first model ---- */
+
+static void write_difference(
+    const kd_report_measures *of, const kd_report_measures *first, unsigned metric, kd_buf *out)
+{
+    const kd_interval *const range = &of->differences[metric];
+    const bool sure = range->low > 0 || range->high < 0;
+    kd_buf_printf(out, sure ? "<td><strong>%+.4f</strong>" : "<td>%+.4f",
+        of->means.values[metric] - first->means.values[metric]);
+    kd_buf_printf(out, "<small> %+.3f to %+.3f</small></td>", range->low, range->high);
+}
+
+static void write_differences(const kd_report *report, kd_buf *out)
+{
+    static const char *const groups[KD_EVAL_KINDS] = {"Classes", "Super-classes"};
+    const kd_report_model *const models = report->models;
+    kd_buf_puts(out, "<h3>Less ");
+    kd_html_text(out, models[0].name ? models[0].name : models[0].id);
+    kd_buf_puts(out,
+        "</h3>\n<p>With 95 % intervals over the same queries for both; bold where that "
+        "leaves no doubt which is better.</p>\n<div class=\"scroll\">\n<table>\n"
+        "<thead>\n<tr><th scope=\"col\">Measure</th>");
+    for (size_t i = 1; i < report->n_models; i++) {
+        kd_buf_puts(out, "<th scope=\"col\">");
+        kd_html_text(out, models[i].name ? models[i].name : models[i].id);
+        kd_buf_puts(out, "</th>");
+    }
+    kd_buf_puts(out, "</tr>\n</thead>\n");
+    for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++) {
+        kd_buf_printf(out,
+            "<tbody>\n<tr class=\"group\"><th scope=\"rowgroup\" colspan=\"%zu\">%s</th></tr>\n",
+            report->n_models, groups[kind]);
+        for (unsigned m = 0; m < KD_METRICS; m++) {
+            kd_buf_printf(out, "<tr><th scope=\"row\">%s</th>", kd_metric_title(m));
+            for (size_t i = 1; i < report->n_models; i++)
+                write_difference(&models[i].of[kind], &models[0].of[kind], m, out);
+            kd_buf_puts(out, "</tr>\n");
+        }
+        kd_buf_puts(out, "</tbody>\n");
+    }
+    kd_buf_puts(out, "</table>\n</div>\n");
 }
 
 static const char definitions[] =
@@ -219,23 +297,42 @@ static const char definitions[] =
     "similarity; of equal scores the lower image id comes first. Its positives are the gallery "
     "images of the same class (or super-class), itself left out. Queries without a positive are "
     "counted beside and left out of every mean.</dd>\n"
-    "<dt>Recall@k</dt><dd>Share of queries with at least one positive among the first k.</dd>\n"
+    "<dt>Small numbers</dt><dd>95 % intervals: how far the mean moves when the queries are drawn "
+    "again from these (bootstrap).</dd>\n"
+    "<dt>R@k</dt><dd>Recall: share of queries with at least one positive among the first k.</dd>\n"
+    "<dt>P@k</dt><dd>Share of positives among the first k.</dd>\n"
     "<dt>MAP@5</dt><dd>Mean over the queries of AP@5: the sum of precision@i over those of the "
     "first five ranks i that hold a positive, divided by the smaller of 5 and the number of "
     "positives.</dd>\n"
-    "<dt>Accuracy</dt><dd>Share of queries whose class is the one that most of the first five have "
-    "(the vote); a tie goes to the class that comes first.</dd>\n"
+    "<dt>R-precision, MAP@R</dt><dd>With R the number of a query's positives: the share of "
+    "positives "
+    "among the first R, and the sum of precision@i over those ranks i ≤ R that hold one, divided "
+    "by "
+    "R.</dd>\n"
+    "<dt>Accuracy</dt><dd>Share of queries whose class is the one that most of the nearest have "
+    "(the "
+    "vote, of five unless asked otherwise); a tie goes to the class that comes first.</dd>\n"
     "<dt>Precision, recall, F1</dt><dd>Of the vote, for each class that occurs as truth or as "
     "vote, "
     "then the plain mean over these classes (macro); 0 where undefined.</dd>\n"
+    "<dt>Original MAP@5</dt><dd>What the program that kindred began from called so: 1 divided by "
+    "the "
+    "number of labels among the first five and the query's, whether one is right or not. Here for "
+    "comparison alone.</dd>\n"
+    "<dt>NMI, AMI</dt><dd>How much the clusters that k-means finds among the queries, one for each "
+    "label, tell of the labels; AMI less what chance would.</dd>\n"
+    "<dt>FNMR at FMR</dt><dd>The share of same-label pairs whose score stays below the threshold "
+    "that "
+    "lets this share of other pairs pass.</dd>\n"
     "</dl>\n</details>\n";
 
 /* A page of search results has rows but no measures. */
 static bool has_measures(const kd_report *report)
 {
     for (size_t i = 0; i < report->n_models; i++)
-        if (report->models[i].of_class.queries > 0 || report->models[i].of_super_class.queries > 0)
-            return true;
+        for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++)
+            if (report->models[i].of[kind].means.queries > 0)
+                return true;
     return false;
 }
 
@@ -247,6 +344,8 @@ static void write_table(const kd_report *report, kd_buf *out)
     write_group(report, "Super-classes", true, out);
     write_model_facts(report, out);
     kd_buf_puts(out, "</table>\n</div>\n");
+    if (report->n_models > 1)
+        write_differences(report, out);
     kd_buf_puts(out, definitions);
     kd_buf_puts(out, "</section>\n");
 }

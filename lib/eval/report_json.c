@@ -1,5 +1,6 @@
 #include <assert.h>
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 
 #include "lib/base/clock.h"
@@ -39,19 +40,47 @@ static json_t *known(int value)
     return value < 0 ? json_null() : json_boolean(value);
 }
 
-static json_t *metrics_json(json_writer *writer, const kd_metrics_set *metrics)
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *intervals_json(json_writer *writer, const kd_interval *intervals)
 {
     json_t *const object = json_object();
-    set(writer, object, "recall_at_1", json_real(metrics->recall_at_1));
-    set(writer, object, "recall_at_5", json_real(metrics->recall_at_5));
-    set(writer, object, "recall_at_10", json_real(metrics->recall_at_10));
-    set(writer, object, "map_at_5", json_real(metrics->map_at_5));
-    set(writer, object, "accuracy", json_real(metrics->accuracy));
-    set(writer, object, "precision", json_real(metrics->precision));
-    set(writer, object, "recall", json_real(metrics->recall));
-    set(writer, object, "f1", json_real(metrics->f1));
-    set(writer, object, "queries", count(metrics->queries));
-    set(writer, object, "without_positives", count(metrics->without_positives));
+    for (unsigned m = 0; m < KD_METRICS; m++)
+        set(writer, object, kd_metric_name(m),
+            json_pack("[ff]", intervals[m].low, intervals[m].high));
+    return object;
+}
+
+static json_t *matches_json(json_writer *writer, const kd_report_measures *measures)
+{
+    json_t *const array = json_array();
+    for (unsigned i = 0; i < KD_REPORT_FMRS; i++) {
+        json_t *const match = json_object();
+        set(writer, match, "fmr", json_real(kd_report_fmrs[i]));
+        set(writer, match, "fnmr", number(measures->fnmr[i]));
+        set(writer, match, "threshold", number(measures->thresholds[i]));
+        append(writer, array, match);
+    }
+    return array;
+}
+
+static json_t *measures_json(json_writer *writer, const kd_report_measures *measures, bool first)
+{
+    const kd_metrics_set *const means = &measures->means;
+    json_t *const object = json_object();
+    for (unsigned m = 0; m < KD_METRICS; m++)
+        set(writer, object, kd_metric_name(m), json_real(means->values[m]));
+    set(writer, object, "queries", count(means->queries));
+    set(writer, object, "without_positives", count(means->without_positives));
+    set(writer, object, "nmi", number(measures->nmi));
+    set(writer, object, "ami", number(measures->ami));
+    set(writer, object, "matches", matches_json(writer, measures));
+    set(writer, object, "intervals", intervals_json(writer, measures->intervals));
+    if (!first)
+        set(writer, object, "differences", intervals_json(writer, measures->differences));
     return object;
 }
 
@@ -81,7 +110,7 @@ static json_t *row_json(json_writer *writer, const kd_report_row *row)
     return object;
 }
 
-static json_t *model_json(json_writer *writer, const kd_report_model *model)
+static json_t *model_json(json_writer *writer, const kd_report_model *model, bool first)
 {
     json_t *const object = json_object();
     json_t *const rows = json_array();
@@ -91,8 +120,9 @@ static json_t *model_json(json_writer *writer, const kd_report_model *model)
     set(writer, object, "name", text(model->name));
     set(writer, object, "image_size", count(model->image_size));
     set(writer, object, "images_per_second", json_real(model->images_per_second));
-    set(writer, object, "class", metrics_json(writer, &model->of_class));
-    set(writer, object, "super_class", metrics_json(writer, &model->of_super_class));
+    set(writer, object, "class", measures_json(writer, &model->of[KD_EVAL_CLASS], first));
+    set(writer, object, "super_class",
+        measures_json(writer, &model->of[KD_EVAL_SUPER_CLASS], first));
     set(writer, object, "rows", rows);
     return object;
 }
@@ -107,8 +137,8 @@ static json_t *report_json(json_writer *writer, const kd_report *report)
     for (size_t i = 0; i < report->n_skipped_names; i++)
         append(writer, skipped, text(report->skipped_names[i]));
     for (size_t i = 0; i < report->n_models; i++)
-        append(writer, models, model_json(writer, &report->models[i]));
-    set(writer, object, "schema_version", json_integer(1));
+        append(writer, models, model_json(writer, &report->models[i], i == 0));
+    set(writer, object, "schema_version", json_integer(2));
     set(writer, object, "title", text(report->title));
     set(writer, object, "created", text(created));
     set(writer, object, "dataset", text(report->dataset));

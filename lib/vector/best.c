@@ -11,9 +11,8 @@ void kd_best_start(
         .query = query, .base = base, .kept = kept, .dim = dim, .k = k, .floor = -INFINITY};
 }
 
-/* How far a fast score and kd_dot's can lie apart for vectors of length 1 (within 1e-3): each is
- * within dim × 2^-24 of the true product, in any order of addition, with or without FMA. */
-static float margin(size_t dim)
+/* Each is within dim × 2^-24 of the true product, in any order of addition, with or without FMA. */
+float kd_score_margin(size_t dim)
 {
     return 2.2f * (float)(dim + 8) * (FLT_EPSILON / 2);
 }
@@ -70,7 +69,7 @@ static float select_nth(kd_candidate *all, size_t n, size_t nth)
 void kd_best_make_room(kd_best *best)
 {
     const size_t k = best->k;
-    best->floor = select_nth(best->kept, best->n_kept, k - 1) - 2 * margin(best->dim);
+    best->floor = select_nth(best->kept, best->n_kept, k - 1) - 2 * kd_score_margin(best->dim);
     size_t n = k;
     for (size_t i = k; i < best->n_kept; i++)
         if (best->kept[i].score >= best->floor)
@@ -90,7 +89,7 @@ void kd_best_settle(kd_best *best)
     if (best->n_kept > best->k)
         best->n_kept = best->k;
     if (best->n_kept == best->k)
-        best->floor = best->kept[best->k - 1].score - margin(best->dim);
+        best->floor = best->kept[best->k - 1].score - kd_score_margin(best->dim);
 }
 
 size_t kd_best_finish(kd_best *best, kd_hit *hits)

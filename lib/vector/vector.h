@@ -91,4 +91,35 @@ typedef struct kd_topk {
 KD_MUST_CHECK kd_status kd_topk_run(
     const kd_topk *topk, kd_hit *hits, uint32_t *counts, kd_error *err);
 
+/* ---- All scores ---- */
+/* For what looks further than any k. visit gets each block of queries once, on the pool's threads,
+ * with its scores against the whole gallery (its own to change): row i of n × n_gallery is query
+ * first + i. They come from the fast kernel, each within kd_score_margin of kd_dot's. Memory beside
+ * the inputs: 32 rows a thread. The rest is as in kd_topk. */
+typedef struct kd_scores {
+    const float *queries;
+    size_t n_queries;
+    const float *gallery;
+    size_t n_gallery;
+    size_t dim;
+    kd_pool *pool;
+    bool (*progress)(void *arg, size_t done);
+    void *progress_arg;
+    bool (*visit)(void *arg, size_t first, size_t n, float *scores); /* false: no memory */
+    void *visit_arg;
+} kd_scores;
+KD_MUST_CHECK kd_status kd_scores_run(const kd_scores *scores, kd_error *err);
+
+/* How far a score of the fast kernels and kd_dot's can lie apart for vectors of length 1. */
+float kd_score_margin(size_t dim);
+
+/* ---- Clusters ---- */
+#define KD_KMEANS_MOST ((size_t)1 << 30) /* n × k × dim */
+
+/* k-means (Lloyd 1982) by FAISS, 25 rounds from rows drawn with a fixed seed: clusters[i] (n,
+ * filled) is below k. KD_INVALID_ARGUMENT for k = 0, k above n, or more work than KD_KMEANS_MOST.
+ */
+KD_MUST_CHECK kd_status kd_kmeans(
+    const float *rows, size_t n, size_t dim, size_t k, uint32_t *clusters, kd_error *err);
+
 #endif

@@ -1,11 +1,11 @@
 /* services/gateway/evaluate.h: the parts of an evaluate job.
  *
- * evaluate_job.c embeds gallery and queries by each model and measures; picture_rows.c draws what
- * people look at. The exact kernel and the metrics are lib/vector's and lib/eval's. */
+ * evaluate_job.c embeds gallery and queries by each model, measure.c has lib/eval measure them,
+ * picture_rows.c draws what people look at. */
 #ifndef KD_GATEWAY_EVALUATE_H
 #define KD_GATEWAY_EVALUATE_H
 
-#include "lib/eval/eval.h"
+#include "lib/eval/report.h"
 #include "services/gateway/gateway.h"
 
 /* A dataset's images with their embeddings by one model. Those that could not be read are left out:
@@ -28,6 +28,20 @@ typedef struct protocol {
     kd_dataset *test, *train, *listing;  /* owned; train or listing is the gallery, or neither */
     const kd_dataset *gallery, *queries; /* borrowed from above */
 } protocol;
+
+typedef struct measured {
+    Kindred__V1__Model *model;          /* of got */
+    Kindred__V1__GetModelResponse *got; /* owned */
+    kd_eval eval;                       /* owned */
+    kd_report_measures of[KD_EVAL_KINDS];
+    kd_report_row *rows; /* owned */
+    double rate;         /* images embedded in a second */
+} measured;
+
+/* Fills out's eval and measures. first: the model that this one is to be set against, with the same
+ * queries; NULL for none. */
+KD_MUST_CHECK kd_status measure(running_job *r, const protocol *p, const embedded *queries,
+    const embedded *gallery, size_t dim, const measured *first, measured *out, kd_error *err);
 
 /* For each super-class among the queries (by id), the item of the query that is shown: the first
  * that was embedded. The same for each model. */

@@ -1,8 +1,6 @@
-/* Evaluate: embeds gallery and queries by each model, finds the nearest exactly, measures, writes
- * the report. */
+/* Evaluate: embeds gallery and queries by each model, has them measured, writes the report. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
@@ -151,130 +149,10 @@ static kd_status open_protocol(running_job *r, protocol *p, kd_error *err)
 
 /* ---- One model ---- */
 
-typedef struct measured {
-    Kindred__V1__Model *model;          /* of got */
-    Kindred__V1__GetModelResponse *got; /* owned */
-    kd_metrics_set by_class, by_super;
-    kd_report_row *rows; /* owned */
-    double rate;
-} measured;
-
-static bool topk_step(void *arg, size_t done)
+static kd_status evaluate_model(running_job *r, const protocol *p, measured *models, size_t number,
+    shown *s, skipped *skip, kd_error *err)
 {
-    kd_error ignored; /* the reason stands in the job */
-    (void)done;
-    return job_step(arg, &ignored) == KD_OK;
-}
-
-typedef struct placed {
-    uint64_t id;
-    size_t at; /* position in the gallery */
-} placed;
-
-static int by_id(const void *a, const void *b)
-{
-    const uint64_t x = ((const placed *)a)->id, y = ((const placed *)b)->id;
-    return x < y ? -1 : x > y;
-}
-
-/* Are item a of one set and item b of another the same file? */
-static kd_status same_file(
-    const embedded *one, size_t a, const embedded *other, size_t b, bool *same, kd_error *err)
-{
-    char *const x = kd_dataset_full_path(one->dataset, &one->items[one->rows[a]]);
-    char *const y = kd_dataset_full_path(other->dataset, &other->items[other->rows[b]]);
-    const bool memory = x && y;
-    *same = memory && strcmp(x, y) == 0;
-    free(x);
-    free(y);
-    return memory ? KD_OK : kd_error_memory(err, "a path");
-}
-
-/* Which gallery image is the query itself: the same id and, with another listing as the gallery,
- * the same picture too. UINT64_MAX: none. */
-static kd_status find_selves(const protocol *p, const embedded *queries, const embedded *gallery,
-    uint64_t *selves, kd_error *err)
-{
-    kd_status status = KD_OK;
-    if (strcmp(p->name, "catalogue") != 0) {
-        memcpy(selves, queries->ids, queries->n * sizeof *selves);
-        return KD_OK;
-    }
-    placed *const index = malloc((gallery->n ? gallery->n : 1) * sizeof *index);
-    if (!index)
-        return kd_error_memory(err, "the gallery's ids");
-    for (size_t i = 0; i < gallery->n; i++)
-        index[i] = (placed){gallery->ids[i], i};
-    qsort(index, gallery->n, sizeof *index, by_id);
-    for (size_t i = 0; i < queries->n && status == KD_OK; i++) {
-        const placed key = {.id = queries->ids[i]};
-        const placed *const found = bsearch(&key, index, gallery->n, sizeof *index, by_id);
-        bool same = false;
-        if (found)
-            status = same_file(gallery, found->at, queries, i, &same, err);
-        selves[i] = same ? found->id : UINT64_MAX;
-    }
-    free(index);
-    return status;
-}
-
-static kd_status measure(running_job *r, const protocol *p, const embedded *queries,
-    const embedded *gallery, size_t dim, shown *s, measured *out, kd_error *err)
-{
-    kd_hit *const hits = calloc(queries->n * KD_EVAL_K, sizeof *hits);
-    uint32_t *const counts = calloc(queries->n, sizeof *counts);
-    uint64_t *const selves = calloc(queries->n, sizeof *selves);
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    kd_pool *pool = NULL;
-    kd_status status = hits && counts && selves ? KD_OK : kd_error_memory(err, "the hits");
-    if (status == KD_OK)
-        status = find_selves(p, queries, gallery, selves, err);
-    if (status == KD_OK)
-        status = kd_pool_new(&pool, "topk", cores > 1 ? (size_t)cores : 1, 256, err);
-    if (status == KD_OK) {
-        const kd_topk topk = {.queries = queries->values,
-            .n_queries = queries->n,
-            .gallery = gallery->values,
-            .ids = gallery->ids,
-            .n_gallery = gallery->n,
-            .dim = dim,
-            .k = KD_EVAL_K,
-            .skip = selves,
-            .pool = pool,
-            .progress = topk_step,
-            .progress_arg = r};
-        status = kd_topk_run(&topk, hits, counts, err);
-    }
-    if (status == KD_CANCELLED)
-        status = job_step(r, err); /* says why */
-    kd_eval_input input = {.hits = hits,
-        .counts = counts,
-        .n_queries = queries->n,
-        .query_ids = selves,
-        .query_labels = queries->classes,
-        .gallery_ids = gallery->ids,
-        .gallery_labels = gallery->classes,
-        .n_gallery = gallery->n};
-    if (status == KD_OK)
-        status = kd_eval_run(&input, &out->by_class, err);
-    input.query_labels = queries->supers;
-    input.gallery_labels = gallery->supers;
-    if (status == KD_OK)
-        status = kd_eval_run(&input, &out->by_super, err);
-    if (status == KD_OK && !s->items)
-        status = shown_choose(s, queries, err);
-    if (status == KD_OK)
-        status = rows_make(r->gateway, s, queries, gallery, hits, counts, &out->rows, err);
-    kd_pool_free(pool);
-    free(selves);
-    free(counts);
-    free(hits);
-    return status;
-}
-
-static kd_status evaluate_model(
-    running_job *r, const protocol *p, measured *out, shown *s, skipped *skip, kd_error *err)
-{
+    measured *const out = &models[number];
     const Kindred__V1__Model *const model = out->model;
     embedded gallery = {.dataset = NULL}, queries = {.dataset = NULL};
     const bool same = p->gallery == p->queries;
@@ -290,8 +168,14 @@ static kd_status evaluate_model(
     if (status == KD_OK) {
         (void)snprintf(phase, sizeof phase, "measuring %s", model->name);
         job_phase(r, phase);
-        status = measure(r, p, &queries, same ? &queries : &gallery, model->dim, s, out, err);
+        status = measure(r, p, &queries, same ? &queries : &gallery, model->dim,
+            number > 0 ? &models[0] : NULL, out, err);
     }
+    if (status == KD_OK && !s->items)
+        status = shown_choose(s, &queries, err);
+    if (status == KD_OK)
+        status = rows_make(r->gateway, s, &queries, same ? &queries : &gallery, out->eval.hits,
+            out->eval.counts, &out->rows, err);
     embedded_free(&gallery);
     embedded_free(&queries);
     return status;
@@ -321,8 +205,7 @@ static kd_status write_report(running_job *r, const protocol *p, const measured 
         listed[i] = (kd_report_model){.id = models[i].model->id,
             .name = models[i].model->name,
             .image_size = models[i].model->image_size,
-            .of_class = models[i].by_class,
-            .of_super_class = models[i].by_super,
+            .of = {models[i].of[KD_EVAL_CLASS], models[i].of[KD_EVAL_SUPER_CLASS]},
             .images_per_second = models[i].rate,
             .rows = models[i].rows,
             .n_rows = s->n};
@@ -361,18 +244,26 @@ static kd_status write_report(running_job *r, const protocol *p, const measured 
 
 static Kindred__V1__Metrics *metrics_message(const kd_metrics_set *m)
 {
+    const double *const v = m->values;
     Kindred__V1__Metrics *const out = malloc(sizeof *out);
     if (!out)
         return NULL;
     kindred__v1__metrics__init(out);
-    out->recall_at_1 = m->recall_at_1;
-    out->recall_at_5 = m->recall_at_5;
-    out->recall_at_10 = m->recall_at_10;
-    out->map_at_5 = m->map_at_5;
-    out->accuracy = m->accuracy;
-    out->precision = m->precision;
-    out->recall = m->recall;
-    out->f1 = m->f1;
+    out->recall_at_1 = v[KD_RECALL_AT_1];
+    out->recall_at_5 = v[KD_RECALL_AT_5];
+    out->recall_at_10 = v[KD_RECALL_AT_10];
+    out->recall_at_100 = v[KD_RECALL_AT_100];
+    out->recall_at_1000 = v[KD_RECALL_AT_1000];
+    out->precision_at_5 = v[KD_PRECISION_AT_5];
+    out->precision_at_10 = v[KD_PRECISION_AT_10];
+    out->map_at_5 = v[KD_MAP_AT_5];
+    out->map_at_r = v[KD_MAP_AT_R];
+    out->r_precision = v[KD_R_PRECISION];
+    out->accuracy = v[KD_ACCURACY];
+    out->precision = v[KD_PRECISION];
+    out->recall = v[KD_RECALL];
+    out->f1 = v[KD_F1];
+    out->original_map_at_5 = v[KD_ORIGINAL_MAP_AT_5];
     out->queries = m->queries;
     out->without_positives = m->without_positives;
     return out;
@@ -397,8 +288,8 @@ static kd_status fill_result(Kindred__V1__JobResult *result, const protocol *p,
         result->metrics[result->n_metrics++] = m;
         m->model_id = strdup(models[i].model->id);
         m->model_name = strdup(models[i].model->name);
-        m->by_class = metrics_message(&models[i].by_class);
-        m->by_super_class = metrics_message(&models[i].by_super);
+        m->by_class = metrics_message(&models[i].of[KD_EVAL_CLASS].means);
+        m->by_super_class = metrics_message(&models[i].of[KD_EVAL_SUPER_CLASS].means);
         fine = m->model_id && m->model_name && m->by_class && m->by_super_class;
     }
     return fine ? KD_OK : kd_error_memory(err, "the result");
@@ -440,7 +331,7 @@ kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error 
             skipped_clear(&skip);
             skipped_init(&skip);
         }
-        status = evaluate_model(r, &p, &models[i], &s, &skip, err);
+        status = evaluate_model(r, &p, models, i, &s, &skip, err);
     }
     if (status == KD_OK)
         status = write_report(r, &p, models, n, &s, &skip, &dir, err);
@@ -453,6 +344,7 @@ kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error 
     }
     for (size_t i = 0; i < n && i < 16; i++) {
         rows_free(models[i].rows, s.n);
+        kd_eval_free(&models[i].eval);
         kd_message_free(models[i].got);
     }
     free(dir);

@@ -129,7 +129,8 @@ kd_status rows_make(const gateway *g, const shown *s, const embedded *queries,
     for (size_t i = 0; i < s->n; i++) {
         const size_t q = find_row(queries, s->items[i]);
         if (q != SIZE_MAX)
-            make_row(g, &(*rows)[i], queries, q, gallery, index, hits + q * KD_EVAL_K, counts[q]);
+            make_row(
+                g, &(*rows)[i], queries, q, gallery, index, hits + q * KD_EVAL_HITS, counts[q]);
     }
     free(index);
     return KD_OK;

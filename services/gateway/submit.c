@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "lib/base/file.h"
+#include "lib/eval/eval.h"
 #include "services/gateway/gateway.h"
 
 #define MAX_MODELS 16u
@@ -162,6 +163,13 @@ static kd_status check_protocol(const Kindred__V1__EvaluateSpec *evaluate, kd_er
     if (evaluate->n_models == 0 || evaluate->n_models > MAX_MODELS)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "%zu models were given, allowed are 1 to %u",
             evaluate->n_models, MAX_MODELS);
+    if (evaluate->vote_k > KD_EVAL_MAX_VOTE)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "vote_k is %u, allowed are 1 to %u",
+            evaluate->vote_k, KD_EVAL_MAX_VOTE);
+    const char *const weighting = evaluate->vote_weighting;
+    if (weighting[0] != '\0' && strcmp(weighting, "equal") != 0 && strcmp(weighting, "score") != 0)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "vote_weighting is '%.40s', allowed are \"equal\" and \"score\"", weighting);
     return KD_OK;
 }
 

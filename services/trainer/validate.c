@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "lib/eval/eval.h"
-#include "lib/vector/vector.h"
 
 #define CHUNK 256u /* rows embedded or classified at a time */
 
@@ -12,8 +11,6 @@ typedef struct tables {
     float *vectors;    /* rows × dim */
     uint64_t *numbers; /* 0, 1, …: the rows' ids */
     uint32_t *labels;  /* of the rows */
-    kd_hit *hits;      /* queries × KD_EVAL_K */
-    uint32_t *counts;
 } tables;
 
 static void tables_free(tables *t)
@@ -21,8 +18,6 @@ static void tables_free(tables *t)
     free(t->vectors);
     free(t->numbers);
     free(t->labels);
-    free(t->hits);
-    free(t->counts);
 }
 
 static kd_status tables_make(tables *t, const validation *v, size_t dim, kd_error *err)
@@ -31,9 +26,7 @@ static kd_status tables_make(tables *t, const validation *v, size_t dim, kd_erro
     t->vectors = calloc(n, dim * sizeof *t->vectors);
     t->numbers = calloc(n, sizeof *t->numbers);
     t->labels = calloc(n, sizeof *t->labels);
-    t->hits = calloc(v->n_queries, KD_EVAL_K * sizeof *t->hits);
-    t->counts = calloc(v->n_queries, sizeof *t->counts);
-    if (!t->vectors || !t->numbers || !t->labels || !t->hits || !t->counts)
+    if (!t->vectors || !t->numbers || !t->labels)
         return kd_error_memory(err, "the validation's embeddings");
     for (size_t i = 0; i < n; i++) {
         t->numbers[i] = i;
@@ -45,34 +38,29 @@ static kd_status tables_make(tables *t, const validation *v, size_t dim, kd_erro
 static kd_status measure_retrieval(
     const validation *v, const tables *t, size_t dim, validation_result *out, kd_error *err)
 {
-    const kd_topk topk = {.queries = t->vectors,
+    const kd_eval_input input = {.queries = t->vectors,
         .n_queries = v->n_queries,
         .gallery = t->vectors,
-        .ids = t->numbers,
         .n_gallery = v->rows->n,
         .dim = dim,
-        .k = KD_EVAL_K,
-        .skip = t->numbers};
-    const kd_eval_input input = {.hits = t->hits,
-        .counts = t->counts,
-        .n_queries = v->n_queries,
-        .query_ids = t->numbers,
-        .query_labels = t->labels,
         .gallery_ids = t->numbers,
-        .gallery_labels = t->labels,
-        .n_gallery = v->rows->n};
+        .selves = t->numbers,
+        .query_labels = {t->labels, t->labels},
+        .gallery_labels = {t->labels, t->labels}};
+    kd_eval eval;
     kd_metrics_set metrics;
     kd_error why = KD_ERROR_INIT;
-    kd_status status = kd_topk_run(&topk, t->hits, t->counts, err);
+    kd_status status = kd_eval_run(&input, &eval, err);
     if (status != KD_OK)
         return status;
-    status = kd_eval_run(&input, &metrics, &why);
+    status = kd_eval_metrics(&eval, KD_EVAL_CLASS, NULL, &metrics, &why);
+    kd_eval_free(&eval);
     if (status == KD_FAILED_PRECONDITION) /* no query has a positive that could be read */
         return KD_OK;
     if (status != KD_OK)
         return kd_error_set(err, status, "%s", why.message);
-    out->recall_at_1 = metrics.recall_at_1;
-    out->map_at_5 = metrics.map_at_5;
+    out->recall_at_1 = metrics.values[KD_RECALL_AT_1];
+    out->map_at_5 = metrics.values[KD_MAP_AT_5];
     return KD_OK;
 }
 

@@ -1,7 +1,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-#include "lib/eval/eval.h"
+#include "lib/eval/report.h"
 #include "tests/support/check.h"
 
 #define PICTURE "data:image/jpeg;base64,AAAA"
@@ -41,20 +41,24 @@ static const kd_report_model models[] = {
         .name = "plain",
         .image_size = 224,
         .images_per_second = 33.25,
-        .of_class = {.recall_at_1 = 0.1,
-            .recall_at_5 = 1.0 / 3,
-            .map_at_5 = 0.25,
-            .accuracy = 1,
-            .queries = 1234,
-            .without_positives = 2},
-        .of_super_class = {.recall_at_1 = 0.9, .queries = 1236},
+        .of = {{.means = {.values = {[KD_RECALL_AT_1] = 0.1,
+                              [KD_RECALL_AT_5] = 1.0 / 3,
+                              [KD_MAP_AT_5] = 0.25,
+                              [KD_ACCURACY] = 1},
+                    .queries = 1234,
+                    .without_positives = 2},
+                   .nmi = (double)NAN,
+                   .ami = 0.125},
+            {.means = {.values = {[KD_RECALL_AT_1] = 0.9}, .queries = 1236}}},
         .rows = rows,
         .n_rows = 1},
     {.id = "ba9876543210",
         .name = "<b>triplet</b>",
         .image_size = 160,
-        .of_class = {.recall_at_1 = 0.7, .queries = 1234},
-        .of_super_class = {.queries = 1236},
+        .of = {{.means = {.values = {[KD_RECALL_AT_1] = 0.7}, .queries = 1234},
+                   .intervals = {[KD_RECALL_AT_1] = {0.65, 0.75}},
+                   .differences = {[KD_RECALL_AT_1] = {0.5, 0.7}, [KD_MAP_AT_5] = {-0.5, 0.01}}},
+            {.means = {.queries = 1236}}},
         .rows = rows,
         .n_rows = 1},
 };
@@ -94,7 +98,7 @@ static size_t times(const char *needle, const char *haystack)
 static void test_eval_report__json_has_stable_fields_in_stable_order(void **state)
 {
     static const char expected[] =
-        "{\n  \"schema_version\": 1,\n  \"title\": \"Apples & <pears>\",\n"
+        "{\n  \"schema_version\": 2,\n  \"title\": \"Apples & <pears>\",\n"
         "  \"created\": \"2026-01-02T03:04:05.678Z\",\n"
         "  \"dataset\": \"/data/grocery\",\n"
         "  \"data_hash\": \"abcdef\",\n"
@@ -106,10 +110,15 @@ static void test_eval_report__json_has_stable_fields_in_stable_order(void **stat
         "      \"images_per_second\": 33.25,\n      \"class\": {\n"
         "        \"recall_at_1\": 0.10000000000000001,\n"
         "        \"recall_at_5\": 0.33333333333333331,\n"
-        "        \"recall_at_10\": 0.0,\n        \"map_at_5\": 0.25,\n"
+        "        \"recall_at_10\": 0.0,\n        \"recall_at_100\": 0.0,\n"
+        "        \"recall_at_1000\": 0.0,\n        \"precision_at_5\": 0.0,\n"
+        "        \"precision_at_10\": 0.0,\n        \"map_at_5\": 0.25,\n"
+        "        \"map_at_r\": 0.0,\n        \"r_precision\": 0.0,\n"
         "        \"accuracy\": 1.0,\n        \"precision\": 0.0,\n"
         "        \"recall\": 0.0,\n        \"f1\": 0.0,\n"
-        "        \"queries\": 1234,\n        \"without_positives\": 2\n";
+        "        \"original_map_at_5\": 0.0,\n"
+        "        \"queries\": 1234,\n        \"without_positives\": 2,\n"
+        "        \"nmi\": null,\n        \"ami\": 0.125,\n";
     kd_buf first = KD_BUF_INIT, second = KD_BUF_INIT;
     (void)state;
     CHECK_OK(kd_report_json(&report, &first, &g_err), g_err);
@@ -197,15 +206,22 @@ static void test_eval_report__html_shows_models_side_by_side(void **state)
 {
     (void)state;
     char *const page = html_of(&report);
-    CHECK_HAS(
-        "<th scope=\"row\">Recall@1</th><td>0.1000</td><td><strong>0.7000</strong></td>", page);
+    CHECK_HAS("<th scope=\"row\">R@1</th><td>0.1000</td><td><strong>0.7000</strong><small> "
+              "0.650–0.750</small></td>",
+        page);
+    CHECK_HAS("<h3>Less plain</h3>", page);
+    CHECK_HAS("<th scope=\"row\">R@1</th><td><strong>+0.6000</strong><small> +0.500 to "
+              "+0.700</small></td>",
+        page);
+    CHECK_HAS("<th scope=\"row\">MAP@5</th><td>-0.2500<small> -0.500 to +0.010</small></td>", page);
+    CHECK_HAS("<th scope=\"row\">NMI of k-means</th><td>–</td>", page);
     CHECK_HAS("<th scope=\"row\">MAP@5</th><td><strong>0.2500</strong></td><td>0.0000</td>", page);
     CHECK_HAS("<td>1,234<small>, 2 without a positive</small></td>", page);
     CHECK_HAS("<td>224 × 224</td><td>160 × 160</td>", page);
     CHECK_HAS("<td>33.2</td><td>–</td>", page);
     CHECK_HAS("<dt>Gallery images</dt><dd>2,640</dd>", page);
     CHECK_HAS("<dt>Made (UTC)</dt><dd>2026-01-02 03:04</dd>", page);
-    CHECK_INT(2, times("<th scope=\"row\">F1</th>", page)); /* classes and super-classes */
+    CHECK_INT(4, times("<th scope=\"row\">F1</th>", page)); /* two kinds, and differences */
     CHECK_HAS("and 3 more.", page);
     free(page);
 }
@@ -258,7 +274,7 @@ static void test_eval_report__refuses_text_and_numbers_it_cannot_write(void **st
     CHECK_FAILS(KD_INVALID_ARGUMENT, kd_report_html(&bad, &out, &g_err), g_err);
     CHECK_FAILS(KD_INVALID_ARGUMENT, kd_report_json(&bad, &out, &g_err), g_err);
     bad = report;
-    model.of_super_class.f1 = (double)NAN;
+    model.of[KD_EVAL_SUPER_CLASS].means.values[KD_F1] = (double)NAN;
     bad.models = &model;
     bad.n_models = 1;
     CHECK_FAILS(KD_INVALID_ARGUMENT, kd_report_html(&bad, &out, &g_err), g_err);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "lib/base/buf.h"
-#include "lib/eval/eval.h"
+#include "lib/eval/report.h"
 #include "tests/fuzz/fuzz.h"
 
 #define TEXTS 8
@@ -31,7 +31,7 @@ static bool page_of(char *const texts[TEXTS], double number, kd_buf *html, kd_bu
         .score = (float)number};
     const kd_report_model model = {.id = "m",
         .name = texts[1],
-        .of_class = {.map_at_5 = number, .queries = 1},
+        .of = {{.means = {.values = {[KD_MAP_AT_5] = number}, .queries = 1}}},
         .rows = &row,
         .n_rows = 1};
     const kd_report report = {.title = texts[0],

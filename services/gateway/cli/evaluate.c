@@ -16,7 +16,8 @@ typedef struct evaluation {
     char *models[MODELS_MAX]; /* borrowed from argv */
     size_t n_models;
     const char *protocol, *gallery, *out;
-    int detach;
+    int detach, vote_k;
+    const char *vote_weighting;
 } evaluation;
 
 static bool on_option(void *arg, int val, const char *value)
@@ -69,6 +70,9 @@ static int submit(evaluation *r, const cli_common *common, const char *dataset)
         evaluate.protocol = (char *)(uintptr_t)r->protocol;
     if (gallery)
         evaluate.gallery = gallery;
+    evaluate.vote_k = (uint32_t)r->vote_k;
+    if (r->vote_weighting)
+        evaluate.vote_weighting = (char *)(uintptr_t)r->vote_weighting;
     spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_EVALUATE;
     spec.evaluate = &evaluate;
     int exit_status = cli_run_job(common, r->command, &spec, r->detach != 0, &job);
@@ -94,6 +98,10 @@ int cmd_evaluate(int argc, const char **argv)
             "P"},
         {"gallery", 0, POPT_ARG_STRING, &r.gallery, 0, "a listing file in place of the gallery",
             "FILE"},
+        {"vote-k", 0, POPT_ARG_INT, &r.vote_k, 0,
+            "how many of the nearest vote on a query's label (5)", "N"},
+        {"vote-weighting", 0, POPT_ARG_STRING, &r.vote_weighting, 0,
+            "what a vote weighs: equal or score (equal)", "KIND"},
         {"out", 0, POPT_ARG_STRING, &r.out, 0, "write report.json and report.html here", "DIR"},
         {"detach", 0, POPT_ARG_NONE, &r.detach, 0, "print the job's id and leave", NULL},
         POPT_TABLEEND};
@@ -103,6 +111,8 @@ int cmd_evaluate(int argc, const char **argv)
         options, on_option, &r, 1, 1, &common, &args);
     if (exit_status == -1 && r.n_models == 0)
         exit_status = cli_usage(argv[0], "--model ID is missing");
+    if (exit_status == -1 && r.vote_k < 0)
+        exit_status = cli_usage(argv[0], "--vote-k is %d, allowed are 1 to 100", r.vote_k);
     if (exit_status == -1 && r.detach && r.out)
         exit_status = cli_usage(argv[0], "--out waits for the report: it doesn't go with --detach");
     if (exit_status == -1)
