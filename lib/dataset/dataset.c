@@ -220,7 +220,7 @@ static kd_status read_listings(
     kd_origin origin = {.files = {train_listing, test_listing}};
     if (want_train)
         status = kd_dataset_read_listing(dataset, train_listing, err);
-    origin.n_first = dataset->n_items;
+    origin.n_first = dataset->n_train = dataset->n_items;
     if (status == KD_OK && want_test)
         status = kd_dataset_read_listing(dataset, test_listing, err);
     if (status == KD_OK)
@@ -300,6 +300,11 @@ const kd_item *kd_dataset_items(const kd_dataset *dataset, size_t *n)
 {
     *n = dataset->n_items;
     return dataset->items;
+}
+
+size_t kd_dataset_train_count(const kd_dataset *dataset)
+{
+    return dataset->n_train;
 }
 
 const char *kd_dataset_path(const kd_dataset *dataset, const kd_item *item)

@@ -51,6 +51,9 @@ void kd_dataset_free(kd_dataset *dataset);
 
 /* Items in listing order, borrowed. */
 const kd_item *kd_dataset_items(const kd_dataset *dataset, size_t *n);
+/* The first so many items are the train split's, the others the test split's; 0 after
+ * kd_dataset_open_listing. */
+size_t kd_dataset_train_count(const kd_dataset *dataset);
 /* Relative path as listed, borrowed. */
 const char *kd_dataset_path(const kd_dataset *dataset, const kd_item *item);
 /* The folder + path, a new string (free); NULL without memory. */

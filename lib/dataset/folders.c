@@ -316,6 +316,7 @@ static kd_status keep(walker *walk, kd_split split, kd_error *err)
         if (!(image->split & split))
             continue;
         status = kd_dataset_add_item(dataset, image->item, 0, err);
+        dataset->n_train += image->split == KD_SPLIT_TRAIN;
         dataset->n_classes += !seen[image->item.class_id];
         dataset->n_super_classes += !seen_super[image->item.super_class_id];
         seen[image->item.class_id] = 1;

@@ -26,6 +26,7 @@ struct kd_dataset {
     kd_item *items;
     uint32_t *lines; /* line of each item; only while a listing is loaded */
     size_t n_items, cap_items;
+    size_t n_train; /* of the items: they come first */
     kd_buf text; /* paths and names, each ended by NUL: a few big blocks, not 100,000 small ones */
     kd_labels classes, super_classes;  /* names; may know more ids than the items have */
     size_t n_classes, n_super_classes; /* that the items have */

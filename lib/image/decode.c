@@ -12,17 +12,18 @@ typedef struct format {
     const char *magic;
     size_t len, at;
     decoder decode; /* NULL: not read */
+    kd_image_format is;
 } format;
 
 static const format formats[] = {
-    {"a JPEG", "\xff\xd8\xff", 3, 0, image_decode_jpeg},
-    {"a PNG", "\x89PNG\r\n\x1a\n", 8, 0, image_decode_png},
-    {"a WebP", "WEBP", 4, 8, image_decode_webp},
-    {"a GIF", "GIF8", 4, 0, NULL},
-    {"a HEIC or AVIF", "ftyp", 4, 4, NULL},
-    {"a TIFF", "II*\0", 4, 0, NULL},
-    {"a TIFF", "MM\0*", 4, 0, NULL},
-    {"a BMP", "BM", 2, 0, NULL},
+    {"a JPEG", "\xff\xd8\xff", 3, 0, image_decode_jpeg, KD_IMAGE_JPEG},
+    {"a PNG", "\x89PNG\r\n\x1a\n", 8, 0, image_decode_png, KD_IMAGE_PNG},
+    {"a WebP", "WEBP", 4, 8, image_decode_webp, KD_IMAGE_WEBP},
+    {"a GIF", "GIF8", 4, 0, NULL, KD_IMAGE_OTHER},
+    {"a HEIC or AVIF", "ftyp", 4, 4, NULL, KD_IMAGE_OTHER},
+    {"a TIFF", "II*\0", 4, 0, NULL, KD_IMAGE_OTHER},
+    {"a TIFF", "MM\0*", 4, 0, NULL, KD_IMAGE_OTHER},
+    {"a BMP", "BM", 2, 0, NULL, KD_IMAGE_OTHER},
 };
 
 static const format *format_of(const uint8_t *bytes, size_t len)
@@ -33,6 +34,12 @@ static const format *format_of(const uint8_t *bytes, size_t len)
             return f;
     }
     return NULL;
+}
+
+kd_image_format kd_image_format_of(const void *bytes, size_t len)
+{
+    const format *const f = format_of(bytes, len);
+    return f ? f->is : KD_IMAGE_OTHER;
 }
 
 kd_status kd_image_decode(kd_image *out, const void *bytes, size_t len, kd_error *err)

@@ -28,6 +28,16 @@ void kd_image_free(kd_image *image);
 KD_MUST_CHECK kd_status kd_image_new(
     kd_image *out, uint32_t width, uint32_t height, kd_error *err); /* black */
 
+/* What an encoded image is, told by its first bytes, as kd_image_decode tells it. */
+typedef enum kd_image_format {
+    KD_IMAGE_OTHER, /* not read */
+    KD_IMAGE_JPEG,
+    KD_IMAGE_PNG,
+    KD_IMAGE_WEBP,
+} kd_image_format;
+#define KD_IMAGE_FORMATS 4u
+kd_image_format kd_image_format_of(const void *bytes, size_t len);
+
 /* Decodes a JPEG, PNG or WebP, told apart by content, and turns it upright by its EXIF orientation;
  * transparent pixels come over white. Limits are checked from the header, before any pixel is
  * decoded. KD_INVALID_ARGUMENT: not an image kindred reads, or broken: a truncated one is broken,

@@ -76,6 +76,9 @@ static void test_dataset_folders__gives_the_same_ids_in_every_split(void **state
     CHECK_INT(4, n_all);
     CHECK_INT(2, n_test);
     CHECK_INT(2, n_train);
+    CHECK_INT(2, kd_dataset_train_count(all));
+    CHECK_INT(0, kd_dataset_train_count(test));
+    CHECK_INT(2, kd_dataset_train_count(train));
     check_item(all, 0, 1, "train/b/1.jpg", "b", "b");
     check_item(all, 1, 2, "train/d/1.jpg", "d", "d");
     check_item(all, 2, 3, "test/a/1.jpg", "a", "a");

@@ -37,6 +37,7 @@ static void test_dataset_listing__reads_items_in_order(void **state)
     CHECK_INT(9, items[2].image_id);
     CHECK_INT(3, kd_dataset_class_count(dataset));
     CHECK_INT(2, kd_dataset_super_class_count(dataset));
+    CHECK_INT(2, kd_dataset_train_count(dataset));
     CHECK_STR(g_dir, kd_dataset_dir(dataset));
     char *const full = kd_dataset_full_path(dataset, &items[2]);
     char *const expected = kd_format("%s/bowl/c/1.jpg", g_dir);
@@ -50,6 +51,7 @@ static void test_dataset_listing__reads_items_in_order(void **state)
     CHECK_INT(1, n);
     CHECK_INT(9, items[0].image_id);
     CHECK_INT(1, kd_dataset_class_count(dataset));
+    CHECK_INT(0, kd_dataset_train_count(dataset));
     kd_dataset_free(dataset);
 }
 

@@ -105,6 +105,17 @@ static void test_image_decode__names_what_it_does_not_read(void **state)
     }
 }
 
+static void test_image_decode__tells_the_format_by_content(void **state)
+{
+    (void)state;
+    CHECK_INT(KD_IMAGE_JPEG, kd_image_format_of("\xff\xd8\xff", 3));
+    CHECK_INT(KD_IMAGE_OTHER, kd_image_format_of("\xff\xd8", 2));
+    CHECK_INT(KD_IMAGE_PNG, kd_image_format_of("\x89PNG\r\n\x1a\n", 8));
+    CHECK_INT(KD_IMAGE_WEBP, kd_image_format_of("RIFF....WEBP", 12));
+    CHECK_INT(KD_IMAGE_OTHER, kd_image_format_of("GIF89a", 6));
+    CHECK_INT(KD_IMAGE_OTHER, kd_image_format_of("", 0));
+}
+
 /* One file of each kind that is decoded its own way. */
 static const char *const kinds[] = {"colour.jpg", "progressive.jpg", "turned_6.jpg", "cmyk.jpg",
     "colour.png", "palette_alpha.png", "alpha.png", "turned_8.png", "lossless.webp", "lossy.webp",
@@ -237,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_image_decode__reads_what_it_encodes),
         cmocka_unit_test(test_image_decode__scales_while_twice_the_size_is_left),
         cmocka_unit_test(test_image_decode__names_what_it_does_not_read),
+        cmocka_unit_test(test_image_decode__tells_the_format_by_content),
         cmocka_unit_test(test_image_decode__says_what_is_wrong_with_each_broken_file),
         cmocka_unit_test(test_image_decode__refuses_a_truncated_image),
         cmocka_unit_test(test_image_decode__survives_damage_anywhere),
