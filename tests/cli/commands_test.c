@@ -1,4 +1,4 @@
-/* The commands that ask once: lists, search, embed, export, collections; and dataset check. */
+/* The commands that ask once: lists, search, embed, export, collections. */
 #include <stdatomic.h>
 #include <sys/stat.h>
 
@@ -429,53 +429,6 @@ static void test_cli_collection__adds_and_deletes(void **state)
     CHECK_INT(2, atomic_load(&g_deletes));
 }
 
-/* ---- dataset check ---- */
-
-static void test_cli_dataset__counts_and_names_the_faults(void **state)
-{
-    ran r;
-    kd_buf listing = KD_BUF_INIT;
-    (void)state;
-    CHECK_OK(kd_make_dirs(put("check", NULL, 0), &g_err), g_err);
-    (void)put("check/1.jpg", g_jpeg.data, g_jpeg.len);
-    (void)put("check/2.jpg", g_jpeg.data, g_jpeg.len);
-    (void)put("check/3.jpg", g_jpeg.data, g_jpeg.len / 2);
-    kd_buf_puts(&listing, "image_id class_id super_class_id path\n1 1 1 1.jpg\n2 1 1 2.jpg\n");
-    (void)put("check/Ebay_train.txt", listing.data, listing.len);
-    RUN(&r, cmd_dataset, "dataset", "check", put("check", NULL, 0));
-    CHECK_INT(0, r.status);
-    CHECK_HAS("every image is there and can be read", r.out);
-
-    listing.len = 0;
-    kd_buf_puts(&listing, "image_id class_id super_class_id path\n3 2 1 3.jpg\n4 3 2 4.jpg\n");
-    (void)put("check/Ebay_test.txt", listing.data, listing.len);
-    RUN(&r, cmd_dataset, "dataset", "check", put("check", NULL, 0));
-    CHECK_INT(1, r.status);
-    CHECK_HAS("missing files: 1\n  4.jpg\nbroken files: 1\n  3.jpg: ", r.out);
-    RUN(&r, cmd_dataset, "dataset", "check", put("check", NULL, 0), "--json");
-    CHECK_INT(1, r.status);
-    json_t *const object = parse(r.out);
-    const json_t *const splits = json_object_get(object, "splits");
-    CHECK_INT(4, json_integer_value(json_object_get(object, "images")));
-    CHECK_INT(3, json_integer_value(json_object_get(object, "classes")));
-    CHECK_INT(2, json_integer_value(json_object_get(object, "super_classes")));
-    CHECK_INT(2, json_integer_value(json_object_get(object, "classes_with_one_image")));
-    CHECK_INT(2, json_integer_value(json_object_get(json_object_get(splits, "train"), "images")));
-    CHECK_STR("4.jpg", json_string_value(json_array_get(json_object_get(object, "missing"), 0)));
-    CHECK_INT(1, json_array_size(json_object_get(object, "broken")));
-    CHECK(json_is_false(json_object_get(object, "ok")));
-    json_decref(object);
-
-    (void)put("check/Ebay_test.txt", "image_id class_id super_class_id path\n3 2 x 3.jpg\n", 50);
-    RUN(&r, cmd_dataset, "dataset", "check", put("check", NULL, 0));
-    CHECK_INT(1, r.status);
-    CHECK_HAS("Ebay_test.txt:2: ", r.err);
-    RUN(&r, cmd_dataset, "dataset", "check", put("nowhere", NULL, 0));
-    CHECK_INT(1, r.status);
-    CHECK_HAS("there is no folder", r.err);
-    kd_buf_free(&listing);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,7 +440,6 @@ int main(void)
         cmocka_unit_test(test_cli_embed__rows_are_in_listing_order),
         cmocka_unit_test(test_cli_embed__files_and_failures),
         cmocka_unit_test(test_cli_collection__adds_and_deletes),
-        cmocka_unit_test(test_cli_dataset__counts_and_names_the_faults),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

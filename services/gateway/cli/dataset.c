@@ -1,270 +1,119 @@
-/* kindred dataset: what a dataset holds, and whether all of it can be read. Needs no stack. */
-#include <stdio.h>
+/* kindred dataset: whether a dataset is fit to train on and to measure with. Needs no stack. */
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
+#include "lib/base/buf.h"
 #include "lib/base/clock.h"
-#include "lib/base/thread.h"
-#include "lib/dataset/dataset.h"
-#include "lib/image/image.h"
 #include "services/gateway/cli/cli.h"
-#include "services/gateway/cli/files.h"
+#include "services/gateway/cli/dataset.h"
 #include "services/gateway/cli/progress.h"
 
-#define CHUNK 64u /* images between two looks at the clock and at Ctrl-C */
-#define NAMED 20u /* faults that people are shown of each kind */
-#define SPLITS 3u /* train, test, all */
+#define MAX_ASPECT 1000.0
 
-typedef struct counts {
-    const char *name;
-    bool present;
-    size_t images, classes, super_classes, lone; /* lone: classes with one image */
-} counts;
-
-/* What became of an image. */
-typedef struct verdict {
-    enum { IMAGE_FINE, IMAGE_MISSING, IMAGE_BROKEN } is;
-    char *reason; /* owned; of a broken one */
-} verdict;
-
-typedef struct check {
+typedef struct request {
     const char *command;
-    kd_dataset *all; /* owned */
-    const kd_item *items;
-    size_t n, first;   /* first: of the chunk that is read */
-    verdict *verdicts; /* owned: n */
-    counts splits[SPLITS];
-    char hash[KD_SHA256_TEXT];
-    size_t missing, broken;
-} check;
-
-/* ---- Counting ---- */
-
-static int compare_ids(const void *left, const void *right)
-{
-    const uint32_t *const a = left, *const b = right;
-    return (*a > *b) - (*a < *b);
-}
-
-/* Classes that have one image. */
-static size_t count_lone(const kd_item *items, size_t n)
-{
-    uint32_t *const ids = cli_must(calloc(n ? n : 1, sizeof *ids));
-    size_t lone = 0;
-    for (size_t i = 0; i < n; i++)
-        ids[i] = items[i].class_id;
-    qsort(ids, n, sizeof *ids, compare_ids);
-    for (size_t i = 0; i < n; i++)
-        lone += (i == 0 || ids[i - 1] != ids[i]) && (i + 1 == n || ids[i + 1] != ids[i]);
-    free(ids);
-    return lone;
-}
-
-static void count(counts *out, const char *name, const kd_dataset *dataset)
-{
-    *out = (counts){.name = name, .present = true};
-    const kd_item *const items = kd_dataset_items(dataset, &out->images);
-    out->classes = kd_dataset_class_count(dataset);
-    out->super_classes = kd_dataset_super_class_count(dataset);
-    out->lone = count_lone(items, out->images);
-}
-
-/* A split that isn't there is no fault: the whole was read before. */
-static kd_status count_split(
-    counts *out, const char *name, const char *dir, kd_split split, kd_error *err)
-{
-    kd_dataset *dataset = NULL;
-    *out = (counts){.name = name};
-    const kd_status status = kd_dataset_open(&dataset, dir, split, err);
-    if (status == KD_NOT_FOUND)
-        return KD_OK;
-    if (status == KD_OK)
-        count(out, name, dataset);
-    kd_dataset_free(dataset);
-    return status;
-}
-
-static kd_status open_all(check *c, const char *dir, kd_error *err)
-{
-    kd_status status = kd_dataset_open(&c->all, dir, KD_SPLIT_ALL, err);
-    if (status != KD_OK)
-        return status;
-    c->items = kd_dataset_items(c->all, &c->n);
-    c->verdicts = cli_must(calloc(c->n ? c->n : 1, sizeof *c->verdicts));
-    count(&c->splits[2], "all", c->all);
-    status = count_split(&c->splits[0], "train", dir, KD_SPLIT_TRAIN, err);
-    if (status == KD_OK)
-        status = count_split(&c->splits[1], "test", dir, KD_SPLIT_TEST, err);
-    if (status == KD_OK)
-        status = kd_dataset_hash(c->all, c->hash, err);
-    return status;
-}
-
-/* ---- Decoding ---- */
-
-static void look_at(void *arg, size_t i)
-{
-    check *const c = arg;
-    verdict *const v = &c->verdicts[c->first + i];
-    kd_buf bytes = KD_BUF_INIT;
-    kd_image image = KD_IMAGE_INIT;
-    kd_error err = KD_ERROR_INIT;
-    char *const path = cli_must(kd_dataset_full_path(c->all, &c->items[c->first + i]));
-    kd_status status = cli_read_image(path, &bytes, &err);
-    if (status == KD_OK)
-        status = kd_image_decode(&image, bytes.data, bytes.len, &err);
-    if (status == KD_NOT_FOUND) {
-        v->is = IMAGE_MISSING;
-    } else if (status != KD_OK) {
-        v->is = IMAGE_BROKEN;
-        v->reason = cli_must(strdup(err.message));
-    }
-    kd_image_free(&image);
-    kd_buf_free(&bytes);
-    free(path);
-}
-
-static kd_status look_at_all(check *c, bool quiet, kd_error *err)
-{
-    kd_pool *pool = NULL;
+    const char *side_text, *aspect_text;
+    int strict;
+    kd_check_options options;
     cli_bar bar;
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    const int64_t started = kd_mono_ms();
-    cli_bar_init(&bar, c->command, quiet);
+    int64_t started_ms;
+} request;
+
+static bool show_progress(void *arg, const char *phase, size_t done, size_t total)
+{
+    request *const r = arg;
+    const double seconds = (double)(kd_mono_ms() - r->started_ms) / 1000;
+    const bool images = done > 0 && total > 0 && seconds > 0 && phase[0] == 'd';
+    cli_bar_show(&r->bar, &(cli_progress){.phase = phase,
+                              .done = done,
+                              .total = total,
+                              .rate = images ? (double)done / seconds : 0});
+    return !cli_interrupted();
+}
+
+static kd_status run_check(request *r, const kd_dataset *dataset, kd_check **check, kd_error *err)
+{
+    r->options.progress = show_progress;
+    r->options.arg = r;
+    r->started_ms = kd_mono_ms();
     cli_interrupt_catch();
-    kd_status status = kd_pool_new(&pool, "check", cores > 1 ? (size_t)cores : 1, CHUNK, err);
-    for (c->first = 0; c->first < c->n && status == KD_OK; c->first += CHUNK) {
-        const size_t left = c->n - c->first, n = left < CHUNK ? left : CHUNK;
-        kd_pool_for(pool, n, look_at, c);
-        const double seconds = (double)(kd_mono_ms() - started) / 1000;
-        const uint64_t done = c->first + n;
-        cli_bar_show(&bar, &(cli_progress){.phase = "decoding",
-                               .done = done,
-                               .total = c->n,
-                               .rate = seconds > 0 ? (double)done / seconds : 0});
-        if (cli_interrupted())
-            status = kd_error_set(
-                err, KD_CANCELLED, "interrupted after %zu images of %zu", (size_t)done, c->n);
-    }
-    cli_bar_clear(&bar);
-    kd_pool_free(pool);
-    for (size_t i = 0; i < c->n; i++) {
-        c->missing += c->verdicts[i].is == IMAGE_MISSING;
-        c->broken += c->verdicts[i].is == IMAGE_BROKEN;
-    }
+    const kd_status status = kd_check_new(check, dataset, &r->options, err);
+    cli_bar_clear(&r->bar);
     return status;
 }
 
-/* ---- Telling ---- */
-
-static json_t *counts_json(const counts *s)
-{
-    return cli_must(json_pack("{s: I, s: I, s: I, s: I}", "images", (json_int_t)s->images,
-        "classes", (json_int_t)s->classes, "super_classes", (json_int_t)s->super_classes,
-        "classes_with_one_image", (json_int_t)s->lone));
-}
-
-static void tell_program(const check *c)
-{
-    json_t *const object = counts_json(&c->splits[2]);
-    json_t *const splits = cli_must(json_object());
-    json_t *const missing = cli_must(json_array()), *const broken = cli_must(json_array());
-    for (size_t i = 0; i < 2; i++)
-        if (c->splits[i].present)
-            (void)json_object_set_new(splits, c->splits[i].name, counts_json(&c->splits[i]));
-    for (size_t i = 0; i < c->n; i++) {
-        const verdict *const v = &c->verdicts[i];
-        if (v->is == IMAGE_FINE)
-            continue;
-        json_t *const path = cli_json_text(kd_dataset_path(c->all, &c->items[i]));
-        if (v->is == IMAGE_MISSING)
-            (void)json_array_append_new(missing, path);
-        else
-            (void)json_array_append_new(broken,
-                json_pack("{s: o, s: o}", "path", path, "reason", cli_json_text(v->reason)));
-    }
-    (void)json_object_set_new(object, "dir", cli_json_text(kd_dataset_dir(c->all)));
-    (void)json_object_set_new(object, "data_hash", json_string(c->hash));
-    (void)json_object_set_new(object, "splits", splits);
-    (void)json_object_set_new(object, "missing", missing);
-    (void)json_object_set_new(object, "broken", broken);
-    (void)json_object_set_new(object, "ok", json_boolean(c->missing + c->broken == 0));
-    cli_print_json(object);
-}
-
-static void tell_faults(const check *c, int kind, size_t n, const char *what)
-{
-    size_t told = 0;
-    if (n == 0)
-        return;
-    printf("%s: %zu\n", what, n);
-    for (size_t i = 0; i < c->n && told < NAMED; i++) {
-        const verdict *const v = &c->verdicts[i];
-        if ((int)v->is != kind)
-            continue;
-        printf("  %s%s%s\n", kd_dataset_path(c->all, &c->items[i]), v->reason ? ": " : "",
-            v->reason ? v->reason : "");
-        told++;
-    }
-    if (n > told)
-        printf("  and %zu more\n", n - told);
-}
-
-static void tell_people(const check *c)
-{
-    static const char *const heads[] = {
-        "SPLIT", "IMAGES", "CLASSES", "SUPER-CLASSES", "CLASSES WITH ONE IMAGE"};
-    cli_table *const table = cli_table_new(heads, sizeof heads / sizeof heads[0]);
-    for (size_t i = 0; i < SPLITS; i++) {
-        const counts *const s = &c->splits[i];
-        char images[CLI_TEXT], classes[CLI_TEXT], supers[CLI_TEXT], lone[CLI_TEXT];
-        if (s->present)
-            cli_table_row(
-                table, (const char *const[]){s->name, cli_count(s->images, images),
-                           cli_count(s->classes, classes), cli_count(s->super_classes, supers),
-                           cli_count(s->lone, lone)});
-    }
-    cli_table_print(table);
-    tell_faults(c, IMAGE_MISSING, c->missing, "missing files");
-    tell_faults(c, IMAGE_BROKEN, c->broken, "broken files");
-    if (c->missing + c->broken == 0)
-        puts("every image is there and can be read");
-}
-
-static int run_check(check *c, const cli_common *common, const char *dir)
+static int check_and_tell(request *r, const cli_common *common, const char *dir)
 {
     kd_error err = KD_ERROR_INIT;
-    kd_status status = open_all(c, dir, &err);
+    kd_dataset *dataset = NULL;
+    kd_check *check = NULL;
+    char hash[KD_SHA256_TEXT];
+    int exit_status = EXIT_FAILED;
+    cli_bar_init(&r->bar, r->command, common->json != 0);
+    kd_status status = kd_dataset_open(&dataset, dir, KD_SPLIT_ALL, &err);
     if (status == KD_OK)
-        status = look_at_all(c, common->json != 0, &err);
-    if (status != KD_OK) {
-        (void)cli_error(common, c->command, &err);
-        return EXIT_FAILED; /* a wrong line of a listing is the dataset's fault, not the usage's */
+        status = kd_dataset_hash(dataset, hash, &err);
+    if (status == KD_OK)
+        status = run_check(r, dataset, &check, &err);
+    if (status == KD_OK) {
+        const cli_findings findings = {.dataset = dataset,
+            .check = check,
+            .options = r->options,
+            .hash = hash,
+            .passed = kd_check_passed(check, r->strict != 0)};
+        if (common->json)
+            cli_findings_json(&findings);
+        else
+            cli_findings_table(&findings);
+        exit_status = findings.passed ? EXIT_DONE : EXIT_FAILED;
+    } else {
+        /* A wrong line of a listing is the dataset's fault, not the usage's: EXIT_FAILED. */
+        (void)cli_error(common, r->command, &err);
     }
-    if (common->json)
-        tell_program(c);
-    else
-        tell_people(c);
-    return c->missing + c->broken > 0 ? EXIT_FAILED : EXIT_DONE;
+    kd_check_free(check);
+    kd_dataset_free(dataset);
+    return exit_status;
+}
+
+static bool read_options(request *r)
+{
+    uint64_t side = r->options.min_side;
+    if (r->side_text &&
+        !cli_number(r->command, "--min-side", r->side_text, 1, KD_IMAGE_MAX_SIDE, &side))
+        return false;
+    r->options.min_side = (uint32_t)side;
+    if (r->aspect_text && !kd_parse_double(r->aspect_text, 1, MAX_ASPECT, &r->options.max_aspect)) {
+        (void)cli_usage(r->command, "--max-aspect is '%s', not a number in 1..%.0f", r->aspect_text,
+            MAX_ASPECT);
+        return false;
+    }
+    return true;
 }
 
 static int dataset_check(int argc, const char **argv)
 {
     cli_common common;
     const char **args = NULL;
-    check c = {.command = argv[0]};
+    request r = {.command = argv[0], .options = KD_CHECK_OPTIONS_INIT};
+    const struct poptOption options[] = {{"min-side", 0, POPT_ARG_STRING, &r.side_text, 0,
+                                             "name pictures with a side of fewer pixels (64)", "N"},
+        {"max-aspect", 0, POPT_ARG_STRING, &r.aspect_text, 0,
+            "name pictures more than so many times as long as wide, or as wide as long (4)", "N"},
+        {"strict", 0, POPT_ARG_NONE, &r.strict, 0,
+            "fail on near-duplicates across the splits or in different classes too", NULL},
+        POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "DIR [OPTION...]",
-        "Counts a dataset's images, classes and super-classes, and decodes every image. Exit "
-        "status "
-        "1 when one is missing or broken.\nExample: kindred dataset check photos/",
-        NULL, NULL, NULL, 1, 1, &common, &args);
+        "Reads and decodes every image of a dataset, and names what would spoil a training or a "
+        "measurement: missing and broken files, images that are there twice (across the splits: a "
+        "leak; in different classes: a label conflict) or look the same, classes with one image, "
+        "odd sizes.\n"
+        "Exit status 1 when a file is missing or broken, or the same file leaks or conflicts; the "
+        "rest is for people to judge.\n"
+        "--json has whole counts beside lists of at most 1000 findings of a kind, and at most 100 "
+        "images of a group.\n"
+        "Example: kindred dataset check photos/",
+        options, NULL, NULL, 1, 1, &common, &args);
     if (exit_status == -1)
-        exit_status = run_check(&c, &common, args[0]);
-    for (size_t i = 0; c.verdicts && i < c.n; i++)
-        free(c.verdicts[i].reason);
-    free(c.verdicts);
-    kd_dataset_free(c.all);
+        exit_status = read_options(&r) ? check_and_tell(&r, &common, args[0]) : EXIT_USAGE;
     free(args);
     return exit_status;
 }
@@ -272,7 +121,7 @@ static int dataset_check(int argc, const char **argv)
 int cmd_dataset(int argc, const char **argv)
 {
     static const cli_command commands[] = {
-        {"check", dataset_check, "count it and read every image"},
+        {"check", dataset_check, "count it, read every image, find duplicates and leaks"},
     };
     return cli_dispatch(argc, argv, "dataset", "Datasets on this machine; no stack is needed.",
         commands, sizeof commands / sizeof commands[0]);
