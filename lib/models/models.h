@@ -47,6 +47,9 @@ KD_MUST_CHECK kd_status kd_models_publish(
  * when no readable model has it); KD_FAILED_PRECONDITION: one that a newer kindred wrote. */
 KD_MUST_CHECK kd_status kd_models_find(
     const char *dir, const char *id_or_name, kd_model *out, kd_error *err);
+/* Reads the weights of a model that kd_models_find gave: KD_DATA_LOSS when they, or what is said of
+ * them, are not what its id was made from, KD_NOT_FOUND when they are gone. */
+KD_MUST_CHECK kd_status kd_models_verify(const char *dir, const kd_model *model, kd_error *err);
 /* Newest first; *models owned by the caller, kd_models_free. One that can't be read is left out and
  * logged, so that it doesn't keep the others from serving. */
 KD_MUST_CHECK kd_status kd_models_list(

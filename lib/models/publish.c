@@ -71,15 +71,15 @@ static kd_status lock_dir(const paths *p, int *fd, kd_error *err)
     return status;
 }
 
-static kd_status hash_content(const char *weights_path, kd_model *model, kd_error *err)
+/* The id that architecture, preprocessing and weights give together. */
+static kd_status content_id(
+    const char *weights_path, const kd_model *model, char id[KD_MODEL_ID_TEXT], kd_error *err)
 {
     char preprocessing[KD_PREPROCESS_TEXT], hex[KD_SHA256_TEXT];
     uint8_t digest[KD_SHA256_BYTES];
     kd_hasher *hasher = NULL;
     kd_preprocess_text(&model->preprocess, preprocessing);
-    kd_status status = kd_preprocess_hash(&model->preprocess, model->preprocess_hash, err);
-    if (status == KD_OK)
-        status = kd_hasher_new(&hasher, err);
+    kd_status status = kd_hasher_new(&hasher, err);
     if (status != KD_OK)
         return status;
     /* With their NULs, so that the texts can't run into each other. */
@@ -88,7 +88,26 @@ static kd_status hash_content(const char *weights_path, kd_model *model, kd_erro
     status = kd_hasher_file(hasher, weights_path, err);
     kd_hasher_finish(hasher, digest);
     kd_hex(digest, sizeof digest, hex);
-    (void)kd_copy(model->id, sizeof model->id, hex); /* its first 16 digits */
+    (void)kd_copy(id, KD_MODEL_ID_TEXT, hex); /* its first 16 digits */
+    return status;
+}
+
+static kd_status hash_content(const char *weights_path, kd_model *model, kd_error *err)
+{
+    const kd_status status = kd_preprocess_hash(&model->preprocess, model->preprocess_hash, err);
+    return status == KD_OK ? content_id(weights_path, model, model->id, err) : status;
+}
+
+kd_status kd_models_verify(const char *dir, const kd_model *model, kd_error *err)
+{
+    assert(dir && model);
+    char id[KD_MODEL_ID_TEXT];
+    char *const path = kd_models_weights_path(dir, model->id);
+    kd_status status = path ? content_id(path, model, id, err) : kd_error_memory(err, "a path");
+    if (status == KD_OK && strcmp(id, model->id) != 0)
+        status = kd_error_set(err, KD_DATA_LOSS,
+            "%s is damaged: it is not what model %s was made from", path, model->id);
+    free(path);
     return status;
 }
 

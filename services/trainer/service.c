@@ -131,7 +131,10 @@ static void get_model(void *state, kd_call *call, const ProtobufCMessage *messag
     const trainer *const t = state;
     kd_model model = {0};
     kd_error err = KD_ERROR_INIT;
-    if (kd_models_find(t->models_dir, request->model, &model, &err) == KD_OK) {
+    kd_status status = kd_models_find(t->models_dir, request->model, &model, &err);
+    if (status == KD_OK && request->verify)
+        status = kd_models_verify(t->models_dir, &model, &err);
+    if (status == KD_OK) {
         Kindred__V1__Model described = to_message(&model);
         Kindred__V1__GetModelResponse response = KINDRED__V1__GET_MODEL_RESPONSE__INIT;
         response.model = &described;

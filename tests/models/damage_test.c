@@ -30,6 +30,28 @@ static void test_models_damage__damage_is_named_and_does_not_hide_the_others(voi
     CHECK_INT(2, count(r));
 }
 
+static void test_models_damage__weights_that_changed_are_told_by_their_id(void **state)
+{
+    room *const r = *state;
+    char id[KD_MODEL_ID_TEXT], path[160];
+    kd_model got;
+    publish(r, "weights", "n", id);
+    (void)snprintf(path, sizeof path, "%s/%s/model.safetensors", r->dir, id);
+    CHECK_OK(kd_models_find(r->dir, "n", &got, &r->err), r->err);
+    CHECK_OK(kd_models_verify(r->dir, &got, &r->err), r->err);
+    write_in(r, id, "model.safetensors", "weightz");
+    CHECK_FAILS(KD_DATA_LOSS, kd_models_verify(r->dir, &got, &r->err), r->err);
+    CHECK_HAS(path, r->err.message);
+    CHECK_INT(0, unlink(path));
+    CHECK_FAILS(KD_NOT_FOUND, kd_models_verify(r->dir, &got, &r->err), r->err);
+    CHECK_HAS(path, r->err.message);
+    write_in(r, id, "model.safetensors", "weights");
+    CHECK_OK(kd_models_verify(r->dir, &got, &r->err), r->err);
+    got.preprocess.image_size++;
+    CHECK_FAILS(KD_DATA_LOSS, kd_models_verify(r->dir, &got, &r->err), r->err);
+    kd_model_clear(&got);
+}
+
 static void test_models_damage__each_wrong_field_is_named(void **state)
 {
     room *const r = *state;
@@ -130,6 +152,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_models_damage__damage_is_named_and_does_not_hide_the_others),
+        TEST(test_models_damage__weights_that_changed_are_told_by_their_id),
         TEST(test_models_damage__each_wrong_field_is_named),
         TEST(test_models_damage__a_record_without_scaled_dct_keeps_its_preprocessing),
         TEST(test_models_damage__missing_weights_are_damage),
