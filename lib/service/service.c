@@ -11,6 +11,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
+#include "lib/service/process.h"
 
 #define DRAIN_MS 10000
 
@@ -169,6 +170,8 @@ static kd_status serve(const kd_service_spec *spec, const options *o, kd_process
         status = kd_server_new(&process->server, &server, err);
     if (status == KD_OK)
         status = kd_http_new(&process->http, o->http, process->metrics, &http_port, err);
+    if (status == KD_OK)
+        status = kd_process_add(process, err);
     if (status == KD_OK)
         status = spec->start(process, err);
     if (status == KD_OK)

@@ -61,6 +61,14 @@ typedef struct kd_service_spec {
  * usage. */
 int kd_service_main(int argc, const char **argv, const kd_service_spec *spec);
 
+/* Where a data folder has least room: it or one of the folders that lie under it, each of which may
+ * be a disk of its own. */
+typedef struct kd_disk {
+    char path[4096];
+    uint64_t free_bytes, total_bytes; /* for an ordinary user; total 0: it can't be told */
+} kd_disk;
+void kd_disk_least(const char *data_dir, kd_disk *out);
+
 /* DATA/NAME, made if need be; a new string (free). */
 KD_MUST_CHECK kd_status kd_service_folder(
     const kd_process *process, const char *name, char **out, kd_error *err);

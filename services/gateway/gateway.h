@@ -11,6 +11,7 @@
 #include "kindred/v1/embedder.pb-c.h"
 #include "kindred/v1/gateway.pb-c.h"
 #include "kindred/v1/indexer.pb-c.h"
+#include "kindred/v1/process.pb-c.h"
 #include "kindred/v1/trainer.pb-c.h"
 
 #include "lib/base/thread.h"

@@ -45,19 +45,27 @@ class EveryMethod(unittest.TestCase):
                 self.assertEqual(dict(fields(absent[7]))[1], 5)
 
     def test_every_method_that_reflection_finds_can_be_called(self):
-        gateway, embedder, indexer, trainer, health = (
+        gateway, embedder, indexer, trainer, process, health = (
             "kindred.v1.GatewayService", "kindred.v1.EmbedderService", "kindred.v1.IndexerService",
-            "kindred.v1.TrainerService", "grpc.health.v1.Health")
+            "kindred.v1.TrainerService", "kindred.v1.ProcessService", "grpc.health.v1.Health")
         self.assertEqual(set(self.client.names), {
-            gateway, embedder, indexer, trainer, health,
+            gateway, embedder, indexer, trainer, process, health,
             *(f"{package}.ServerReflection" for package in REFLECTION)})
 
         status = self.ok(f"{gateway}/GetStatus")
         self.assertTrue(all(one.serving for one in status.services))
+        about = self.ok(f"{process}/GetProcess")
+        self.assertEqual(about.disk_path, str(self.stack.data))
+        self.assertGreater(about.disk_total_bytes, about.disk_free_bytes)
+        for one in status.services:
+            if one.name != "redis":
+                self.assertEqual((one.version, one.disk_path, one.disk_total_bytes),
+                                 (status.version, about.disk_path, about.disk_total_bytes), one)
         self.assertEqual(self.ok(f"{health}/Check").status, 1)
 
         model = self.ok(f"{trainer}/ImportModel", random=True, name="plain", image_size=64).model
-        self.assertEqual(self.ok(f"{trainer}/GetModel", model="plain").model.id, model.id)
+        self.assertEqual(
+            self.ok(f"{trainer}/GetModel", model="plain", verify=True).model.id, model.id)
         self.assertEqual([one.id for one in self.ok(f"{trainer}/ListModels").models], [model.id])
         pieces = self.ok(f"{trainer}/ExportModel", model="plain")
         self.assertEqual(sum(len(piece.data) for piece in pieces), pieces[0].total_bytes)
