@@ -115,6 +115,9 @@ const char *cli_when(int64_t unix_ms, char text[CLI_TEXT]); /* local time; "" fo
 const char *cli_count(uint64_t n, char text[CLI_TEXT]);     /* "2936" */
 /* "12 images", "1 image". many is the plural. */
 const char *cli_some(uint64_t n, const char *one, const char *many, char text[CLI_TEXT]);
+/* A copy (free) in which '?' stands for control characters: what came from a server or a file name
+ * must not steer the terminal. Never NULL: aborts without memory. */
+char *cli_clean(const char *text);
 bool cli_colour(int fd); /* a terminal, and NO_COLOR isn't set */
 
 /* ---- list.c ---- */
@@ -147,6 +150,7 @@ int cli_print_list(
 int cmd_up(int argc, const char **argv);
 int cmd_down(int argc, const char **argv);
 int cmd_status(int argc, const char **argv);
+int cmd_doctor(int argc, const char **argv);
 int cmd_health(int argc, const char **argv);
 int cmd_dataset(int argc, const char **argv);
 int cmd_model(int argc, const char **argv);

@@ -7,6 +7,7 @@ static const cli_command commands[] = {
     {"up", cmd_up, "start the local stack"},
     {"down", cmd_down, "stop it"},
     {"status", cmd_status, "how the stack is"},
+    {"doctor", cmd_doctor, "check the whole stack, and say what to do"},
     {"health", cmd_health, "whether one service serves"},
     {"dataset", cmd_dataset, "check a dataset"},
     {"model", cmd_model, "import, list, export and remove models"},

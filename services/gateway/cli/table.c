@@ -15,16 +15,6 @@ struct cli_table {
     bool heads;
 };
 
-/* What came from a server or a file name must not steer the terminal. */
-static char *clean_copy(const char *text)
-{
-    char *const copy = cli_must(strdup(text ? text : ""));
-    for (char *c = copy; *c; c++)
-        if (iscntrl((unsigned char)*c))
-            *c = '?';
-    return copy;
-}
-
 cli_table *cli_table_new(const char *const *heads, size_t n)
 {
     cli_table *const table = cli_must(calloc(1, sizeof *table));
@@ -50,7 +40,7 @@ void cli_table_row(cli_table *table, const char *const *cells)
 {
     char **const row = add_row(table);
     for (size_t i = 0; i < table->n; i++)
-        row[i] = clean_copy(cells[i]);
+        row[i] = cli_clean(cells[i]);
 }
 
 void cli_table_field(cli_table *table, const char *name, const char *value)
@@ -59,8 +49,8 @@ void cli_table_field(cli_table *table, const char *name, const char *value)
     if (!value || !*value)
         return;
     char **const row = add_row(table);
-    row[0] = clean_copy(name);
-    row[1] = clean_copy(value);
+    row[0] = cli_clean(name);
+    row[1] = cli_clean(value);
 }
 
 /* Characters of UTF-8 text: bytes that don't continue one. */

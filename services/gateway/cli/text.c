@@ -1,4 +1,5 @@
 /* Numbers and times for people. */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,15 @@ const char *cli_some(uint64_t n, const char *one, const char *many, char text[CL
 {
     (void)snprintf(text, CLI_TEXT, "%llu %s", (unsigned long long)n, n == 1 ? one : many);
     return text;
+}
+
+char *cli_clean(const char *text)
+{
+    char *const copy = cli_must(strdup(text ? text : ""));
+    for (char *c = copy; *c; c++)
+        if (iscntrl((unsigned char)*c))
+            *c = '?';
+    return copy;
 }
 
 bool cli_colour(int fd)
