@@ -203,6 +203,16 @@ class Stack:
         assert done.status == 0, done
         return done.json
 
+    def doctor(self, status, *args):
+        """`kindred doctor` must end so: {name: (state, detail, advice)}."""
+        done = self.run("doctor", *args, "--json")
+        assert done.status == status, done
+        checks = {one["name"]: (one["state"], one["detail"], one["advice"]) for one in done.json}
+        assert len(checks) == len(done.json), f"names are unique: {done}"
+        for name, (state, _, advice) in checks.items():
+            assert bool(advice) == (state in ("warn", "fail")), f"{name}: {done}"
+        return checks
+
     def start(self, *args):
         """Starts `kindred ARGS…` on this stack beside the test; returns the subprocess.Popen."""
         return subprocess.Popen(
