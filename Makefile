@@ -17,6 +17,7 @@ help:
 	@echo "make format     format the sources; make lint checks format and runs clang-tidy"
 	@echo "make asan       tests under AddressSanitizer; make tsan, tests labelled threads"
 	@echo "make coverage   which lines of lib/ the tests run"
+	@echo "make bench-eval  the metrics beside pytorch-metric-learning [FULL=1]"
 	@echo "make bench-nn   lib/nn beside PyTorch, forward and training step [FULL=1]"
 	@echo "make bench-rpc  lib/rpc beside gRPC's C++ server [FULL=1]"
 	@echo "make bench-train  training beside a PyTorch loop [FULL=1] [DATA=DIR]"

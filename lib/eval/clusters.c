@@ -64,8 +64,7 @@ static kd_status sizes_make(
         qsort(sorted, n, sizeof *sorted, by_number);
         s->n = count_runs(sorted, n, names, s->each);
         for (size_t i = 0; i < n; i++) {
-            const uint32_t *const at =
-                bsearch(&labels[i], names, s->n, sizeof *names, by_number);
+            const uint32_t *const at = bsearch(&labels[i], names, s->n, sizeof *names, by_number);
             groups[i] = at ? (uint32_t)(at - names) : 0;
         }
         for (size_t i = 0; i < s->n; i++)
@@ -104,8 +103,8 @@ static double expected_term(uint32_t size_a, uint32_t size_b, size_t items)
     for (uint64_t k = sizes_sum > items ? sizes_sum - items : 1; k <= size_a && k <= size_b; k++) {
         const double both = (double)k;
         sum += both / n * log(n * both / (a * b)) *
-               exp(fixed - log_factorial(both) - log_factorial(a - both) -
-                   log_factorial(b - both) - log_factorial(n - a - b + both));
+               exp(fixed - log_factorial(both) - log_factorial(a - both) - log_factorial(b - both) -
+                   log_factorial(n - a - b + both));
     }
     return sum;
 }

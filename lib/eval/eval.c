@@ -42,17 +42,30 @@ static size_t larger(size_t a, size_t b)
 
 /* ---- Bins ---- */
 
+/* Of a score of -1 to 1, or a little beyond. */
 static uint32_t bin_of(float score)
 {
-    const int bin = (int)((score + 1.0f) * (KD_EVAL_BINS / 2.0f));
-    return bin < 0 ? 0 : bin >= (int)KD_EVAL_BINS ? KD_EVAL_BINS - 1 : (uint32_t)bin;
+    const float bin = (score + 1.0f) * (KD_EVAL_BINS / 2.0f);
+    return (uint32_t)(bin < 0 ? 0 : bin > KD_EVAL_BINS - 1 ? KD_EVAL_BINS - 1 : bin);
 }
 
+/* Bins first and counts after: the compiler makes vectors of the first loop. */
 static void count_row(workspace *w, const float *row, size_t n, uint32_t self)
 {
+    enum { AT_ONCE = 256 };
+    uint32_t bins[AT_ONCE];
     memset(w->counts, 0, sizeof w->counts);
-    for (size_t i = 0; i < n; i++)
-        w->counts[bin_of(row[i])]++;
+    for (size_t from = 0; from < n; from += AT_ONCE) {
+        const size_t here = n - from < AT_ONCE ? n - from : AT_ONCE;
+        for (size_t i = 0; i < here; i++) {
+            float bin = (row[from + i] + 1.0f) * (KD_EVAL_BINS / 2.0f);
+            bin = bin < 0 ? 0 : bin;
+            bin = bin > KD_EVAL_BINS - 1 ? KD_EVAL_BINS - 1 : bin;
+            bins[i] = (uint32_t)(int32_t)bin;
+        }
+        for (size_t i = 0; i < here; i++)
+            w->counts[bins[i]]++;
+    }
     if (self != KD_EVAL_NONE)
         w->counts[bin_of(row[self])]--;
     for (size_t b = 0; b < KD_EVAL_BINS; b++)
@@ -69,6 +82,28 @@ static float floor_of(const workspace *w, size_t depth, size_t dim)
         return -2;
     const float edge = (float)bin / (KD_EVAL_BINS / 2.0f) - 1.0f;
     return edge - 2 * kd_score_margin(dim) - 1e-6f; /* and what bin_of rounded away */
+}
+
+/* The images that reach the floor into w->found, in the gallery's order. */
+static size_t collect(workspace *w, const float *row, size_t n, uint32_t self, float floor)
+{
+    enum { AT_ONCE = 16 };
+    size_t found = 0;
+    for (size_t from = 0; from < n; from += AT_ONCE) {
+        const size_t here = n - from < AT_ONCE ? n - from : AT_ONCE;
+        if (here == AT_ONCE) { /* most have none: looked at as vectors */
+            int32_t any = 0;
+            for (size_t i = 0; i < AT_ONCE; i++)
+                any |= -(row[from + i] >= floor);
+            if (!any)
+                continue;
+        }
+        for (size_t i = from; i < from + here; i++) {
+            w->found[found] = (ranked){row[i], (uint32_t)i};
+            found += row[i] >= floor && i != self;
+        }
+    }
+    return found;
 }
 
 /* ---- Order ---- */
@@ -107,22 +142,36 @@ static void sort_ranked(workspace *w, size_t n)
     }
 }
 
-static int by_id(const void *left, const void *right, void *ids)
+static float exact(const pass *p, size_t q, size_t place)
 {
-    const uint64_t a = ((const uint64_t *)ids)[((const ranked *)left)->place];
-    const uint64_t b = ((const uint64_t *)ids)[((const ranked *)right)->place];
-    return (a > b) - (a < b);
+    const kd_eval_input *const input = p->input;
+    return kd_dot(input->queries + q * input->dim, input->gallery + place * input->dim, input->dim);
 }
 
-/* Equal scores in the order of their ids. */
-static void order_ties(ranked *found, size_t n, const uint64_t *ids)
+static int best_first(const void *left, const void *right, void *ids)
 {
-    for (size_t from = 0, to; from < n; from = to) {
-        bool ordered = true;
-        for (to = from + 1; to < n && !(found[to].score < found[from].score); to++)
-            ordered = ordered && ids[found[to - 1].place] < ids[found[to].place];
-        if (!ordered)
-            qsort_r(found + from, to - from, sizeof *found, by_id, (void *)ids);
+    const ranked *const a = left, *const b = right;
+    if (a->score > b->score || a->score < b->score)
+        return a->score > b->score ? -1 : 1;
+    const uint64_t x = ((const uint64_t *)ids)[a->place], y = ((const uint64_t *)ids)[b->place];
+    return (x > y) - (x < y);
+}
+
+/* Where fast scores lie so near that their order may be another in kd_dot's eyes, kd_dot decides;
+ * and it gives the first ones their scores. */
+static void settle(const pass *p, ranked *found, size_t n, size_t q, size_t first, size_t depth)
+{
+    const float near = 2 * kd_score_margin(p->input->dim);
+    for (size_t from = 0, to; from < n && from < depth; from = to) {
+        for (to = from + 1; to < n && found[to - 1].score - found[to].score <= near;)
+            to++;
+        if (to - from == 1 && from >= first)
+            continue;
+        for (size_t i = from; i < to; i++)
+            found[i].score = exact(p, q, found[i].place);
+        if (to - from > 1)
+            qsort_r(
+                found + from, to - from, sizeof *found, best_first, (void *)p->input->gallery_ids);
     }
 }
 
@@ -131,18 +180,9 @@ static size_t rank(
     const pass *p, workspace *w, size_t q, const float *row, uint32_t self, size_t depth)
 {
     const kd_eval_input *const input = p->input;
-    const float floor = floor_of(w, depth, input->dim);
-    const float *const query = input->queries + q * input->dim;
-    size_t n = 0;
-    for (size_t i = 0; i < input->n_gallery; i++) {
-        w->found[n].place = (uint32_t)i;
-        n += row[i] >= floor && i != self;
-    }
-    for (size_t i = 0; i < n; i++)
-        w->found[i].score =
-            kd_dot(query, input->gallery + (size_t)w->found[i].place * input->dim, input->dim);
+    const size_t n = collect(w, row, input->n_gallery, self, floor_of(w, depth, input->dim));
     sort_ranked(w, n);
-    order_ties(w->found, n, input->gallery_ids);
+    settle(p, w->found, n, q, larger(KD_EVAL_HITS, p->vote_k), depth);
     return n < depth ? n : depth;
 }
 
@@ -194,7 +234,7 @@ static void answer(const pass *p, const kd_label_table *t, const ranked *found, 
         if (t->gallery[found[i].place] != truth)
             continue;
         const double precision = (double)++right / (double)(i + 1);
-        if (out->first == 0 && i < KD_EVAL_DEPTH)
+        if (right == 1 && i < KD_EVAL_DEPTH)
             out->first = (uint32_t)i + 1;
         if (i < FIRST_FIVE) {
             sum_5 += precision;
@@ -233,6 +273,52 @@ static void count_same(workspace *w, unsigned kind, const kd_label_table *t, uin
             w->same[kind][bin_of(row[t->members[m]])]++;
 }
 
+/* ---- The first right image beyond the ranks in order ---- */
+
+/* Is a ranked before b? */
+static bool before(const pass *p, ranked a, ranked b)
+{
+    return best_first(&a, &b, (void *)p->input->gallery_ids) < 0;
+}
+
+/* The best image of label truth, which has one. */
+static ranked best_positive(const pass *p, const kd_label_table *t, uint32_t truth, size_t q,
+    const float *row, uint32_t self)
+{
+    const float margin = 2 * kd_score_margin(p->input->dim);
+    float most = -2;
+    ranked best = {.score = -2};
+    for (uint32_t m = t->starts[truth]; m < t->starts[truth + 1]; m++)
+        if (t->members[m] != self && row[t->members[m]] > most)
+            most = row[t->members[m]];
+    for (uint32_t m = t->starts[truth]; m < t->starts[truth + 1]; m++) {
+        const uint32_t place = t->members[m];
+        if (place == self || row[place] < most - margin)
+            continue;
+        const ranked one = {exact(p, q, place), place};
+        if (before(p, one, best))
+            best = one;
+    }
+    return best;
+}
+
+static uint32_t rank_of_first(const pass *p, const kd_label_table *t, uint32_t truth, size_t q,
+    const float *row, uint32_t self)
+{
+    const float margin = kd_score_margin(p->input->dim);
+    const ranked best = best_positive(p, t, truth, q, row, self);
+    size_t better = 0;
+    for (size_t i = 0; i < p->input->n_gallery && better < KD_EVAL_DEPTH; i++) {
+        if (row[i] < best.score - margin || i == self)
+            continue;
+        if (row[i] > best.score + margin)
+            better++;
+        else if (before(p, (ranked){exact(p, q, i), (uint32_t)i}, best))
+            better++;
+    }
+    return better < KD_EVAL_DEPTH ? (uint32_t)better + 1 : 0;
+}
+
 static void measure_query(const pass *p, workspace *w, size_t q, const float *row)
 {
     const kd_eval_input *const input = p->input;
@@ -245,14 +331,17 @@ static void measure_query(const pass *p, workspace *w, size_t q, const float *ro
         *out = (kd_answer){.truth = KD_EVAL_NONE, .vote = KD_EVAL_NONE};
         out->positives = count_positives(t, t->queries[q], self);
         if (out->positives > 0)
-            depth = larger(depth, larger(KD_EVAL_DEPTH, out->positives));
+            depth = larger(depth, out->positives);
         count_same(w, kind, t, t->queries[q], row, self);
     }
     const size_t n = rank(p, w, q, row, self, depth);
     for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++) {
         const kd_label_table *const t = &p->tables.of[kind];
-        if (p->out->answers[kind][q].positives > 0)
-            answer(p, t, w->found, n, t->queries[q], &p->out->answers[kind][q]);
+        kd_answer *const out = &p->out->answers[kind][q];
+        if (out->positives > 0)
+            answer(p, t, w->found, n, t->queries[q], out);
+        if (out->positives > 0 && out->first == 0)
+            out->first = rank_of_first(p, t, t->queries[q], q, row, self);
     }
     p->out->counts[q] = (uint32_t)(n < KD_EVAL_HITS ? n : KD_EVAL_HITS);
     for (size_t i = 0; i < p->out->counts[q]; i++)

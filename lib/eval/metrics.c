@@ -192,8 +192,8 @@ static kd_status check_pair(const bootstrap *b, kd_error *err)
         same = (b->eval->answers[b->kind][q].positives > 0) ==
                (b->other->answers[b->kind][q].positives > 0);
     return same ? KD_OK
-                : kd_error_set(err, KD_INVALID_ARGUMENT,
-                      "the two models did not answer the same queries");
+                : kd_error_set(
+                      err, KD_INVALID_ARGUMENT, "the two models did not answer the same queries");
 }
 
 static kd_status prepare(bootstrap *b, uint32_t samples, kd_error *err)
@@ -219,8 +219,8 @@ static kd_status summarise(const bootstrap *b, uint32_t samples, kd_interval *ou
         for (size_t i = 0; i < samples; i++)
             column[i] = b->values[i * KD_METRICS + m];
         qsort(column, samples, sizeof *column, ascending);
-        out[m] = (kd_interval){
-            percentile(column, samples, 0.025), percentile(column, samples, 0.975)};
+        out[m] =
+            (kd_interval){percentile(column, samples, 0.025), percentile(column, samples, 0.975)};
     }
     free(column);
     return KD_OK;

@@ -1,5 +1,5 @@
-/* lib/eval/tables.h: labels as small numbers, and who is whose self. Nobody outside lib/eval includes
- * it. */
+/* lib/eval/tables.h: labels as small numbers, and who is whose self. Nobody outside lib/eval
+ * includes it. */
 #ifndef KD_EVAL_TABLES_H
 #define KD_EVAL_TABLES_H
 

@@ -1,5 +1,5 @@
-/* lib/vector/blocks.h: many queries against one gallery, a block of queries at a time, each block by one
- * thread. Blocks share nothing but what stops them. */
+/* lib/vector/blocks.h: many queries against one gallery, a block of queries at a time, each block
+ * by one thread. Blocks share nothing but what stops them. */
 #ifndef KD_VECTOR_BLOCKS_H
 #define KD_VECTOR_BLOCKS_H
 
@@ -23,8 +23,8 @@ typedef struct kd_blocks {
 
 KD_MUST_CHECK kd_status kd_blocks_run(const kd_blocks *blocks, kd_error *err);
 
-/* Scores of n_queries queries against rows from..from+n of the gallery, row q at scores + q × stride:
- * one sgemm, each score within kd_score_margin of kd_dot's. */
+/* Scores of n_queries queries against rows from..from+n of the gallery, row q at scores + q ×
+ * stride: one sgemm, each score within kd_score_margin of kd_dot's. */
 void kd_blocks_score(const kd_blocks *blocks, size_t first_query, size_t n_queries, size_t from,
     size_t n, float *scores, size_t stride);
 

@@ -36,12 +36,12 @@ static kd_status assign(const float *rows, size_t n, size_t dim, const float *ce
     return KD_OK;
 }
 
-kd_status kd_kmeans(const float *rows, size_t n, size_t dim, size_t k, uint32_t *clusters, kd_error *err)
+kd_status kd_kmeans(
+    const float *rows, size_t n, size_t dim, size_t k, uint32_t *clusters, kd_error *err)
 {
     assert(rows && clusters);
     if (k == 0 || k > n)
-        return kd_error_set(
-            err, KD_INVALID_ARGUMENT, "%zu rows don't make %zu clusters", n, k);
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "%zu rows don't make %zu clusters", n, k);
     if (n * k > KD_KMEANS_MOST / dim)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
             "%zu clusters of %zu rows of %zu values take too long", k, n, dim);

@@ -5,7 +5,9 @@
 #include "lib/vector/blocks.h"
 
 enum {
-    QUERY_BLOCK = 32,     /* of whole rows: 8 MB for 60,000 vectors */
+    LEAST_BLOCK = 8,
+    MOST_BLOCK = 256, /* more would not make the product faster: it copies the gallery each time */
+    BLOCK_BYTES = 32 << 20,
     GALLERY_BLOCK = 1024, /* of one product: what it reads stays in the second-level cache */
 };
 
@@ -33,12 +35,17 @@ kd_status kd_scores_run(const kd_scores *scores, kd_error *err)
 {
     assert(scores && scores->visit && (scores->n_queries == 0 || scores->queries));
     work w = {.scores = scores};
+    size_t block = BLOCK_BYTES / sizeof(float) / (scores->n_gallery + 1);
+    if (block < LEAST_BLOCK)
+        block = LEAST_BLOCK;
+    if (block > MOST_BLOCK)
+        block = MOST_BLOCK;
     const kd_blocks blocks = {.queries = scores->queries,
         .n_queries = scores->n_queries,
         .gallery = scores->gallery,
         .n_gallery = scores->n_gallery,
         .dim = scores->dim,
-        .block = QUERY_BLOCK,
+        .block = block,
         .pool = scores->pool,
         .progress = scores->progress,
         .progress_arg = scores->progress_arg,

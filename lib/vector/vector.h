@@ -95,7 +95,7 @@ KD_MUST_CHECK kd_status kd_topk_run(
 /* For what looks further than any k. visit gets each block of queries once, on the pool's threads,
  * with its scores against the whole gallery (its own to change): row i of n × n_gallery is query
  * first + i. They come from the fast kernel, each within kd_score_margin of kd_dot's. Memory beside
- * the inputs: 32 rows a thread. The rest is as in kd_topk. */
+ * the inputs: 32 MiB a thread, or 8 rows. The rest is as in kd_topk. */
 typedef struct kd_scores {
     const float *queries;
     size_t n_queries;

@@ -109,12 +109,10 @@ static kd_status measure_kind(const measured *m, const measured *first, unsigned
     const double unknown = (double)NAN;
     *out = (kd_report_measures){.nmi = unknown, .ami = unknown};
     for (unsigned i = 0; i < KD_REPORT_FMRS; i++)
-        kd_pairs_fnmr(
-            m->eval.pairs[kind], kd_report_fmrs[i], &out->fnmr[i], &out->thresholds[i]);
+        kd_pairs_fnmr(m->eval.pairs[kind], kd_report_fmrs[i], &out->fnmr[i], &out->thresholds[i]);
     kd_status status = kd_eval_metrics(&m->eval, kind, NULL, &out->means, err);
     if (status == KD_OK)
-        status =
-            kd_eval_intervals(&m->eval, NULL, kind, SAMPLES, SEED, pool, out->intervals, err);
+        status = kd_eval_intervals(&m->eval, NULL, kind, SAMPLES, SEED, pool, out->intervals, err);
     if (status == KD_OK && first)
         status = kd_eval_intervals(
             &m->eval, &first->eval, kind, SAMPLES, SEED, pool, out->differences, err);
