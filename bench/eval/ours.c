@@ -2,8 +2,9 @@
  *
  *   bench_eval_ours N DIM CLASSES THREADS [FILE]
  *
- * Draws N vectors around CLASSES centres (a super-class is 25 classes), writes them to FILE for a peer
- * (N × DIM floats, then N class numbers of 4 bytes), measures them and prints a line of JSON. */
+ * Draws N vectors around CLASSES centres (a super-class is 25 classes), writes them to FILE for a
+ * peer (N × DIM floats, then N class numbers of 4 bytes), measures them and prints a line of JSON.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

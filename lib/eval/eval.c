@@ -311,9 +311,7 @@ static uint32_t rank_of_first(const pass *p, const kd_label_table *t, uint32_t t
     for (size_t i = 0; i < p->input->n_gallery && better < KD_EVAL_DEPTH; i++) {
         if (row[i] < best.score - margin || i == self)
             continue;
-        if (row[i] > best.score + margin)
-            better++;
-        else if (before(p, (ranked){exact(p, q, i), (uint32_t)i}, best))
+        if (row[i] > best.score + margin || before(p, (ranked){exact(p, q, i), (uint32_t)i}, best))
             better++;
     }
     return better < KD_EVAL_DEPTH ? (uint32_t)better + 1 : 0;
