@@ -20,6 +20,8 @@ typedef struct kd_report_row { /* a query and its five nearest */
     kd_report_hit query;
     kd_report_hit hits[5];
     size_t n_hits;
+    uint32_t
+        first; /* of misses: rank of the first right image; 0: not in the first KD_EVAL_DEPTH */
 } kd_report_row;
 
 #define KD_REPORT_FMRS 2u
@@ -33,6 +35,62 @@ typedef struct kd_report_measures { /* NaN: not measured */
     double fnmr[KD_REPORT_FMRS], thresholds[KD_REPORT_FMRS]; /* at kd_report_fmrs */
 } kd_report_measures;
 
+/* ---- Details: who is found, who is not, and what with (kd_details_make, kd_details_map) ---- */
+
+#define KD_REPORT_SUPERS 100u    /* super-classes with a bar each */
+#define KD_REPORT_HARDEST 20u    /* classes */
+#define KD_REPORT_MATRIX 40u     /* labels up to which there is a matrix */
+#define KD_REPORT_CONFUSED 20u   /* pairs of labels */
+#define KD_REPORT_BINS 128u      /* of scores, from -1 to 1; a divisor of KD_EVAL_BINS */
+#define KD_REPORT_POINTS 2000u   /* on the map */
+#define KD_REPORT_MAP_LABELS 10u /* with a colour of their own */
+
+typedef struct kd_report_label { /* means over one label's queries that have a positive */
+    uint32_t label;
+    const char *name;
+    uint64_t queries;
+    double recall_at_1, map_at_5, accuracy;
+} kd_report_label;
+
+typedef struct kd_report_confusion { /* how many of truth's queries were voted to be vote */
+    const char *truth, *vote;
+    uint64_t count;
+    double share; /* of truth's queries */
+} kd_report_confusion;
+
+typedef struct kd_report_spread { /* shares of pairs by score; all 0 where there are none */
+    double same[KD_REPORT_BINS], other[KD_REPORT_BINS];
+    double overlap; /* sum of the lesser of both in each of KD_EVAL_BINS; NaN unknown */
+} kd_report_spread;
+
+typedef struct kd_report_point {
+    float x, y;
+    uint32_t group; /* place in the map's groups, or n_groups for all other labels */
+} kd_report_point;
+
+typedef struct kd_report_map { /* embeddings of queries on their two principal axes */
+    kd_report_point *points;
+    size_t n;
+    const char *groups[KD_REPORT_MAP_LABELS]; /* super-classes with the most points */
+    size_t group_sizes[KD_REPORT_MAP_LABELS];
+    size_t n_groups;
+    double shares[2]; /* of the variance along the axes */
+} kd_report_map;
+
+typedef struct kd_report_details {
+    kd_report_label *supers; /* those with the most queries, best R@1 first */
+    size_t n_supers, all_supers;
+    kd_report_label *hardest; /* classes with at least 2 queries, lowest MAP@5 first */
+    size_t n_hardest;
+    uint32_t *matrix; /* n_matrix²: how often each super-class (row) was given each vote */
+    const char **matrix_names;
+    size_t n_matrix;               /* 0: more than KD_REPORT_MATRIX */
+    kd_report_confusion *confused; /* super-classes taken for another, most often first */
+    size_t n_confused;
+    kd_report_spread spread[KD_EVAL_KINDS];
+    kd_report_map map;
+} kd_report_details;
+
 typedef struct kd_report_model {
     const char *id, *name;
     uint32_t image_size;
@@ -40,6 +98,9 @@ typedef struct kd_report_model {
     double images_per_second;  /* of embedding; 0 unknown */
     const kd_report_row *rows; /* the same queries for each model */
     size_t n_rows;
+    const kd_report_row *misses; /* queries whose first right image comes latest, worst first */
+    size_t n_misses;
+    const kd_report_details *details; /* NULL: none */
 } kd_report_model;
 
 typedef struct kd_report {
@@ -56,11 +117,30 @@ typedef struct kd_report {
 } kd_report;
 
 /* report.json: stable snake_case fields in stable order, `schema_version` 2; numbers with 17
- * significant digits; no pictures. Both append to *out and fail with KD_INVALID_ARGUMENT for text
- * that is not UTF-8 or a number that is not finite. */
+ * significant digits, null where not measured; no pictures. Fields may be added within a version.
+ *
+ * - title, created (UTC), dataset, data_hash, protocol
+ * - gallery, queries, skipped: images; classes, super_classes: of the queries
+ * - models[]: id, name, image_size, images_per_second
+ *   - class, super_class: kd_metric_name's means; queries that count, without_positives; nmi, ami;
+ *     matches[] (fmr, fnmr, threshold); intervals and, but in the first model, differences
+ *   - rows[]: query and hits[] (path, class, super_class; hits also score, right, right_super)
+ *   - misses[]: the same with first, the rank of the first right image, null beyond KD_EVAL_DEPTH
+ *   - details, null without:
+ *     - super_classes[] (up to KD_REPORT_SUPERS), hardest_classes[] (up to KD_REPORT_HARDEST):
+ *       name, queries, recall_at_1, map_at_5, accuracy
+ *     - confusion: labels[] and counts[truth][vote], null above KD_REPORT_MATRIX labels
+ *     - confused[] (up to KD_REPORT_CONFUSED): truth, vote, count, share
+ *     - scores: class and super_class, each same[] and other[], shares of the pairs in
+ *       KD_REPORT_BINS equal bins from -1 to 1, and overlap
+ *     - map: images, shares[2], groups[] (super_class, images); the points are in the page alone
+ * - skipped_images[]: "path: reason"
+ *
+ * Both append to *out and fail with KD_INVALID_ARGUMENT for text that is not UTF-8 or a number that
+ * is not finite. */
 KD_MUST_CHECK kd_status kd_report_json(const kd_report *report, kd_buf *out, kd_error *err);
-/* One self-contained page: the table, where any model has counted queries, and for each row a strip
- * of pictures per model. */
+/* One self-contained page: where any model has counted queries the table and, with details, curves,
+ * bars, histograms, confusions and a map; for each row a strip of pictures per model. */
 KD_MUST_CHECK kd_status kd_report_html(const kd_report *report, kd_buf *out, kd_error *err);
 
 #endif

@@ -28,10 +28,10 @@ static bool good_hit(const kd_report_hit *hit)
            good_text(hit->picture) && isfinite(hit->score);
 }
 
-static bool good_rows(const kd_report_model *model)
+static bool good_rows(const kd_report_row *rows, size_t n)
 {
-    for (size_t i = 0; i < model->n_rows; i++) {
-        const kd_report_row *const row = &model->rows[i];
+    for (size_t i = 0; i < n; i++) {
+        const kd_report_row *const row = &rows[i];
         if (!good_hit(&row->query))
             return false;
         for (size_t h = 0; h < row->n_hits; h++)
@@ -39,6 +39,49 @@ static bool good_rows(const kd_report_model *model)
                 return false;
     }
     return true;
+}
+
+static bool good_labels(const kd_report_label *labels, size_t n)
+{
+    bool good = true;
+    for (size_t i = 0; i < n; i++)
+        good = good && good_text(labels[i].name) && isfinite(labels[i].recall_at_1) &&
+               isfinite(labels[i].map_at_5) && isfinite(labels[i].accuracy);
+    return good;
+}
+
+static bool good_spread(const kd_report_spread *spread)
+{
+    bool good = true;
+    for (size_t b = 0; b < KD_REPORT_BINS; b++)
+        good = good && isfinite(spread->same[b]) && isfinite(spread->other[b]);
+    return good;
+}
+
+static bool good_map(const kd_report_map *map)
+{
+    bool good = isfinite(map->shares[0]) && isfinite(map->shares[1]);
+    for (size_t g = 0; g < map->n_groups; g++)
+        good = good && good_text(map->groups[g]);
+    for (size_t i = 0; i < map->n && good; i++)
+        good = isfinite(map->points[i].x) && isfinite(map->points[i].y);
+    return good;
+}
+
+static bool good_details(const kd_report_details *details)
+{
+    if (!details)
+        return true;
+    bool good = good_labels(details->supers, details->n_supers) &&
+                good_labels(details->hardest, details->n_hardest) && good_map(&details->map);
+    for (size_t i = 0; i < details->n_matrix; i++)
+        good = good && good_text(details->matrix_names[i]);
+    for (size_t i = 0; i < details->n_confused; i++)
+        good = good && good_text(details->confused[i].truth) &&
+               good_text(details->confused[i].vote) && isfinite(details->confused[i].share);
+    for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++)
+        good = good && good_spread(&details->spread[kind]);
+    return good;
 }
 
 kd_status kd_report_check(const kd_report *report, kd_error *err)
@@ -52,7 +95,8 @@ kd_status kd_report_check(const kd_report *report, kd_error *err)
         good = good_text(model->id) && good_text(model->name) &&
                good_metrics(&model->of[KD_EVAL_CLASS]) &&
                good_metrics(&model->of[KD_EVAL_SUPER_CLASS]) &&
-               isfinite(model->images_per_second) && good_rows(model);
+               isfinite(model->images_per_second) && good_rows(model->rows, model->n_rows) &&
+               good_rows(model->misses, model->n_misses) && good_details(model->details);
     }
     return good ? KD_OK
                 : kd_error_set(err, KD_INVALID_ARGUMENT,

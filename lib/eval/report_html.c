@@ -8,6 +8,26 @@
 #include "lib/base/html.h"
 #include "lib/eval/internal.h"
 
+const char *kd_report_model_name(const kd_report_model *model)
+{
+    return model->name ? model->name : model->id;
+}
+
+void kd_report_open_model(const kd_report *report, size_t model, kd_buf *out)
+{
+    if (report->n_models == 1)
+        return;
+    kd_buf_printf(out, "<details class=\"model\"%s>\n<summary>", model == 0 ? " open" : "");
+    kd_html_text(out, kd_report_model_name(&report->models[model]));
+    kd_buf_puts(out, "</summary>\n");
+}
+
+void kd_report_close_model(const kd_report *report, kd_buf *out)
+{
+    if (report->n_models > 1)
+        kd_buf_puts(out, "</details>\n");
+}
+
 /* ---- Head: what was measured ---- */
 
 static void write_head(const kd_report *report, kd_buf *out)
@@ -26,8 +46,7 @@ static void write_head(const kd_report *report, kd_buf *out)
     kd_buf_puts(out, "</h1>\n");
 }
 
-/* 12345 as 12,345. */
-static void write_count(kd_buf *out, uint64_t value)
+void kd_report_count(kd_buf *out, uint64_t value)
 {
     char digits[24];
     const int len = snprintf(digits, sizeof digits, "%llu", (unsigned long long)value);
@@ -51,7 +70,7 @@ static void write_fact(kd_buf *out, const char *kind, const char *name, const ch
 static void write_size(kd_buf *out, const char *name, uint64_t value)
 {
     kd_buf_printf(out, "<div><dt>%s</dt><dd>", name);
-    write_count(out, value);
+    kd_report_count(out, value);
     kd_buf_puts(out, "</dd></div>\n");
 }
 
@@ -183,10 +202,10 @@ static void write_queries(const kd_report *report, bool super, kd_buf *out)
     for (size_t i = 0; i < report->n_models; i++) {
         const kd_metrics_set *const set = &measures_of(&report->models[i], super)->means;
         kd_buf_puts(out, "<td>");
-        write_count(out, set->queries);
+        kd_report_count(out, set->queries);
         if (set->without_positives > 0) {
             kd_buf_puts(out, "<small>, ");
-            write_count(out, set->without_positives);
+            kd_report_count(out, set->without_positives);
             kd_buf_puts(out, " without a positive</small>");
         }
         kd_buf_puts(out, "</td>");
@@ -357,7 +376,7 @@ static void write_skipped(const kd_report *report, kd_buf *out)
     if (report->skipped == 0)
         return;
     kd_buf_puts(out, "<section>\n<h2>Skipped images</h2>\n<p>");
-    write_count(out, report->skipped);
+    kd_report_count(out, report->skipped);
     kd_buf_puts(out, report->skipped == 1 ? " image" : " images");
     kd_buf_puts(out, " could not be read and took no part.</p>\n<ul class=\"skipped\">\n");
     for (size_t i = 0; i < report->n_skipped_names; i++) {
@@ -368,7 +387,7 @@ static void write_skipped(const kd_report *report, kd_buf *out)
     kd_buf_puts(out, "</ul>\n");
     if (report->skipped > report->n_skipped_names) {
         kd_buf_puts(out, "<p>… and ");
-        write_count(out, report->skipped - report->n_skipped_names);
+        kd_report_count(out, report->skipped - report->n_skipped_names);
         kd_buf_puts(out, " more.</p>\n");
     }
     kd_buf_puts(out, "</section>\n");
@@ -383,9 +402,17 @@ kd_status kd_report_html(const kd_report *report, kd_buf *out, kd_error *err)
     write_head(report, out);
     write_facts(report, out);
     kd_buf_puts(out, "<main>\n");
-    if (has_measures(report))
+    if (has_measures(report)) {
         write_table(report, out);
+        kd_report_curves(report, out);
+        kd_report_supers(report, out);
+        kd_report_confusions(report, out);
+        kd_report_spreads(report, out);
+        kd_report_map_section(report, out);
+    }
     kd_report_rows(report, out);
+    kd_report_misses(report, out);
+    kd_report_hardest(report, out);
     write_skipped(report, out);
     kd_buf_puts(out, "</main>\n</body>\n</html>\n");
     return kd_buf_ok(out) ? KD_OK : kd_error_memory(err, "the report");

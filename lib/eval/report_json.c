@@ -110,6 +110,126 @@ static json_t *row_json(json_writer *writer, const kd_report_row *row)
     return object;
 }
 
+static json_t *misses_json(json_writer *writer, const kd_report_model *model)
+{
+    json_t *const misses = json_array();
+    for (size_t i = 0; i < model->n_misses; i++) {
+        json_t *const miss = row_json(writer, &model->misses[i]);
+        const uint32_t first = model->misses[i].first;
+        set(writer, miss, "first", first > 0 ? count(first) : json_null());
+        append(writer, misses, miss);
+    }
+    return misses;
+}
+
+/* ---- Details ---- */
+
+static json_t *labels_json(json_writer *writer, const kd_report_label *labels, size_t n)
+{
+    json_t *const array = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *const object = json_object();
+        set(writer, object, "name", text(labels[i].name));
+        set(writer, object, "queries", count(labels[i].queries));
+        set(writer, object, "recall_at_1", json_real(labels[i].recall_at_1));
+        set(writer, object, "map_at_5", json_real(labels[i].map_at_5));
+        set(writer, object, "accuracy", json_real(labels[i].accuracy));
+        append(writer, array, object);
+    }
+    return array;
+}
+
+static json_t *confusion_json(json_writer *writer, const kd_report_details *details)
+{
+    const size_t n = details->n_matrix;
+    if (n == 0)
+        return json_null();
+    json_t *const object = json_object();
+    json_t *const labels = json_array();
+    json_t *const rows = json_array();
+    for (size_t r = 0; r < n; r++) {
+        json_t *const row = json_array();
+        for (size_t c = 0; c < n; c++)
+            append(writer, row, count(details->matrix[r * n + c]));
+        append(writer, labels, text(details->matrix_names[r]));
+        append(writer, rows, row);
+    }
+    set(writer, object, "labels", labels);
+    set(writer, object, "counts", rows);
+    return object;
+}
+
+static json_t *confused_json(json_writer *writer, const kd_report_details *details)
+{
+    json_t *const array = json_array();
+    for (size_t i = 0; i < details->n_confused; i++) {
+        const kd_report_confusion *const pair = &details->confused[i];
+        json_t *const object = json_object();
+        set(writer, object, "truth", text(pair->truth));
+        set(writer, object, "vote", text(pair->vote));
+        set(writer, object, "count", count(pair->count));
+        set(writer, object, "share", json_real(pair->share));
+        append(writer, array, object);
+    }
+    return array;
+}
+
+static json_t *spread_json(json_writer *writer, const kd_report_spread *spread)
+{
+    json_t *const object = json_object();
+    json_t *const same = json_array();
+    json_t *const other = json_array();
+    for (size_t b = 0; b < KD_REPORT_BINS; b++) {
+        append(writer, same, json_real(spread->same[b]));
+        append(writer, other, json_real(spread->other[b]));
+    }
+    set(writer, object, "same", same);
+    set(writer, object, "other", other);
+    set(writer, object, "overlap", number(spread->overlap));
+    return object;
+}
+
+static json_t *map_json(json_writer *writer, const kd_report_map *map)
+{
+    if (map->n == 0)
+        return json_null();
+    json_t *const object = json_object();
+    json_t *const shares = json_array();
+    json_t *const groups = json_array();
+    for (size_t k = 0; k < 2; k++)
+        append(writer, shares, json_real(map->shares[k]));
+    for (size_t g = 0; g < map->n_groups; g++) {
+        json_t *const group = json_object();
+        set(writer, group, "super_class", text(map->groups[g]));
+        set(writer, group, "images", count(map->group_sizes[g]));
+        append(writer, groups, group);
+    }
+    set(writer, object, "images", count(map->n));
+    set(writer, object, "shares", shares);
+    set(writer, object, "groups", groups);
+    return object;
+}
+
+static json_t *details_json(json_writer *writer, const kd_report_details *details)
+{
+    if (!details)
+        return json_null();
+    json_t *const object = json_object();
+    json_t *const scores = json_object();
+    set(writer, scores, "class", spread_json(writer, &details->spread[KD_EVAL_CLASS]));
+    set(writer, scores, "super_class", spread_json(writer, &details->spread[KD_EVAL_SUPER_CLASS]));
+    set(writer, object, "super_classes", labels_json(writer, details->supers, details->n_supers));
+    set(writer, object, "hardest_classes",
+        labels_json(writer, details->hardest, details->n_hardest));
+    set(writer, object, "confusion", confusion_json(writer, details));
+    set(writer, object, "confused", confused_json(writer, details));
+    set(writer, object, "scores", scores);
+    set(writer, object, "map", map_json(writer, &details->map));
+    return object;
+}
+
+/* ---- All of it ---- */
+
 static json_t *model_json(json_writer *writer, const kd_report_model *model, bool first)
 {
     json_t *const object = json_object();
@@ -124,6 +244,8 @@ static json_t *model_json(json_writer *writer, const kd_report_model *model, boo
     set(writer, object, "super_class",
         measures_json(writer, &model->of[KD_EVAL_SUPER_CLASS], first));
     set(writer, object, "rows", rows);
+    set(writer, object, "misses", misses_json(writer, model));
+    set(writer, object, "details", details_json(writer, model->details));
     return object;
 }
 

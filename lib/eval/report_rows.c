@@ -59,7 +59,7 @@ static void write_strip(const kd_report_model *model, const kd_report_row *row, 
         right += row->hits[i].right > 0;
     }
     kd_buf_puts(out, "<p class=\"who\"><b>");
-    kd_html_text(out, model->name ? model->name : model->id);
+    kd_html_text(out, kd_report_model_name(model));
     kd_buf_puts(out, "</b>");
     if (judged)
         kd_buf_printf(out, " %zu of %zu right", right, row->n_hits);
@@ -69,6 +69,8 @@ static void write_strip(const kd_report_model *model, const kd_report_row *row, 
         write_hit(&row->hits[i], out);
     kd_buf_puts(out, "</ol>\n");
 }
+
+/* ---- Rows ---- */
 
 static size_t count_rows(const kd_report *report)
 {
@@ -129,6 +131,44 @@ void kd_report_rows(const kd_report *report, kd_buf *out)
             if (r < report->models[i].n_rows)
                 write_strip(&report->models[i], &report->models[i].rows[r], out);
         kd_buf_puts(out, "</article>\n");
+    }
+    kd_buf_puts(out, "</section>\n");
+}
+
+/* ---- Misses ---- */
+
+static void write_miss(const kd_report_row *row, kd_buf *out)
+{
+    kd_buf_puts(out, "<div class=\"miss\">\n<p class=\"who\"><b>");
+    kd_html_text(out, row->query.class_name ? row->query.class_name : row->query.path);
+    if (row->first > 0)
+        kd_buf_printf(out, "</b> first right image at rank %u</p>\n", row->first);
+    else
+        kd_buf_printf(out, "</b> no right image among the first %u</p>\n", KD_EVAL_DEPTH);
+    kd_buf_puts(out, "<ol class=\"strip\">\n");
+    write_query(&row->query, out);
+    for (size_t i = 0; i < row->n_hits; i++)
+        write_hit(&row->hits[i], out);
+    kd_buf_puts(out, "</ol>\n</div>\n");
+}
+
+void kd_report_misses(const kd_report *report, kd_buf *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < report->n_models; i++)
+        n += report->models[i].n_misses;
+    if (n == 0)
+        return;
+    kd_buf_puts(out, "<section>\n<h2>Worst misses</h2>\n<p>The queries whose first image of the "
+                     "same class comes latest, and what came first instead.</p>\n");
+    for (size_t i = 0; i < report->n_models; i++) {
+        const kd_report_model *const model = &report->models[i];
+        if (model->n_misses == 0)
+            continue;
+        kd_report_open_model(report, i, out);
+        for (size_t m = 0; m < model->n_misses; m++)
+            write_miss(&model->misses[m], out);
+        kd_report_close_model(report, out);
     }
     kd_buf_puts(out, "</section>\n");
 }

@@ -1,11 +1,11 @@
 /* services/gateway/evaluate.h: the parts of an evaluate job.
  *
  * evaluate_job.c embeds gallery and queries by each model, measure.c has lib/eval measure them,
- * picture_rows.c draws what people look at. */
+ * details.c adds what the page shows by label, picture_rows.c draws what people look at. */
 #ifndef KD_GATEWAY_EVALUATE_H
 #define KD_GATEWAY_EVALUATE_H
 
-#include "lib/eval/report.h"
+#include "lib/eval/details.h"
 #include "services/gateway/gateway.h"
 
 /* A dataset's images with their embeddings by one model. Those that could not be read are left out:
@@ -34,8 +34,11 @@ typedef struct measured {
     Kindred__V1__GetModelResponse *got; /* owned */
     kd_eval eval;                       /* owned */
     kd_report_measures of[KD_EVAL_KINDS];
-    kd_report_row *rows; /* owned */
-    double rate;         /* images embedded in a second */
+    kd_report_details details; /* owned; the names are the gallery's */
+    kd_report_row *rows;       /* owned */
+    kd_report_row *misses;     /* n_misses, owned */
+    size_t n_misses;
+    double rate; /* images embedded in a second */
 } measured;
 
 /* Fills out's eval and measures. first: the model that this one is to be set against, with the same
@@ -58,5 +61,9 @@ KD_MUST_CHECK kd_status rows_make(const gateway *g, const shown *s, const embedd
     const embedded *gallery, const kd_hit *hits, const uint32_t *counts, kd_report_row **rows,
     kd_error *err);
 void rows_free(kd_report_row *rows, size_t n);
+
+/* Adds details and misses to what measure() filled; of more models there are fewer misses each. */
+KD_MUST_CHECK kd_status add_details(const gateway *g, const embedded *queries,
+    const embedded *gallery, size_t dim, size_t n_models, measured *out, kd_error *err);
 
 #endif

@@ -149,8 +149,8 @@ static kd_status open_protocol(running_job *r, protocol *p, kd_error *err)
 
 /* ---- One model ---- */
 
-static kd_status evaluate_model(running_job *r, const protocol *p, measured *models, size_t number,
-    shown *s, skipped *skip, kd_error *err)
+static kd_status evaluate_model(running_job *r, const protocol *p, measured *models, size_t n,
+    size_t number, shown *s, skipped *skip, kd_error *err)
 {
     measured *const out = &models[number];
     const Kindred__V1__Model *const model = out->model;
@@ -176,6 +176,9 @@ static kd_status evaluate_model(running_job *r, const protocol *p, measured *mod
     if (status == KD_OK)
         status = rows_make(r->gateway, s, &queries, same ? &queries : &gallery, out->eval.hits,
             out->eval.counts, &out->rows, err);
+    if (status == KD_OK)
+        status =
+            add_details(r->gateway, &queries, same ? &queries : &gallery, model->dim, n, out, err);
     embedded_free(&gallery);
     embedded_free(&queries);
     return status;
@@ -208,7 +211,10 @@ static kd_status write_report(running_job *r, const protocol *p, const measured 
             .of = {models[i].of[KD_EVAL_CLASS], models[i].of[KD_EVAL_SUPER_CLASS]},
             .images_per_second = models[i].rate,
             .rows = models[i].rows,
-            .n_rows = s->n};
+            .n_rows = s->n,
+            .misses = models[i].misses,
+            .n_misses = models[i].n_misses,
+            .details = &models[i].details};
     const kd_report report = {.title = "kindred evaluation",
         .dataset = kd_dataset_dir(p->queries),
         .protocol = p->name,
@@ -331,7 +337,7 @@ kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error 
             skipped_clear(&skip);
             skipped_init(&skip);
         }
-        status = evaluate_model(r, &p, models, i, &s, &skip, err);
+        status = evaluate_model(r, &p, models, n, i, &s, &skip, err);
     }
     if (status == KD_OK)
         status = write_report(r, &p, models, n, &s, &skip, &dir, err);
@@ -344,6 +350,8 @@ kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error 
     }
     for (size_t i = 0; i < n && i < 16; i++) {
         rows_free(models[i].rows, s.n);
+        rows_free(models[i].misses, models[i].n_misses);
+        kd_details_free(&models[i].details);
         kd_eval_free(&models[i].eval);
         kd_message_free(models[i].got);
     }
