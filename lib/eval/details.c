@@ -203,23 +203,48 @@ static kd_status make_confused(
 
 /* ---- Scores ---- */
 
+static double sum_of(const uint64_t *bins)
+{
+    double sum = 0;
+    for (size_t b = 0; b < KD_EVAL_BINS; b++)
+        sum += (double)bins[b];
+    return sum;
+}
+
+/* Widens first and last to hold all but 0.05 % of the pairs at either end. */
+static void hold(const uint64_t *bins, double sum, size_t *first, size_t *last)
+{
+    const double beyond = sum / 2000;
+    size_t low = 0, high = KD_EVAL_BINS - 1;
+    for (double passed = (double)bins[low]; passed <= beyond; passed += (double)bins[low])
+        low++;
+    for (double passed = (double)bins[high]; passed <= beyond; passed += (double)bins[high])
+        high--;
+    *first = low < *first ? low : *first;
+    *last = high > *last ? high : *last;
+}
+
 static void make_spread(const kd_pairs *pairs, kd_report_spread *out)
 {
-    double same = 0, other = 0;
+    const double same = sum_of(pairs->same), other = sum_of(pairs->other);
+    size_t first = KD_EVAL_BINS, last = 0;
     *out = (kd_report_spread){.overlap = (double)NAN};
+    if (!(same > 0) || !(other > 0))
+        return;
+    hold(pairs->same, same, &first, &last);
+    hold(pairs->other, other, &first, &last);
+    const size_t width = (last - first) / KD_REPORT_BINS + 1;
+    out->n = (last - first) / width + 1;
+    out->low = 2.0 * (double)first / KD_EVAL_BINS - 1;
+    out->high = 2.0 * (double)(first + out->n * width) / KD_EVAL_BINS - 1;
+    out->overlap = 0;
     for (size_t b = 0; b < KD_EVAL_BINS; b++) {
-        same += (double)pairs->same[b];
-        other += (double)pairs->other[b];
-    }
-    if (same > 0 && other > 0)
-        out->overlap = 0;
-    for (size_t b = 0; b < KD_EVAL_BINS; b++) {
-        const size_t to = b / (KD_EVAL_BINS / KD_REPORT_BINS);
-        const double s = same > 0 ? (double)pairs->same[b] / same : 0;
-        const double o = other > 0 ? (double)pairs->other[b] / other : 0;
-        out->same[to] += s;
-        out->other[to] += o;
-        out->overlap += fmin(s, o); /* stays NaN where one kind of pair is missing */
+        const double s = (double)pairs->same[b] / same, o = (double)pairs->other[b] / other;
+        out->overlap += fmin(s, o);
+        if (b < first || (b - first) / width >= out->n)
+            continue;
+        out->same[(b - first) / width] += s;
+        out->other[(b - first) / width] += o;
     }
 }
 

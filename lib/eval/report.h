@@ -41,7 +41,7 @@ typedef struct kd_report_measures { /* NaN: not measured */
 #define KD_REPORT_HARDEST 20u    /* classes */
 #define KD_REPORT_MATRIX 40u     /* labels up to which there is a matrix */
 #define KD_REPORT_CONFUSED 20u   /* pairs of labels */
-#define KD_REPORT_BINS 128u      /* of scores, from -1 to 1; a divisor of KD_EVAL_BINS */
+#define KD_REPORT_BINS 80u       /* of scores */
 #define KD_REPORT_POINTS 2000u   /* on the map */
 #define KD_REPORT_MAP_LABELS 10u /* with a colour of their own */
 
@@ -58,8 +58,12 @@ typedef struct kd_report_confusion { /* how many of truth's queries were voted t
     double share; /* of truth's queries */
 } kd_report_confusion;
 
-typedef struct kd_report_spread { /* shares of pairs by score; all 0 where there are none */
+/* Shares of the pairs by score, in n equal bins from low to high. At either end 0.05 % of the same
+ * and of the other pairs may lie beyond. n is 0 where one of the two kinds is missing. */
+typedef struct kd_report_spread {
     double same[KD_REPORT_BINS], other[KD_REPORT_BINS];
+    size_t n;
+    double low, high;
     double overlap; /* sum of the lesser of both in each of KD_EVAL_BINS; NaN unknown */
 } kd_report_spread;
 
@@ -131,8 +135,8 @@ typedef struct kd_report {
  *       name, queries, recall_at_1, map_at_5, accuracy
  *     - confusion: labels[] and counts[truth][vote], null above KD_REPORT_MATRIX labels
  *     - confused[] (up to KD_REPORT_CONFUSED): truth, vote, count, share
- *     - scores: class and super_class, each same[] and other[], shares of the pairs in
- *       KD_REPORT_BINS equal bins from -1 to 1, and overlap
+ *     - scores: class and super_class, each low, high, same[] and other[], shares of the pairs in
+ *       up to KD_REPORT_BINS equal bins from low to high, and overlap
  *     - map: images, shares[2], groups[] (super_class, images); the points are in the page alone
  * - skipped_images[]: "path: reason"
  *

@@ -11,7 +11,7 @@
 #define HEIGHT 240.0
 #define LEFT 40.0
 #define RIGHT 12.0
-#define TOP 14.0
+#define TOP 22.0
 #define BOTTOM 42.0
 
 void kd_report_svg_open(
@@ -104,7 +104,8 @@ static recall_axis recall_axis_of(const kd_report *report, unsigned kind)
             least = fmin(least, report->models[i].of[kind].means.values[KD_RECALL_AT_1]);
     least = fmin(fmax(least, 0), 1);
     const double step = least < 0.5 ? 0.2 : least < 0.75 ? 0.1 : 0.05;
-    return (recall_axis){fmin(floor(least / step + 1e-9) * step, 1 - 2 * step), step};
+    const double low = fmin(floor(least / step - 0.2) * step, 1 - 2 * step); /* some room below */
+    return (recall_axis){fmax(low, 0), step};
 }
 
 static double recall_x(size_t depth)
@@ -199,22 +200,21 @@ void kd_report_curves(const kd_report *report, kd_buf *out)
 
 /* ---- Distances ---- */
 
-#define SEEN 5e-4 /* share of pairs from which a bin is worth the room */
-
 typedef struct spread_axis {
-    size_t first, last; /* bins of distance, counted from 0, both in */
-    double most, step;  /* of shares */
+    const kd_report_spread *of;
+    double most, step; /* of shares */
 } spread_axis;
 
 /* Bins are by score; by distance they run the other way. */
-static double share_at(const double *shares, size_t bin)
+static double share_at(const spread_axis *axis, const double *shares, size_t bin)
 {
-    return shares[KD_REPORT_BINS - 1 - bin];
+    return shares[axis->of->n - 1 - bin];
 }
 
-static double distance_at(size_t bin) /* where it begins */
+static double distance_at(const spread_axis *axis, size_t bin) /* where it begins */
 {
-    return 2.0 * (double)bin / KD_REPORT_BINS;
+    const double width = (axis->of->high - axis->of->low) / (double)axis->of->n;
+    return 1 - axis->of->high + (double)bin * width;
 }
 
 static double nice_step(double raw)
@@ -224,29 +224,23 @@ static double nice_step(double raw)
     return power * (n < 1.5 ? 1 : n < 3.5 ? 2 : n < 7.5 ? 5 : 10);
 }
 
-/* False where there are no pairs. */
-static bool spread_axis_of(const kd_report_spread *spread, spread_axis *axis)
+static spread_axis spread_axis_of(const kd_report_spread *spread)
 {
-    double most = 0;
-    *axis = (spread_axis){.first = KD_REPORT_BINS};
-    for (size_t b = 0; b < KD_REPORT_BINS; b++) {
-        const double share = fmax(share_at(spread->same, b), share_at(spread->other, b));
-        most = fmax(most, share);
-        if (share >= SEEN) {
-            axis->first = axis->first < b ? axis->first : b;
-            axis->last = b;
-        }
-    }
-    if (most < SEEN)
-        return false;
-    axis->step = nice_step(most / 4);
-    axis->most = ceil(most / axis->step - 1e-9) * axis->step;
-    return true;
+    double most = 1e-9;
+    for (size_t b = 0; b < spread->n; b++)
+        most = fmax(most, fmax(spread->same[b], spread->other[b]));
+    const double step = nice_step(most / 4);
+    return (spread_axis){spread, ceil(most / step - 1e-9) * step, step};
+}
+
+static bool has_spread(const kd_report_model *model)
+{
+    return model->details && model->details->spread[KD_EVAL_CLASS].n > 0;
 }
 
 static double spread_x(const spread_axis *axis, double distance)
 {
-    const double low = distance_at(axis->first), high = distance_at(axis->last + 1);
+    const double low = 1 - axis->of->high, high = 1 - axis->of->low;
     return LEFT + (WIDTH - LEFT - RIGHT) * (distance - low) / (high - low);
 }
 
@@ -257,19 +251,20 @@ static double spread_y(const spread_axis *axis, double share)
 
 static void write_spread_axes(const spread_axis *axis, kd_buf *out)
 {
-    const double low = distance_at(axis->first), high = distance_at(axis->last + 1);
+    const double low = 1 - axis->of->high, high = 1 - axis->of->low;
     const double step = nice_step((high - low) / 5);
+    const int places = step < 0.0095 ? 3 : step < 0.095 ? 2 : 1;
     const int digits = axis->step < 0.0095 ? 1 : 0;
     kd_buf_puts(out, "<g class=\"grid\">\n");
     for (unsigned t = 0; t * axis->step < axis->most * (1 + 1e-9); t++)
         write_tick(out, spread_y(axis, t * axis->step), 100 * t * axis->step, digits, WIDTH - RIGHT,
             t == 0);
-    for (double at = ceil(low / step - 1e-9) * step; at < high + 1e-9; at += step)
+    for (int tick = (int)ceil(low / step - 1e-9); tick * step < high + 1e-9; tick++)
         kd_buf_printf(out, "<text class=\"middle\" x=\"%.1f\" y=\"%g\">%.*f</text>\n",
-            spread_x(axis, at), HEIGHT - BOTTOM + 17, step < 0.095 ? 2 : 1, at);
+            spread_x(axis, tick * step), HEIGHT - BOTTOM + 17, places, tick * step);
     kd_buf_printf(out,
         "<text class=\"middle\" x=\"%g\" y=\"%g\">distance (1 − cosine similarity)</text>\n"
-        "<text x=\"2\" y=\"9\">%% of pairs</text>\n</g>\n",
+        "<text x=\"2\" y=\"11\">%% of pairs</text>\n</g>\n",
         (WIDTH + LEFT - RIGHT) / 2, HEIGHT - 6);
 }
 
@@ -277,9 +272,9 @@ static void write_steps(
     const spread_axis *axis, const double *shares, const char *kind, kd_buf *out)
 {
     kd_buf_printf(out, "<path class=\"%s\" d=\"M%g %g", kind, LEFT, HEIGHT - BOTTOM);
-    for (size_t b = axis->first; b <= axis->last; b++)
-        kd_buf_printf(out, "V%.1fH%.1f", spread_y(axis, share_at(shares, b)),
-            spread_x(axis, distance_at(b + 1)));
+    for (size_t b = 0; b < axis->of->n; b++)
+        kd_buf_printf(out, "V%.1fH%.1f", spread_y(axis, share_at(axis, shares, b)),
+            spread_x(axis, distance_at(axis, b + 1)));
     kd_buf_printf(out, "V%g\"/>\n", HEIGHT - BOTTOM);
 }
 
@@ -299,9 +294,7 @@ static void write_spread(const kd_report_model *model, bool named, kd_buf *out)
 {
     const kd_report_spread *const spread = &model->details->spread[KD_EVAL_CLASS];
     const kd_report_measures *const of = &model->of[KD_EVAL_CLASS];
-    spread_axis axis;
-    if (!spread_axis_of(spread, &axis))
-        return;
+    const spread_axis axis = spread_axis_of(spread);
     kd_buf_puts(out, "<figure class=\"plot\">\n");
     if (named) {
         kd_buf_puts(out, "<figcaption>");
@@ -329,11 +322,8 @@ static void write_spread(const kd_report_model *model, bool named, kd_buf *out)
 void kd_report_spreads(const kd_report *report, kd_buf *out)
 {
     bool any = false;
-    spread_axis ignored;
     for (size_t i = 0; i < report->n_models; i++)
-        any =
-            any || (report->models[i].details &&
-                       spread_axis_of(&report->models[i].details->spread[KD_EVAL_CLASS], &ignored));
+        any = any || has_spread(&report->models[i]);
     if (!any)
         return;
     kd_buf_puts(out,
@@ -346,7 +336,7 @@ void kd_report_spreads(const kd_report *report, kd_buf *out)
         "class=\"other\" d=\"M1 11V3H33V11\"/></svg> different classes</li>\n</ul>\n"
         "<div class=\"plots\">\n");
     for (size_t i = 0; i < report->n_models; i++)
-        if (report->models[i].details)
+        if (has_spread(&report->models[i]))
             write_spread(&report->models[i], report->n_models > 1, out);
     kd_buf_puts(out, "</div>\n</section>\n");
 }

@@ -52,8 +52,8 @@ static bool good_labels(const kd_report_label *labels, size_t n)
 
 static bool good_spread(const kd_report_spread *spread)
 {
-    bool good = true;
-    for (size_t b = 0; b < KD_REPORT_BINS; b++)
+    bool good = isfinite(spread->low) && isfinite(spread->high);
+    for (size_t b = 0; b < spread->n; b++)
         good = good && isfinite(spread->same[b]) && isfinite(spread->other[b]);
     return good;
 }

@@ -179,10 +179,12 @@ static json_t *spread_json(json_writer *writer, const kd_report_spread *spread)
     json_t *const object = json_object();
     json_t *const same = json_array();
     json_t *const other = json_array();
-    for (size_t b = 0; b < KD_REPORT_BINS; b++) {
+    for (size_t b = 0; b < spread->n; b++) {
         append(writer, same, json_real(spread->same[b]));
         append(writer, other, json_real(spread->other[b]));
     }
+    set(writer, object, "low", json_real(spread->low));
+    set(writer, object, "high", json_real(spread->high));
     set(writer, object, "same", same);
     set(writer, object, "other", other);
     set(writer, object, "overlap", number(spread->overlap));

@@ -28,7 +28,9 @@ static void write_bar_row(
         kd_buf_puts(out, "</td>");
     }
     kd_buf_printf(out,
-        "<td class=\"track\"><span class=\"bar s%zu\" style=\"width:%.1f%%\"></span></td>"
+        "<td class=\"track\"><span class=\"bar-room\"><span class=\"bar s%zu\" "
+        "style=\"width:%.1f%%\">"
+        "</span></span></td>"
         "<td>%.3f</td><td>%.3f</td><td>%.3f</td></tr>\n",
         m % KD_REPORT_COLOURS, 100 * fmin(fmax(label->recall_at_1, 0), 1), label->recall_at_1,
         label->map_at_5, label->accuracy);
@@ -165,7 +167,8 @@ void kd_report_confusions(const kd_report *report, kd_buf *out)
     if (!any)
         return;
     kd_buf_puts(out, "<section>\n<h2>Confusions</h2>\n<p>Which super-class the nearest images vote "
-                     "for, by the query's own. Darker is a larger share of the row.</p>\n");
+                     "for, by the query's own. The stronger the colour, the larger the share "
+                     "of the row.</p>\n");
     for (size_t i = 0; i < report->n_models; i++) {
         if (!report->models[i].details)
             continue;

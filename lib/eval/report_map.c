@@ -7,7 +7,6 @@
 #define WIDTH 360.0
 #define HEIGHT 300.0
 #define EDGE 8.0
-#define DOT 2.0
 
 static bool has_map(const kd_report_model *model)
 {
@@ -50,7 +49,7 @@ static void write_group(const kd_report_map *map, const view *v, uint32_t group,
         if (other)
             kd_buf_printf(out, "M%.1f %.1fh0", x, y); /* a dot by its round ends */
         else
-            kd_report_mark(out, group, x, y, DOT);
+            kd_report_mark(out, group, x, y, map->n > 500 ? 2 : 3);
     }
     if (other || !map->groups[group]) {
         kd_buf_puts(out, "\"/>\n");

@@ -108,13 +108,26 @@ static void test_eval_details__spread_of_scores(void **state)
     (void)state;
     CHECK_OK(kd_details_make(&eval, &names, &d, &g_err), g_err);
     const kd_report_spread *const spread = &d.spread[KD_EVAL_CLASS];
-    CHECK_NEAR(0.75, spread->same[KD_REPORT_BINS - 1], 1e-15);
-    CHECK_NEAR(0.25, spread->same[KD_REPORT_BINS / 2], 1e-15);
-    CHECK_NEAR(0.5, spread->other[KD_REPORT_BINS / 2], 1e-15);
+    CHECK_INT(79, spread->n); /* of 52 of the 4096 each */
+    CHECK_NEAR(-1, spread->low, 0);
+    CHECK_NEAR(-1 + 2.0 * 79 * 52 / KD_EVAL_BINS, spread->high, 1e-15);
+    CHECK_NEAR(0.75, spread->same[78], 1e-15);
+    CHECK_NEAR(0.25, spread->same[39], 1e-15);
+    CHECK_NEAR(0.5, spread->other[39], 1e-15);
     CHECK_NEAR(0.5, spread->other[0], 1e-15);
     CHECK_NEAR(0.25, spread->overlap, 1e-15);
     CHECK(isnan(d.spread[KD_EVAL_SUPER_CLASS].overlap));
-    CHECK_NEAR(0, d.spread[KD_EVAL_SUPER_CLASS].same[0], 0);
+    CHECK_INT(0, d.spread[KD_EVAL_SUPER_CLASS].n);
+    kd_details_free(&d);
+    memset(pairs, 0, sizeof pairs); /* all close together: as many bins as there are */
+    pairs[KD_EVAL_CLASS].same[4001] = 10000;
+    pairs[KD_EVAL_CLASS].same[0] = 1; /* too few to be seen */
+    pairs[KD_EVAL_CLASS].other[4000] = 1;
+    CHECK_OK(kd_details_make(&eval, &names, &d, &g_err), g_err);
+    CHECK_INT(2, spread->n);
+    CHECK_NEAR(-1 + 2.0 * 4000 / KD_EVAL_BINS, spread->low, 1e-15);
+    CHECK_NEAR(-1 + 2.0 * 4002 / KD_EVAL_BINS, spread->high, 1e-15);
+    CHECK_NEAR(10000.0 / 10001, spread->same[1], 1e-15);
     kd_details_free(&d);
 }
 

@@ -40,7 +40,7 @@ static kd_report_details details = {.supers = supers,
     .n_matrix = 2,
     .confused = confused,
     .n_confused = 1,
-    .spread = {{.same = {[120] = 1}, .other = {[64] = 0.5, [120] = 0.5}, .overlap = 0.5},
+    .spread = {{.same = {0, 1}, .other = {0.5, 0.5}, .n = 2, .low = 0, .high = 1, .overlap = 0.5},
         {.overlap = (double)NAN}},
     .map = {.points = points,
         .n = 3,
@@ -97,9 +97,11 @@ static void test_eval_sections__one_model(void **state)
         "<desc>one: R@1 0.250, R@5 0.500, R@10 0.750, R@100 1.000, R@1000 1.000. </desc>", page);
     CHECK_INT(2, times("<svg class=\"chart recalls\" viewBox=", page));
     CHECK_HAS("The 2 with the most queries, of 7.", page);
-    CHECK_HAS("Root &amp; &lt;leaf&gt;</span> <small>1,500</small></th>"
-              "<td class=\"track\"><span class=\"bar s0\" style=\"width:87.5%\"></span></td>"
-              "<td>0.875</td><td>0.500</td><td>0.000</td></tr>",
+    CHECK_HAS(
+        "Root &amp; &lt;leaf&gt;</span> <small>1,500</small></th>"
+        "<td class=\"track\"><span class=\"bar-room\"><span class=\"bar s0\" style=\"width:87.5%\">"
+        "</span></span></td>"
+        "<td>0.875</td><td>0.500</td><td>0.000</td></tr>",
         page);
     CHECK_HAS("<tr><th scope=\"row\">Fruit</th><td class=\"own h4\">3</td>"
               "<td class=\"h3\">1</td></tr>",
@@ -125,8 +127,8 @@ static void test_eval_sections__several_models(void **state)
     CHECK_INT(2, times("<rect class=\"ground\"", page) + 1); /* the second has no map */
     CHECK_HAS("<tr><th scope=\"rowgroup\" rowspan=\"2\"><span class=\"name\">", page + 0);
     CHECK_HAS("rowspan=\"1\"><span class=\"name\">Root", page);
-    CHECK_HAS("<tr><td class=\"model\">&lt;b&gt;two</td><td class=\"track\"><span class=\"bar s1\" "
-              "style=\"width:62.5%\">",
+    CHECK_HAS("<tr><td class=\"model\">&lt;b&gt;two</td><td class=\"track\"><span "
+              "class=\"bar-room\"><span class=\"bar s1\" style=\"width:62.5%\">",
         page);
     CHECK_HAS("<path class=\"line d1\"", page);
     CHECK_HAS("<details class=\"model\" open>\n<summary>one</summary>", page);
@@ -228,7 +230,7 @@ static void test_eval_sections__refuses_what_it_cannot_write(void **state)
 {
     (void)state;
     kd_report_details bad = details;
-    bad.spread[KD_EVAL_SUPER_CLASS].other[3] = (double)INFINITY;
+    bad.spread[KD_EVAL_CLASS].other[1] = (double)INFINITY;
     refused(&bad);
     bad = details;
     bad.map.shares[1] = (double)NAN;
