@@ -216,10 +216,11 @@ static void hold(const uint64_t *bins, double sum, size_t *first, size_t *last)
 {
     const double beyond = sum / 2000;
     size_t low = 0, high = KD_EVAL_BINS - 1;
-    for (double passed = (double)bins[low]; passed <= beyond; passed += (double)bins[low])
-        low++;
-    for (double passed = (double)bins[high]; passed <= beyond; passed += (double)bins[high])
-        high--;
+    double below = (double)bins[low], above = (double)bins[high];
+    while (below <= beyond)
+        below += (double)bins[++low];
+    while (above <= beyond)
+        above += (double)bins[--high];
     *first = low < *first ? low : *first;
     *last = high > *last ? high : *last;
 }

@@ -123,7 +123,8 @@ static void write_matrix(const kd_report_details *d, kd_buf *out)
     if (d->n_matrix < 2)
         return;
     kd_buf_puts(out, "<div class=\"scroll\">\n<table class=\"matrix\">\n<caption>Rows: the query's "
-                     "super-class. Columns: the vote.</caption>\n<thead>\n<tr><td></td>");
+                     "super-class. Columns: the vote. The stronger the colour, the larger the "
+                     "share of the row.</caption>\n<thead>\n<tr><td></td>");
     for (size_t c = 0; c < d->n_matrix; c++) {
         kd_buf_puts(out, "<th scope=\"col\"><span>");
         write_name(out, d->matrix_names[c]);
@@ -167,8 +168,7 @@ void kd_report_confusions(const kd_report *report, kd_buf *out)
     if (!any)
         return;
     kd_buf_puts(out, "<section>\n<h2>Confusions</h2>\n<p>Which super-class the nearest images vote "
-                     "for, by the query's own. The stronger the colour, the larger the share "
-                     "of the row.</p>\n");
+                     "for, by the query's own.</p>\n");
     for (size_t i = 0; i < report->n_models; i++) {
         if (!report->models[i].details)
             continue;
