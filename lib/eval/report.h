@@ -107,6 +107,22 @@ typedef struct kd_report_model {
     const kd_report_details *details; /* NULL: none */
 } kd_report_model;
 
+#define KD_REPORT_EXAMPLES 10u /* of one kind of finding */
+
+typedef struct kd_report_finding { /* a kind of thing that is wrong with the dataset */
+    const char *name, *title;      /* for programs and for people */
+    uint64_t count;                /* 0: none, and left out of the page */
+    const char *const *examples;
+    size_t n_examples;
+} kd_report_finding;
+
+typedef struct kd_report_findings {
+    uint64_t images; /* that were checked */
+    bool passed;     /* nothing makes the measurement wrong */
+    const kd_report_finding *at;
+    size_t n;
+} kd_report_findings;
+
 typedef struct kd_report {
     const char *title, *dataset; /* without dataset the page leaves out the sizes below */
     const char *protocol;        /* "closed-set", "sop", "catalogue" */
@@ -116,6 +132,7 @@ typedef struct kd_report {
     int64_t created_unix_ms;
     const char *const *skipped_names; /* "path: reason" of the first ones */
     size_t n_skipped_names;
+    const kd_report_findings *findings; /* NULL: the dataset was not checked */
     const kd_report_model *models;
     size_t n_models;
 } kd_report;
@@ -139,6 +156,8 @@ typedef struct kd_report {
  *       up to KD_REPORT_BINS equal bins from low to high, and overlap
  *     - map: images, shares[2], groups[] (super_class, images); the points are in the page alone
  * - skipped_images[]: "path: reason"
+ * - findings: of the dataset check, null without: images, ok, list[] of name, count and examples[]
+ *   (up to KD_REPORT_EXAMPLES)
  *
  * Both append to *out and fail with KD_INVALID_ARGUMENT for text that is not UTF-8 or a number that
  * is not finite. */

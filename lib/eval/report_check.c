@@ -84,10 +84,24 @@ static bool good_details(const kd_report_details *details)
     return good;
 }
 
+static bool good_findings(const kd_report_findings *findings)
+{
+    for (size_t i = 0; findings && i < findings->n; i++) {
+        const kd_report_finding *const finding = &findings->at[i];
+        if (!good_text(finding->name) || !good_text(finding->title))
+            return false;
+        for (size_t e = 0; e < finding->n_examples; e++)
+            if (!good_text(finding->examples[e]))
+                return false;
+    }
+    return true;
+}
+
 kd_status kd_report_check(const kd_report *report, kd_error *err)
 {
     bool good = good_text(report->title) && good_text(report->dataset) &&
-                good_text(report->protocol) && good_text(report->data_hash);
+                good_text(report->protocol) && good_text(report->data_hash) &&
+                good_findings(report->findings);
     for (size_t i = 0; i < report->n_skipped_names && good; i++)
         good = good_text(report->skipped_names[i]);
     for (size_t i = 0; i < report->n_models && good; i++) {

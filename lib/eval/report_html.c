@@ -393,6 +393,49 @@ static void write_skipped(const kd_report *report, kd_buf *out)
     kd_buf_puts(out, "</section>\n");
 }
 
+/* ---- Dataset check ---- */
+
+static void write_finding(const kd_report_finding *finding, kd_buf *out)
+{
+    kd_buf_puts(out, "<h3>");
+    kd_html_text(out, finding->title);
+    kd_buf_puts(out, ": ");
+    kd_report_count(out, finding->count);
+    kd_buf_puts(out, "</h3>\n");
+    if (finding->n_examples == 0)
+        return;
+    kd_buf_puts(out, "<ul class=\"skipped\">\n");
+    for (size_t e = 0; e < finding->n_examples; e++) {
+        kd_buf_puts(out, "<li>");
+        kd_html_text(out, finding->examples[e]);
+        kd_buf_puts(out, "</li>\n");
+    }
+    kd_buf_puts(out, "</ul>\n");
+    if (finding->count > finding->n_examples) {
+        kd_buf_puts(out, "<p>… and ");
+        kd_report_count(out, finding->count - finding->n_examples);
+        kd_buf_puts(out, " more.</p>\n");
+    }
+}
+
+static void write_findings(const kd_report_findings *findings, kd_buf *out)
+{
+    if (!findings)
+        return;
+    kd_buf_puts(out, "<section>\n<h2>Dataset check</h2>\n<p>");
+    kd_report_count(out, findings->images);
+    kd_buf_puts(out, " images of the dataset were read. ");
+    kd_buf_puts(out,
+        findings->passed
+            ? "Nothing was found that makes the measures wrong.</p>\n"
+            : "<strong>Some of what was found makes the measures wrong:</strong> images that are "
+              "missing or broken, or duplicates in both splits or in two classes.</p>\n");
+    for (size_t i = 0; i < findings->n; i++)
+        if (findings->at[i].count > 0)
+            write_finding(&findings->at[i], out);
+    kd_buf_puts(out, "</section>\n");
+}
+
 kd_status kd_report_html(const kd_report *report, kd_buf *out, kd_error *err)
 {
     assert(report && out);
@@ -414,6 +457,7 @@ kd_status kd_report_html(const kd_report *report, kd_buf *out, kd_error *err)
     kd_report_misses(report, out);
     kd_report_hardest(report, out);
     write_skipped(report, out);
+    write_findings(report->findings, out);
     kd_buf_puts(out, "</main>\n</body>\n</html>\n");
     return kd_buf_ok(out) ? KD_OK : kd_error_memory(err, "the report");
 }

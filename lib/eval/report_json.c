@@ -230,6 +230,31 @@ static json_t *details_json(json_writer *writer, const kd_report_details *detail
     return object;
 }
 
+/* ---- Dataset check ---- */
+
+static json_t *findings_json(json_writer *writer, const kd_report_findings *findings)
+{
+    if (!findings)
+        return json_null();
+    json_t *const object = json_object();
+    json_t *const list = json_array();
+    for (size_t i = 0; i < findings->n; i++) {
+        const kd_report_finding *const finding = &findings->at[i];
+        json_t *const entry = json_object();
+        json_t *const examples = json_array();
+        for (size_t e = 0; e < finding->n_examples; e++)
+            append(writer, examples, text(finding->examples[e]));
+        set(writer, entry, "name", text(finding->name));
+        set(writer, entry, "count", count(finding->count));
+        set(writer, entry, "examples", examples);
+        append(writer, list, entry);
+    }
+    set(writer, object, "images", count(findings->images));
+    set(writer, object, "ok", json_boolean(findings->passed));
+    set(writer, object, "list", list);
+    return object;
+}
+
 /* ---- All of it ---- */
 
 static json_t *model_json(json_writer *writer, const kd_report_model *model, bool first)
@@ -275,6 +300,7 @@ static json_t *report_json(json_writer *writer, const kd_report *report)
     set(writer, object, "super_classes", count(report->super_classes));
     set(writer, object, "models", models);
     set(writer, object, "skipped_images", skipped);
+    set(writer, object, "findings", findings_json(writer, report->findings));
     return object;
 }
 

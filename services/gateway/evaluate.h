@@ -1,7 +1,8 @@
 /* services/gateway/evaluate.h: the parts of an evaluate job.
  *
  * evaluate_job.c embeds gallery and queries by each model, measure.c has lib/eval measure them,
- * details.c adds what the page shows by label, picture_rows.c draws what people look at. */
+ * findings.c has lib/check look at the dataset, details.c adds what the page shows by label,
+ * picture_rows.c draws what people look at. */
 #ifndef KD_GATEWAY_EVALUATE_H
 #define KD_GATEWAY_EVALUATE_H
 
@@ -65,5 +66,18 @@ void rows_free(kd_report_row *rows, size_t n);
 /* Adds details and misses to what measure() filled; of more models there are fewer misses each. */
 KD_MUST_CHECK kd_status add_details(const gateway *g, const embedded *queries,
     const embedded *gallery, size_t dim, size_t n_models, measured *out, kd_error *err);
+
+/* What is wrong with the dataset, as the report shows it. Empty: not checked. */
+#define FINDING_KINDS 11u
+typedef struct findings {
+    kd_report_findings report;
+    kd_report_finding at[FINDING_KINDS];
+    char *examples[FINDING_KINDS][KD_REPORT_EXAMPLES]; /* owned */
+} findings;
+
+/* Checks both splits of the queries' dataset. Free in any case. */
+KD_MUST_CHECK kd_status findings_make(
+    running_job *r, const protocol *p, findings *out, kd_error *err);
+void findings_free(findings *f);
 
 #endif

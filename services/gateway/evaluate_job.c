@@ -196,7 +196,7 @@ static kd_status write_file(const char *dir, const char *name, const kd_buf *tex
 }
 
 static kd_status write_report(running_job *r, const protocol *p, const measured *models, size_t n,
-    const shown *s, const skipped *skip, char **dir, kd_error *err)
+    const shown *s, const skipped *skip, const findings *found, char **dir, kd_error *err)
 {
     kd_report_model listed[16] = {0};
     char hash[KD_SHA256_TEXT];
@@ -227,6 +227,7 @@ static kd_status write_report(running_job *r, const protocol *p, const measured 
         .created_unix_ms = kd_wall_ms(),
         .skipped_names = (const char *const *)skip->names,
         .n_skipped_names = skip->n_names,
+        .findings = found ? &found->report : NULL,
         .models = listed,
         .n_models = n};
     kd_buf json = KD_BUF_INIT, html = KD_BUF_INIT;
@@ -318,6 +319,7 @@ kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error 
     measured models[16] = {0};
     protocol p = {.name = NULL};
     shown s = {NULL, 0};
+    findings found = {.report = {.n = 0}};
     skipped skip;
     char *dir = NULL;
     const size_t n = spec->n_models;
@@ -332,6 +334,8 @@ kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error 
     }
     for (size_t i = 0; status == KD_OK && i < n; i++)
         status = get_model(r, spec->models[i], &models[i], err);
+    if (status == KD_OK && spec->check)
+        status = findings_make(r, &p, &found, err);
     for (size_t i = 0; status == KD_OK && i < n; i++) {
         if (i > 0) { /* the same images again: counted once */
             skipped_clear(&skip);
@@ -340,7 +344,7 @@ kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error 
         status = evaluate_model(r, &p, models, n, i, &s, &skip, err);
     }
     if (status == KD_OK)
-        status = write_report(r, &p, models, n, &s, &skip, &dir, err);
+        status = write_report(r, &p, models, n, &s, &skip, spec->check ? &found : NULL, &dir, err);
     if (status == KD_OK)
         status = fill_result(result, &p, models, n, err);
     if (status == KD_OK) {
@@ -356,6 +360,7 @@ kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error 
         kd_message_free(models[i].got);
     }
     free(dir);
+    findings_free(&found);
     shown_free(&s);
     skipped_clear(&skip);
     protocol_free(&p);

@@ -215,6 +215,102 @@ static void test_eval_sections__json_has_the_same_numbers(void **state)
     kd_buf_free(&out);
 }
 
+/* ---- Dataset check ---- */
+
+static void test_eval_sections__findings_of_the_dataset_check(void **state)
+{
+    static const char *const broken[] = {"a/<b>.jpg: not an image"};
+    static const kd_report_finding list[] = {
+        {.name = "missing_images", .title = "Missing images"},
+        {.name = "broken_images",
+            .title = "Broken images",
+            .count = 1234,
+            .examples = broken,
+            .n_examples = 1},
+    };
+    static const kd_report_findings found = {.images = 2936, .at = list, .n = 2};
+    kd_report report = of_models(1);
+    kd_buf page = KD_BUF_INIT, json = KD_BUF_INIT;
+    int n, ok;
+    const char *name, *second, *example;
+    (void)state;
+    report.findings = &found;
+    CHECK_OK(kd_report_html(&report, &page, &g_err), g_err);
+    CHECK_OK(kd_report_json(&report, &json, &g_err), g_err);
+    CHECK_HAS("2,936 images of the dataset were read. <strong>Some", (const char *)page.data);
+    CHECK_HAS("<h3>Broken images: 1,234</h3>", (const char *)page.data);
+    CHECK_HAS("<li>a/&lt;b&gt;.jpg: not an image</li>", (const char *)page.data);
+    CHECK_HAS("… and 1,233 more.", (const char *)page.data);
+    CHECK(strstr((const char *)page.data, "Missing images") == NULL);
+    json_t *const root = json_loads((const char *)json.data, 0, NULL);
+    CHECK_INT(0, json_unpack(root, "{s:{s:b, s:[{s:s}, {s:s, s:i, s:[s]}]}}", "findings", "ok", &ok,
+                     "list", "name", &name, "name", &second, "count", &n, "examples", &example));
+    CHECK(!ok);
+    CHECK_STR("missing_images", name);
+    CHECK_STR("broken_images", second);
+    CHECK_INT(1234, n);
+    CHECK_STR("a/<b>.jpg: not an image", example);
+    json_decref(root);
+    kd_buf_free(&json);
+    kd_buf_free(&page);
+}
+
+/* ---- Bounds ---- */
+
+/* As much as there can be, but for pictures: sixteen models, full lists, a full map. */
+static void test_eval_sections__page_stays_small(void **state)
+{
+    enum { MODELS = 16 };
+    static kd_report_label many[KD_REPORT_SUPERS];
+    static kd_report_confusion pairs[KD_REPORT_CONFUSED];
+    static uint32_t counts[KD_REPORT_MATRIX * KD_REPORT_MATRIX];
+    static const char *labels[KD_REPORT_MATRIX];
+    static kd_report_point all[KD_REPORT_POINTS];
+    static kd_report_details full;
+    static kd_report_model all_models[MODELS];
+    kd_buf page = KD_BUF_INIT, json = KD_BUF_INIT;
+    (void)state;
+    for (uint32_t i = 0; i < KD_REPORT_SUPERS; i++)
+        many[i] = (kd_report_label){.label = i, .name = "a name of some length", .queries = 12345};
+    for (size_t i = 0; i < KD_REPORT_CONFUSED; i++)
+        pairs[i] = (kd_report_confusion){"a name of some length", "another name", 12345, 0.5};
+    for (size_t i = 0; i < KD_REPORT_MATRIX; i++)
+        labels[i] = "a name of some length";
+    for (size_t i = 0; i < KD_REPORT_MATRIX * KD_REPORT_MATRIX; i++)
+        counts[i] = 12345;
+    for (uint32_t i = 0; i < KD_REPORT_POINTS; i++)
+        all[i] =
+            (kd_report_point){(float)(i % 50), (float)(i / 50), i % (KD_REPORT_MAP_LABELS + 1)};
+    full = (kd_report_details){.supers = many,
+        .n_supers = KD_REPORT_SUPERS,
+        .all_supers = 11316,
+        .hardest = many,
+        .n_hardest = KD_REPORT_HARDEST,
+        .matrix = counts,
+        .matrix_names = labels,
+        .n_matrix = KD_REPORT_MATRIX,
+        .confused = pairs,
+        .n_confused = KD_REPORT_CONFUSED,
+        .map = {.points = all, .n = KD_REPORT_POINTS, .n_groups = KD_REPORT_MAP_LABELS}};
+    for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++) {
+        full.spread[kind].n = KD_REPORT_BINS;
+        full.spread[kind].high = 1;
+        for (size_t b = 0; b < KD_REPORT_BINS; b++)
+            full.spread[kind].same[b] = full.spread[kind].other[b] = 1.0 / KD_REPORT_BINS;
+    }
+    for (size_t m = 0; m < MODELS; m++)
+        all_models[m] = (kd_report_model){.id = "0123456789abcdef", .of = MEANS, .details = &full};
+    const kd_report report = {.title = "t", .models = all_models, .n_models = MODELS};
+    CHECK_OK(kd_report_html(&report, &page, &g_err), g_err);
+    CHECK_OK(kd_report_json(&report, &json, &g_err), g_err);
+    CHECK(page.len < (size_t)4 << 20);
+    CHECK(json.len < (size_t)4 << 20);
+    kd_buf_free(&json);
+    kd_buf_free(&page);
+}
+
+/* ---- Refusals ---- */
+
 static void refused(const kd_report_details *with)
 {
     kd_report_model model = models[0];
@@ -255,6 +351,8 @@ int main(void)
         cmocka_unit_test(test_eval_sections__page_needs_nothing_from_elsewhere),
         cmocka_unit_test(test_eval_sections__nothing_to_show_no_section),
         cmocka_unit_test(test_eval_sections__json_has_the_same_numbers),
+        cmocka_unit_test(test_eval_sections__findings_of_the_dataset_check),
+        cmocka_unit_test(test_eval_sections__page_stays_small),
         cmocka_unit_test(test_eval_sections__refuses_what_it_cannot_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@ typedef struct evaluation {
     char *models[MODELS_MAX]; /* borrowed from argv */
     size_t n_models;
     const char *protocol, *gallery, *out;
-    int detach, vote_k;
+    int detach, vote_k, check;
     const char *vote_weighting;
 } evaluation;
 
@@ -73,6 +73,7 @@ static int submit(evaluation *r, const cli_common *common, const char *dataset)
     evaluate.vote_k = (uint32_t)r->vote_k;
     if (r->vote_weighting)
         evaluate.vote_weighting = (char *)(uintptr_t)r->vote_weighting;
+    evaluate.check = r->check != 0;
     spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_EVALUATE;
     spec.evaluate = &evaluate;
     int exit_status = cli_run_job(common, r->command, &spec, r->detach != 0, &job);
@@ -102,6 +103,8 @@ int cmd_evaluate(int argc, const char **argv)
             "how many of the nearest vote on a query's label (5)", "N"},
         {"vote-weighting", 0, POPT_ARG_STRING, &r.vote_weighting, 0,
             "what a vote weighs: equal or score (equal)", "KIND"},
+        {"check", 0, POPT_ARG_NONE, &r.check, 0,
+            "check the dataset too: the report lists what is wrong with it", NULL},
         {"out", 0, POPT_ARG_STRING, &r.out, 0, "write report.json and report.html here", "DIR"},
         {"detach", 0, POPT_ARG_NONE, &r.detach, 0, "print the job's id and leave", NULL},
         POPT_TABLEEND};
