@@ -115,7 +115,11 @@ void kd_report_rows(const kd_report *report, kd_buf *out)
     if (is_judged(report))
         kd_buf_puts(out, "<span class=\"key right\">✓ same class</span> "
                          "<span class=\"key wrong\">✗ another class</span> ");
-    kd_buf_puts(out, "The number is the cosine similarity, 1 for equal pictures.</p>\n"
+    kd_buf_puts(out, "The number is the cosine similarity, 1 for equal pictures.");
+    if (report->super_classes > n_rows)
+        kd_buf_printf(out, " %zu of %llu super-classes are shown.", n_rows,
+            (unsigned long long)report->super_classes);
+    kd_buf_puts(out, "</p>\n"
                      "<details class=\"jump\">\n<summary>Jump to</summary>\n<ul>\n");
     for (size_t r = 0; r < n_rows; r++) {
         kd_buf_printf(out, "<li><a href=\"#row-%zu\">", r + 1);

@@ -47,14 +47,19 @@ typedef struct measured {
 KD_MUST_CHECK kd_status measure(running_job *r, const protocol *p, const embedded *queries,
     const embedded *gallery, size_t dim, const measured *first, measured *out, kd_error *err);
 
-/* For each super-class among the queries (by id), the item of the query that is shown: the first
- * that was embedded. The same for each model. */
+/* The queries that are shown, by their items, and how large. The same for each model. */
 typedef struct shown {
     size_t *items;
     size_t n;
+    uint32_t side; /* of the pictures, which all are in the page */
 } shown;
 
-KD_MUST_CHECK kd_status shown_choose(shown *out, const embedded *queries, kd_error *err);
+/* For each super-class among the queries (by id) the first that was embedded. Where these are more
+ * pictures than a page can hold, they get smaller, then the super-classes fewer, evenly chosen. */
+KD_MUST_CHECK kd_status shown_choose(
+    shown *out, const embedded *queries, size_t n_models, kd_error *err);
+/* For so many pictures in one page. */
+uint32_t picture_side(size_t pictures);
 void shown_free(shown *s);
 
 /* The rows of one model: *rows is owned by the caller, with rows_free. */

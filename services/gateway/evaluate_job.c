@@ -172,7 +172,7 @@ static kd_status evaluate_model(running_job *r, const protocol *p, measured *mod
             number > 0 ? &models[0] : NULL, out, err);
     }
     if (status == KD_OK && !s->items)
-        status = shown_choose(s, &queries, err);
+        status = shown_choose(s, &queries, n, err);
     if (status == KD_OK)
         status = rows_make(r->gateway, s, &queries, same ? &queries : &gallery, out->eval.hits,
             out->eval.counts, &out->rows, err);
@@ -318,7 +318,7 @@ kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error 
     const Kindred__V1__EvaluateSpec *const spec = r->spec->evaluate;
     measured models[16] = {0};
     protocol p = {.name = NULL};
-    shown s = {NULL, 0};
+    shown s = {NULL, 0, 0};
     findings found = {.report = {.n = 0}};
     skipped skip;
     char *dir = NULL;

@@ -6,8 +6,9 @@
 
 #include "services/gateway/evaluate.h"
 
-#define PICTURE_SIDE 160u
 #define ROW_HITS 5u
+#define ROW_PICTURES (ROW_HITS + 1)
+#define MOST_PICTURES 4200u /* of all models; some 10 MB at the least size */
 
 static int compare_supers(const void *a, const void *b, void *arg)
 {
@@ -18,10 +19,15 @@ static int compare_supers(const void *a, const void *b, void *arg)
     return i < j ? -1 : i > j;
 }
 
-kd_status shown_choose(shown *out, const embedded *queries, kd_error *err)
+uint32_t picture_side(size_t pictures)
+{
+    return pictures <= 400 ? 160 : pictures <= 1200 ? 112 : 80;
+}
+
+kd_status shown_choose(shown *out, const embedded *queries, size_t n_models, kd_error *err)
 {
     size_t *const order = malloc((queries->n ? queries->n : 1) * sizeof *order);
-    *out = (shown){NULL, 0};
+    *out = (shown){NULL, 0, 0};
     if (!order)
         return kd_error_memory(err, "the picture rows");
     for (size_t i = 0; i < queries->n; i++)
@@ -31,26 +37,28 @@ kd_status shown_choose(shown *out, const embedded *queries, kd_error *err)
     for (size_t i = 0; i < queries->n; i++)
         if (n == 0 || queries->supers[order[i]] != queries->supers[order[n - 1]])
             order[n++] = order[i];
-    for (size_t i = 0; i < n; i++)
-        order[i] = queries->rows[order[i]];
-    *out = (shown){order, n};
+    const size_t most = MOST_PICTURES / (ROW_PICTURES * n_models);
+    const size_t kept = n < most ? n : most;
+    for (size_t i = 0; i < kept; i++) /* i * n / kept is never below i */
+        order[i] = queries->rows[order[i * n / kept]];
+    *out = (shown){order, kept, picture_side(kept * ROW_PICTURES * n_models)};
     return KD_OK;
 }
 
 void shown_free(shown *s)
 {
     free(s->items);
-    *s = (shown){NULL, 0};
+    *s = (shown){NULL, 0, 0};
 }
 
 /* A data: URI of the picture, a new string; NULL when it can't be read or there is no memory. */
-static char *picture_uri(const gateway *g, const embedded *e, size_t item)
+static char *picture_uri(const gateway *g, const embedded *e, size_t item, uint32_t side)
 {
     static const char head[] = "data:image/jpeg;base64,";
     kd_buf jpeg = KD_BUF_INIT;
     char *const path = kd_dataset_full_path(e->dataset, &e->items[item]);
     if (path)
-        make_thumbnail(g, path, PICTURE_SIDE, &jpeg);
+        make_thumbnail(g, path, side, &jpeg);
     free(path);
     char *const text = jpeg.len > 0 ? malloc(sizeof head + 4 * (jpeg.len / 3 + 1)) : NULL;
     if (text) {
@@ -61,13 +69,14 @@ static char *picture_uri(const gateway *g, const embedded *e, size_t item)
     return text;
 }
 
-static void fill(const gateway *g, kd_report_hit *hit, const embedded *e, size_t item)
+static void fill(
+    const gateway *g, kd_report_hit *hit, const embedded *e, size_t item, uint32_t side)
 {
     const kd_item *const it = &e->items[item];
     hit->path = kd_dataset_path(e->dataset, it);
     hit->class_name = kd_dataset_class_name(e->dataset, it->class_id);
     hit->super_class_name = kd_dataset_super_class_name(e->dataset, it->super_class_id);
-    hit->picture = picture_uri(g, e, item);
+    hit->picture = picture_uri(g, e, item, side);
 }
 
 static size_t find_row(const embedded *e, size_t item)
@@ -95,16 +104,16 @@ static int compare_ids(const void *a, const void *b)
 }
 
 static void make_row(const gateway *g, kd_report_row *row, const embedded *queries, size_t q,
-    const embedded *gallery, const by_id *index, const kd_hit *hits, uint32_t count)
+    const embedded *gallery, const by_id *index, const kd_hit *hits, uint32_t count, uint32_t side)
 {
-    fill(g, &row->query, queries, queries->rows[q]);
+    fill(g, &row->query, queries, queries->rows[q], side);
     for (uint32_t i = 0; i < count && row->n_hits < ROW_HITS; i++) {
         const by_id key = {.id = hits[i].id};
         const by_id *const at = bsearch(&key, index, gallery->n, sizeof *index, compare_ids);
         if (!at)
             continue;
         kd_report_hit *const hit = &row->hits[row->n_hits++];
-        fill(g, hit, gallery, gallery->rows[at->row]);
+        fill(g, hit, gallery, gallery->rows[at->row], side);
         hit->score = hits[i].score;
         hit->right = gallery->classes[at->row] == queries->classes[q];
         hit->right_super = gallery->supers[at->row] == queries->supers[q];
@@ -129,8 +138,8 @@ kd_status rows_make(const gateway *g, const shown *s, const embedded *queries,
     for (size_t i = 0; i < s->n; i++) {
         const size_t q = find_row(queries, s->items[i]);
         if (q != SIZE_MAX)
-            make_row(
-                g, &(*rows)[i], queries, q, gallery, index, hits + q * KD_EVAL_HITS, counts[q]);
+            make_row(g, &(*rows)[i], queries, q, gallery, index, hits + q * KD_EVAL_HITS, counts[q],
+                s->side);
     }
     free(index);
     return KD_OK;
