@@ -58,7 +58,8 @@ class Chain(unittest.TestCase):
                                  "--collection", "shop")
         cls.report_dir = kindred.folder() / "report"
         cls.evaluation = cls.stack.ok("evaluate", cls.products, "--model", "plain",
-                                      "--model", "trained", "--out", cls.report_dir)
+                                      "--model", "trained", "--check",
+                                      "--out", cls.report_dir)
         cls.report = json.loads((cls.report_dir / "report.json").read_text(encoding="utf-8"))
 
     def embed(self, model, split):
@@ -146,6 +147,42 @@ class Chain(unittest.TestCase):
         self.assertEqual(self.report["queries"], len(kindred.listing(self.products, "test")))
         page = (self.report_dir / "report.html").read_text(encoding="utf-8")
         self.assertGreaterEqual(page.count("data:image/jpeg;base64,"), 12 * 6 * 2)
+
+    def test_evaluate__the_details_are_those_of_numpy(self):
+        rows = kindred.listing(self.products, "test")
+        for model in self.report["models"]:
+            details = model["details"]
+            queries, query_ids = self.embed(model["name"], "test")
+            gallery, gallery_ids = self.embed(model["name"], "train")
+            above = {image: label for split in ("train", "test")
+                     for image, _, label, _ in kindred.listing(self.products, split)}
+            first = neighbours(queries, gallery, gallery_ids, 1)[:, 0]
+            right = np.array([above[query] == above[gallery_ids[row]]
+                              for query, row in zip(query_ids, first)])
+            told = {row["name"]: row for row in details["super_classes"]}
+            folders = {label: path.split("_final")[0] for _, _, label, path in rows}
+            for label, name in folders.items():
+                mine = np.array([above[query] == label for query in query_ids])
+                self.assertEqual(told[name]["queries"], mine.sum())
+                self.assertAlmostEqual(told[name]["recall_at_1"], right[mine].mean(), places=12)
+            counts = np.array(details["confusion"]["counts"])
+            self.assertEqual(counts.sum(), len(rows))
+            self.assertAlmostEqual(np.trace(counts) / len(rows),
+                                   model["super_class"]["accuracy"], places=12)
+            centred = queries.astype(np.float64) - queries.mean(axis=0, dtype=np.float64)
+            variances = np.linalg.svd(centred, compute_uv=False) ** 2
+            np.testing.assert_allclose(details["map"]["shares"],
+                                       variances[:2] / variances.sum(), rtol=1e-3)
+            self.assertAlmostEqual(sum(details["scores"]["class"]["other"]), 1, places=2)
+            ranks = [miss["first"] or 1001 for miss in model["misses"]]
+            self.assertEqual(ranks, sorted(ranks, reverse=True))
+
+    def test_evaluate__the_check_finds_the_broken_images(self):
+        found = {row["name"]: row for row in self.report["findings"]["list"]}
+        self.assertFalse(self.report["findings"]["ok"])
+        self.assertEqual(found["broken_images"]["count"], 2)
+        for _, _, _, path in kindred.listing(self.products)[-2:]:
+            self.assertTrue(any(path in text for text in found["broken_images"]["examples"]), path)
 
     def test_embed__rows_are_unit_vectors_in_listing_order(self):
         vectors, ids = self.embed("trained", "test")

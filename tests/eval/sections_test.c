@@ -279,8 +279,7 @@ static void test_eval_sections__page_stays_small(void **state)
     for (size_t i = 0; i < KD_REPORT_MATRIX * KD_REPORT_MATRIX; i++)
         counts[i] = 12345;
     for (uint32_t i = 0; i < KD_REPORT_POINTS; i++)
-        all[i] =
-            (kd_report_point){(float)(i % 50), (float)(i / 50), i % (KD_REPORT_MAP_LABELS + 1)};
+        all[i] = (kd_report_point){(float)(i % 50), (float)i, i % (KD_REPORT_MAP_LABELS + 1)};
     full = (kd_report_details){.supers = many,
         .n_supers = KD_REPORT_SUPERS,
         .all_supers = 11316,
