@@ -8,16 +8,18 @@
  * page nor JSON could hold it. */
 KD_MUST_CHECK kd_status kd_report_check(const kd_report *report, kd_error *err);
 
-/* Sections of the page; each writes nothing where no model has anything to show in it. */
+/* What stands in the sections of the page; each writes nothing where there is nothing to show. */
+void kd_report_summary(const kd_report *report, kd_buf *out); /* a line for each model */
 void kd_report_curves(const kd_report *report, kd_buf *out);  /* R@k over k */
+void kd_report_supers(const kd_report *report, kd_buf *out);  /* bars for each super-class */
+void kd_report_confusions(const kd_report *report, kd_buf *out);
 void kd_report_spreads(const kd_report *report, kd_buf *out); /* histograms of distances */
 void kd_report_map_section(const kd_report *report, kd_buf *out);
-void kd_report_supers(const kd_report *report, kd_buf *out);     /* bars for each super-class */
-void kd_report_confusions(const kd_report *report, kd_buf *out); /* matrix and pairs */
-void kd_report_hardest(const kd_report *report, kd_buf *out);
-/* The models' rows: the query and its nearest, a strip for each model; and the worst misses. */
-void kd_report_rows(const kd_report *report, kd_buf *out);
+void kd_report_rows(const kd_report *report, kd_buf *out); /* queries and their nearest */
 void kd_report_misses(const kd_report *report, kd_buf *out);
+void kd_report_hardest(const kd_report *report, kd_buf *out);
+void kd_report_skipped(const kd_report *report, kd_buf *out);
+void kd_report_findings_section(const kd_report *report, kd_buf *out);
 
 /* 12345 as 12,345. */
 void kd_report_count(kd_buf *out, uint64_t value);

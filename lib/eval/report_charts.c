@@ -189,13 +189,13 @@ static void write_recalls(const kd_report *report, unsigned kind, const char *na
 
 void kd_report_curves(const kd_report *report, kd_buf *out)
 {
-    kd_buf_puts(out, "<section>\n<h2>Recall</h2>\n<p>Share of the queries that have a right image "
+    kd_buf_puts(out, "<p>Share of the queries that have a right image "
                      "among the k nearest.</p>\n");
     kd_report_model_keys(report, out);
     kd_buf_puts(out, "<div class=\"plots\">\n");
     write_recalls(report, KD_EVAL_CLASS, "Classes", out);
     write_recalls(report, KD_EVAL_SUPER_CLASS, "Super-classes", out);
-    kd_buf_puts(out, "</div>\n</section>\n");
+    kd_buf_puts(out, "</div>\n");
 }
 
 /* ---- Distances ---- */
@@ -327,7 +327,7 @@ void kd_report_spreads(const kd_report *report, kd_buf *out)
     if (!any)
         return;
     kd_buf_puts(out,
-        "<section>\n<h2>Distances</h2>\n<p>How far apart a query and a gallery image are, by "
+        "<p>How far apart a query and a gallery image are, by "
         "whether both are of the same class. The less the two overlap, the surer a threshold tells "
         "a match.</p>\n<ul class=\"keys\">\n"
         "<li><svg class=\"key-mark\" viewBox=\"0 0 34 12\" aria-hidden=\"true\"><path "
@@ -338,5 +338,5 @@ void kd_report_spreads(const kd_report *report, kd_buf *out)
     for (size_t i = 0; i < report->n_models; i++)
         if (has_spread(&report->models[i]))
             write_spread(&report->models[i], report->n_models > 1, out);
-    kd_buf_puts(out, "</div>\n</section>\n");
+    kd_buf_puts(out, "</div>\n");
 }

@@ -357,7 +357,7 @@ static bool has_measures(const kd_report *report)
 
 static void write_table(const kd_report *report, kd_buf *out)
 {
-    kd_buf_puts(out, "<section>\n<h2>Measures</h2>\n<div class=\"scroll\">\n<table>\n");
+    kd_buf_puts(out, "<div class=\"scroll\">\n<table>\n");
     write_models_head(report, out);
     write_group(report, "Classes", false, out);
     write_group(report, "Super-classes", true, out);
@@ -366,74 +366,63 @@ static void write_table(const kd_report *report, kd_buf *out)
     if (report->n_models > 1)
         write_differences(report, out);
     kd_buf_puts(out, definitions);
-    kd_buf_puts(out, "</section>\n");
 }
 
-/* ---- Skipped images ---- */
+/* ---- Sections ---- */
 
-static void write_skipped(const kd_report *report, kd_buf *out)
+static const struct {
+    const char *id, *title;
+    void (*write)(const kd_report *report, kd_buf *out);
+    bool measured; /* asks for what a page of search results does not have */
+} sections[] = {
+    {"summary", "Summary", kd_report_summary, true},
+    {"recall", "Recall", kd_report_curves, true},
+    {"super-classes", "Super-classes", kd_report_supers, true},
+    {"confusions", "Confusions", kd_report_confusions, true},
+    {"distances", "Distances", kd_report_spreads, true},
+    {"map", "Map of the embeddings", kd_report_map_section, true},
+    {"measures", "Measures", write_table, true},
+    {"nearest", "Nearest images", kd_report_rows, false},
+    {"misses", "Worst misses", kd_report_misses, false},
+    {"hardest", "Hardest classes", kd_report_hardest, true},
+    {"skipped", "Skipped images", kd_report_skipped, false},
+    {"check", "Dataset check", kd_report_findings_section, false},
+};
+#define SECTIONS (sizeof sections / sizeof sections[0])
+
+static void write_contents(const kd_buf *parts, kd_buf *out)
 {
-    if (report->skipped == 0)
+    size_t n = 0;
+    for (size_t i = 0; i < SECTIONS; i++)
+        n += parts[i].len > 0;
+    if (n < 3)
         return;
-    kd_buf_puts(out, "<section>\n<h2>Skipped images</h2>\n<p>");
-    kd_report_count(out, report->skipped);
-    kd_buf_puts(out, report->skipped == 1 ? " image" : " images");
-    kd_buf_puts(out, " could not be read and took no part.</p>\n<ul class=\"skipped\">\n");
-    for (size_t i = 0; i < report->n_skipped_names; i++) {
-        kd_buf_puts(out, "<li>");
-        kd_html_text(out, report->skipped_names[i]);
-        kd_buf_puts(out, "</li>\n");
-    }
-    kd_buf_puts(out, "</ul>\n");
-    if (report->skipped > report->n_skipped_names) {
-        kd_buf_puts(out, "<p>… and ");
-        kd_report_count(out, report->skipped - report->n_skipped_names);
-        kd_buf_puts(out, " more.</p>\n");
-    }
-    kd_buf_puts(out, "</section>\n");
+    kd_buf_puts(out, "<nav class=\"contents\" aria-label=\"Contents\">\n");
+    for (size_t i = 0; i < SECTIONS; i++)
+        if (parts[i].len > 0)
+            kd_buf_printf(out, "<a href=\"#%s\">%s</a>\n", sections[i].id, sections[i].title);
+    kd_buf_puts(out, "</nav>\n");
 }
 
-/* ---- Dataset check ---- */
-
-static void write_finding(const kd_report_finding *finding, kd_buf *out)
+/* Sections that have anything to show, and where there are some what leads to each. */
+static void write_sections(const kd_report *report, kd_buf *out)
 {
-    kd_buf_puts(out, "<h3>");
-    kd_html_text(out, finding->title);
-    kd_buf_puts(out, ": ");
-    kd_report_count(out, finding->count);
-    kd_buf_puts(out, "</h3>\n");
-    if (finding->n_examples == 0)
-        return;
-    kd_buf_puts(out, "<ul class=\"skipped\">\n");
-    for (size_t e = 0; e < finding->n_examples; e++) {
-        kd_buf_puts(out, "<li>");
-        kd_html_text(out, finding->examples[e]);
-        kd_buf_puts(out, "</li>\n");
+    kd_buf parts[SECTIONS] = {KD_BUF_INIT};
+    const bool measured = has_measures(report);
+    for (size_t i = 0; i < SECTIONS; i++)
+        if (measured || !sections[i].measured)
+            sections[i].write(report, &parts[i]);
+    write_contents(parts, out);
+    for (size_t i = 0; i < SECTIONS; i++) {
+        if (parts[i].len > 0) {
+            kd_buf_printf(
+                out, "<section id=\"%s\">\n<h2>%s</h2>\n", sections[i].id, sections[i].title);
+            kd_buf_append(out, parts[i].data, parts[i].len);
+            kd_buf_puts(out, "</section>\n");
+        }
+        out->failed = out->failed || parts[i].failed;
+        kd_buf_free(&parts[i]);
     }
-    kd_buf_puts(out, "</ul>\n");
-    if (finding->count > finding->n_examples) {
-        kd_buf_puts(out, "<p>… and ");
-        kd_report_count(out, finding->count - finding->n_examples);
-        kd_buf_puts(out, " more.</p>\n");
-    }
-}
-
-static void write_findings(const kd_report_findings *findings, kd_buf *out)
-{
-    if (!findings)
-        return;
-    kd_buf_puts(out, "<section>\n<h2>Dataset check</h2>\n<p>");
-    kd_report_count(out, findings->images);
-    kd_buf_puts(out, " images of the dataset were read. ");
-    kd_buf_puts(out,
-        findings->passed
-            ? "Nothing was found that makes the measures wrong.</p>\n"
-            : "<strong>Some of what was found makes the measures wrong:</strong> images that are "
-              "missing or broken, or duplicates in both splits or in two classes.</p>\n");
-    for (size_t i = 0; i < findings->n; i++)
-        if (findings->at[i].count > 0)
-            write_finding(&findings->at[i], out);
-    kd_buf_puts(out, "</section>\n");
 }
 
 kd_status kd_report_html(const kd_report *report, kd_buf *out, kd_error *err)
@@ -445,19 +434,7 @@ kd_status kd_report_html(const kd_report *report, kd_buf *out, kd_error *err)
     write_head(report, out);
     write_facts(report, out);
     kd_buf_puts(out, "<main>\n");
-    if (has_measures(report)) {
-        write_table(report, out);
-        kd_report_curves(report, out);
-        kd_report_supers(report, out);
-        kd_report_confusions(report, out);
-        kd_report_spreads(report, out);
-        kd_report_map_section(report, out);
-    }
-    kd_report_rows(report, out);
-    kd_report_misses(report, out);
-    kd_report_hardest(report, out);
-    write_skipped(report, out);
-    write_findings(report->findings, out);
+    write_sections(report, out);
     kd_buf_puts(out, "</main>\n</body>\n</html>\n");
     return kd_buf_ok(out) ? KD_OK : kd_error_memory(err, "the report");
 }

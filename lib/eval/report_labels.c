@@ -68,7 +68,7 @@ void kd_report_supers(const kd_report *report, kd_buf *out)
     if (!first)
         return;
     kd_buf_puts(out,
-        "<section>\n<h2>Super-classes</h2>\n<p>How well the queries of each super-class find an "
+        "<p>How well the queries of each super-class find an "
         "image of the same super-class; the bar shows R@1, the small number counts the queries.");
     if (first->all_supers > first->n_supers)
         kd_buf_printf(
@@ -82,7 +82,7 @@ void kd_report_supers(const kd_report *report, kd_buf *out)
                      "<th scope=\"col\">Accuracy</th></tr>\n</thead>\n");
     for (size_t i = 0; i < first->n_supers; i++)
         write_super(report, &first->supers[i], out);
-    kd_buf_puts(out, "</table>\n</div>\n</section>\n");
+    kd_buf_puts(out, "</table>\n</div>\n");
 }
 
 /* ---- Confusions ---- */
@@ -167,7 +167,7 @@ void kd_report_confusions(const kd_report *report, kd_buf *out)
         any = any || has_confusions(&report->models[i]);
     if (!any)
         return;
-    kd_buf_puts(out, "<section>\n<h2>Confusions</h2>\n<p>Which super-class the nearest images vote "
+    kd_buf_puts(out, "<p>Which super-class the nearest images vote "
                      "for, by the query's own.</p>\n");
     for (size_t i = 0; i < report->n_models; i++) {
         if (!report->models[i].details)
@@ -177,7 +177,6 @@ void kd_report_confusions(const kd_report *report, kd_buf *out)
         write_confused(report->models[i].details, out);
         kd_report_close_model(report, out);
     }
-    kd_buf_puts(out, "</section>\n");
 }
 
 /* ---- Hardest classes ---- */
@@ -207,7 +206,7 @@ void kd_report_hardest(const kd_report *report, kd_buf *out)
         any = any || (report->models[i].details && report->models[i].details->n_hardest > 0);
     if (!any)
         return;
-    kd_buf_puts(out, "<section>\n<h2>Hardest classes</h2>\n<p>The classes with the lowest MAP@5, "
+    kd_buf_puts(out, "<p>The classes with the lowest MAP@5, "
                      "of those with at least two queries.</p>\n");
     for (size_t i = 0; i < report->n_models; i++) {
         const kd_report_details *const d = report->models[i].details;
@@ -217,5 +216,4 @@ void kd_report_hardest(const kd_report *report, kd_buf *out)
         write_hardest(d, out);
         kd_report_close_model(report, out);
     }
-    kd_buf_puts(out, "</section>\n");
 }

@@ -114,7 +114,7 @@ void kd_report_map_section(const kd_report *report, kd_buf *out)
             first = &report->models[i];
     if (!first)
         return;
-    kd_buf_puts(out, "<section>\n<h2>Map of the embeddings</h2>\n<p>Queries on the two axes along "
+    kd_buf_puts(out, "<p>Queries on the two axes along "
                      "which their embeddings vary most (principal component analysis). What lies "
                      "together here may still lie apart along the other axes.</p>\n");
     write_keys(&first->details->map, out);
@@ -122,5 +122,5 @@ void kd_report_map_section(const kd_report *report, kd_buf *out)
     for (size_t i = 0; i < report->n_models; i++)
         if (has_map(&report->models[i]))
             write_map(&report->models[i], report->n_models > 1, out);
-    kd_buf_puts(out, "</div>\n</section>\n");
+    kd_buf_puts(out, "</div>\n");
 }

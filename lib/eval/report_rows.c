@@ -111,7 +111,7 @@ void kd_report_rows(const kd_report *report, kd_buf *out)
     const size_t n_rows = count_rows(report);
     if (n_rows == 0)
         return;
-    kd_buf_puts(out, "<section>\n<h2>Nearest images</h2>\n<p class=\"legend\">");
+    kd_buf_puts(out, "<p class=\"legend\">");
     if (is_judged(report))
         kd_buf_puts(out, "<span class=\"key right\">✓ same class</span> "
                          "<span class=\"key wrong\">✗ another class</span> ");
@@ -136,7 +136,6 @@ void kd_report_rows(const kd_report *report, kd_buf *out)
                 write_strip(&report->models[i], &report->models[i].rows[r], out);
         kd_buf_puts(out, "</article>\n");
     }
-    kd_buf_puts(out, "</section>\n");
 }
 
 /* ---- Misses ---- */
@@ -163,7 +162,7 @@ void kd_report_misses(const kd_report *report, kd_buf *out)
         n += report->models[i].n_misses;
     if (n == 0)
         return;
-    kd_buf_puts(out, "<section>\n<h2>Worst misses</h2>\n<p>The queries whose first image of the "
+    kd_buf_puts(out, "<p>The queries whose first image of the "
                      "same class comes latest, and what came first instead.</p>\n");
     for (size_t i = 0; i < report->n_models; i++) {
         const kd_report_model *const model = &report->models[i];
@@ -174,5 +173,4 @@ void kd_report_misses(const kd_report *report, kd_buf *out)
             write_miss(&model->misses[m], out);
         kd_report_close_model(report, out);
     }
-    kd_buf_puts(out, "</section>\n");
 }

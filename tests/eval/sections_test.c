@@ -92,7 +92,12 @@ static void test_eval_sections__one_model(void **state)
 {
     (void)state;
     char *const page = html_of(1);
-    CHECK_HAS("<h2>Recall</h2>", page);
+    CHECK_HAS("<tr><th scope=\"row\">one</th><td>0.250</td><td>0.750</td><td>0.000</td>"
+              "<td>0.500</td><td>1.000</td><td>0.000</td></tr>",
+        page);
+    CHECK_HAS("<a href=\"#recall\">Recall</a>", page);
+    CHECK_HAS("<section id=\"recall\">\n<h2>Recall</h2>", page);
+    CHECK_INT(times("<section id=", page), times("<a href=\"#", page) - times("#row-", page));
     CHECK_HAS(
         "<desc>one: R@1 0.250, R@5 0.500, R@10 0.750, R@100 1.000, R@1000 1.000. </desc>", page);
     CHECK_INT(2, times("<svg class=\"chart recalls\" viewBox=", page));
@@ -131,6 +136,7 @@ static void test_eval_sections__several_models(void **state)
               "class=\"bar-room\"><span class=\"bar s1\" style=\"width:62.5%\">",
         page);
     CHECK_HAS("<path class=\"line d1\"", page);
+    CHECK_HAS("<th scope=\"row\">&lt;b&gt;two</th><td><strong>0.250</strong></td>", page);
     CHECK_HAS("<details class=\"model\" open>\n<summary>one</summary>", page);
     CHECK_HAS("<details class=\"model\">\n<summary>&lt;b&gt;two</summary>", page);
     CHECK_HAS("<b>R</b> no right image among the first 1000", page);
