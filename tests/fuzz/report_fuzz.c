@@ -29,16 +29,41 @@ static bool page_of(char *const texts[TEXTS], double number, kd_buf *html, kd_bu
         .super_class_name = texts[3],
         .picture = texts[6],
         .score = (float)number};
+    kd_report_label label = {.name = texts[3], .queries = 2, .map_at_5 = number};
+    kd_report_confusion confused = {.truth = texts[4], .vote = texts[5], .count = 1};
+    kd_report_point points[] = {{0, 0, 0}, {1, 1, 1}};
+    uint32_t matrix[] = {1, 2, 3, 4};
+    const char *names[] = {texts[2], texts[6]};
+    const kd_report_details details = {.supers = &label,
+        .n_supers = 1,
+        .hardest = &label,
+        .n_hardest = 1,
+        .matrix = matrix,
+        .matrix_names = names,
+        .n_matrix = 2,
+        .confused = &confused,
+        .n_confused = 1,
+        .map = {.points = points, .n = 2, .groups = {texts[7]}, .n_groups = 1}};
+    const kd_report_finding finding = {.name = texts[1],
+        .title = texts[2],
+        .count = 1,
+        .examples = skipped,
+        .n_examples = texts[7] ? 1 : 0};
+    const kd_report_findings findings = {.at = &finding, .n = 1};
     const kd_report_model model = {.id = "m",
         .name = texts[1],
         .of = {{.means = {.values = {[KD_MAP_AT_5] = number}, .queries = 1}}},
         .rows = &row,
-        .n_rows = 1};
+        .n_rows = 1,
+        .misses = &row,
+        .n_misses = 1,
+        .details = &details};
     const kd_report report = {.title = texts[0],
         .dataset = texts[1],
         .protocol = "sop",
         .skipped_names = skipped,
         .n_skipped_names = texts[7] ? 1 : 0,
+        .findings = &findings,
         .models = &model,
         .n_models = 1};
     const kd_status status = kd_report_html(&report, html, &err);
