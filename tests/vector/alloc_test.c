@@ -175,12 +175,51 @@ static void test_vector_alloc__topk(void **state)
         &(alloc_scenario){.name = "top-k on a pool", .run = run_topk_on_pool, .threads = true});
 }
 
+/* ---- All scores, clusters ---- */
+
+static bool count_rows(void *arg, size_t first, size_t n, float *scores)
+{
+    size_t *const seen = arg; /* one thread */
+    (void)first;
+    *seen += n;
+    return scores[0] <= 1.01f;
+}
+
+static kd_status run_scores(void *arg, kd_error *err)
+{
+    enum { K = 3 };
+    static uint32_t clusters[ROWS];
+    const rows *const all = arg;
+    kd_status first = KD_OK;
+    size_t seen = 0;
+    const kd_scores scores = {.queries = all->vectors[0],
+        .n_queries = ROWS,
+        .gallery = all->vectors[0],
+        .n_gallery = ROWS,
+        .dim = DIM,
+        .visit = count_rows,
+        .visit_arg = &seen};
+    RUN(&first, kd_scores_run(&scores, err), err);
+    CHECK(first != KD_OK || seen == ROWS);
+    RUN(&first, kd_kmeans(all->vectors[0], ROWS, DIM, K, clusters, err), err);
+    return first;
+}
+
+static void test_vector_alloc__scores(void **state)
+{
+    kd_error err = KD_ERROR_INIT;
+    (void)state;
+    CHECK_OK(kd_vector_init(&err), err);
+    alloc_replay(&(alloc_scenario){.name = "scores", .run = run_scores, .arg = make_rows()});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vector_alloc__index),
         cmocka_unit_test(test_vector_alloc__slots),
         cmocka_unit_test(test_vector_alloc__topk),
+        cmocka_unit_test(test_vector_alloc__scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
