@@ -46,8 +46,7 @@ static kd_status run_measures(void *arg, kd_error *err)
     RUN(&first, kd_eval_metrics(&eval, KD_EVAL_CLASS, NULL, &set, err), err);
     CHECK_INT(N, set.queries);
     RUN(&first,
-        kd_eval_intervals(
-            &eval, &eval, KD_EVAL_SUPER_CLASS, SAMPLES, 1, NULL, intervals, err),
+        kd_eval_intervals(&eval, &eval, KD_EVAL_SUPER_CLASS, SAMPLES, 1, NULL, intervals, err),
         err);
     RUN(&first, kd_eval_confusion(&eval, KD_EVAL_CLASS, &confusion, err), err);
     RUN(&first, kd_mutual_information(classes, supers, N, &nmi, &ami, err), err);
