@@ -20,7 +20,7 @@ help:
 	@echo "make bench-eval  the metrics beside pytorch-metric-learning [FULL=1]"
 	@echo "make bench-nn   lib/nn beside PyTorch, forward and training step [FULL=1]"
 	@echo "make bench-rpc  lib/rpc beside gRPC's C++ server [FULL=1]"
-	@echo "make bench-train  training beside a PyTorch loop [FULL=1] [DATA=DIR]"
+	@echo "make bench-train  training beside a PyTorch loop [FULL=1] [DATA=DIR] [NORM=batch]"
 	@echo "make fuzz       each fuzzer of tests/fuzz for SECONDS=$(SECONDS)"
 
 deps:

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#include "bench/args.h"
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/eval/eval.h"
@@ -17,9 +18,10 @@
 #define SEED 1u
 #define SPREAD 2.2f
 #define PER_SUPER 25u
+#define MOST_VECTORS 10000000u
 
 typedef struct bench {
-    size_t n, dim, classes, threads;
+    uint32_t n, dim, classes, threads;
     const char *file;
     float *vectors;
     uint64_t *ids;
@@ -104,19 +106,14 @@ static kd_status measure(const bench *b, kd_error *err)
     return status;
 }
 
-static bool number(const char *text, size_t *out)
-{
-    char *end = NULL;
-    *out = strtoul(text, &end, 10);
-    return end != text && *end == '\0' && *out > 0 && *out < 1u << 30;
-}
-
 int main(int argc, char **argv)
 {
     bench b = {.file = argc == 6 ? argv[5] : NULL};
     kd_error err = KD_ERROR_INIT;
-    if (argc < 5 || argc > 6 || !number(argv[1], &b.n) || !number(argv[2], &b.dim) ||
-        !number(argv[3], &b.classes) || !number(argv[4], &b.threads)) {
+    if (argc < 5 || argc > 6 || !bench_number(argv[1], MOST_VECTORS, &b.n) ||
+        !bench_number(argv[2], KD_VECTOR_MAX_DIM, &b.dim) ||
+        !bench_number(argv[3], MOST_VECTORS, &b.classes) ||
+        !bench_number(argv[4], 1024, &b.threads)) {
         (void)fprintf(stderr, "usage: bench_eval_ours N DIM CLASSES THREADS [FILE]\n");
         return 2;
     }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/args.h"
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/nn/training.h"
@@ -87,21 +88,14 @@ static kd_status serve(bench *b, kd_error *err)
     return status;
 }
 
-static bool number(const char *text, uint32_t most, uint32_t *out)
-{
-    char *end = NULL;
-    const unsigned long value = strtoul(text, &end, 10);
-    *out = (uint32_t)value;
-    return end != text && *end == '\0' && value >= 1 && value <= most;
-}
-
 int main(int argc, char **argv)
 {
     bench b = {0};
     uint32_t threads = 0;
     kd_error err = KD_ERROR_INIT;
-    if (argc != 6 || !number(argv[2], KD_NN_MAX_IMAGE_SIZE, &b.size) ||
-        !number(argv[3], KD_NN_MAX_BATCH, &b.batch) || !number(argv[5], 1024, &threads)) {
+    if (argc != 6 || !bench_number(argv[2], KD_NN_MAX_IMAGE_SIZE, &b.size) ||
+        !bench_number(argv[3], KD_NN_MAX_BATCH, &b.batch) ||
+        !bench_number(argv[5], 1024, &threads)) {
         (void)fprintf(
             stderr, "usage: bench_nn_ours forward|train SIZE BATCH float32|bfloat16 THREADS\n");
         return 2;

@@ -51,8 +51,8 @@ if mode == "forward":
         x = images()
         return F.normalize(run(x.bfloat16() if half else x).float()).cpu().numpy()
 else:
-    optimizer = torch.optim.AdamW(net.parameters(), 1e-4, weight_decay=1e-4,
-                                  fused=device == "cuda" or None)
+    fused = {"fused": True} if device == "cuda" else {}  # which 1.13 does not know
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-4, weight_decay=1e-4, **fused)
 
     def step():
         with torch.autocast(device, torch.bfloat16, enabled=half):

@@ -5,15 +5,16 @@ or on the GPU that LibTorch finds. Rounds alternate; each ratio is the median of
     python3 bench/nn/run.py BUILD/bin        (the peer runs in this python3)
 """
 
-import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 
 BIN = pathlib.Path(sys.argv[1])
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from side import Side  # noqa: E402 (beside the folders of the benchmarks)
+
 FULL = os.environ.get("FULL") == "1"
 SIZE = 224
 ROUNDS = 9 if FULL else 5
@@ -22,38 +23,16 @@ FORWARD, TRAIN = (1, 8, 32), (32, 64)
 SECONDS = 2  # of one round, about
 
 
-class Side:
-    def __init__(self, command, env):
-        self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True, env=env)
-        self.about = self.answer()
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"bench-nn: {self.process.args} ended")
-        return json.loads(line)
-
-    def round(self, warm, steps):
-        self.process.stdin.write(f"{warm} {steps}\n")
-        self.process.stdin.flush()
-        return self.answer()["images_per_second"]
-
-    def end(self):
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
-
-
 def measure(mode, batch, precision):
     words = [mode, SIZE, batch, precision, THREADS]
-    env = dict(os.environ, OMP_WAIT_POLICY="passive")
-    sides = {"ours": Side([BIN / "bench_nn_ours", *words], env),
-             "peer": Side([sys.executable, HERE / "peer.py", *words], env)}
-    steps = {name: max(2, round(SECONDS * side.round(3, 3) / batch)) for name, side in sides.items()}
+    sides = {"ours": Side([BIN / "bench_nn_ours", *words]),
+             "peer": Side([sys.executable, HERE / "peer.py", *words])}
+    rate = {name: side.ask(3, 3)["images_per_second"] for name, side in sides.items()}
+    steps = {name: max(2, round(SECONDS * rate[name] / batch)) for name in sides}
     rates = {name: [] for name in sides}
     for turn in range(ROUNDS):
         for name in sorted(sides, reverse=turn % 2 == 1):
-            rates[name].append(sides[name].round(1, steps[name]))
+            rates[name].append(sides[name].ask(1, steps[name])["images_per_second"])
     ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["peer"]))
     label = f"{mode}-{batch}" + ("-bfloat16" if precision == "bfloat16" else "")
     print(f"{label:>20} | {statistics.median(rates['ours']):10.1f} "

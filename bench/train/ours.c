@@ -1,6 +1,6 @@
 /* The trainer's loop: its loader, its sampler and lib/nn, without the books that a run keeps.
  *
- *   bench_train_ours DIR SIZE none|basic|full P K THREADS
+ *   bench_train_ours DIR SIZE none|basic|full frozen|batch P K THREADS
  *
  * Reads every image once, says that it is ready, then does what standard input says, line by line:
  * `data WARM STEPS` makes steps on batches of the loader, `fixed WARM STEPS` on one batch again and
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/args.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/dataset/dataset.h"
@@ -21,6 +22,7 @@
 
 typedef struct bench {
     uint32_t size, p, k, threads;
+    bool freeze_norm;
     kd_augment augment;
     kd_dataset *dataset;
     const kd_item *items;
@@ -110,7 +112,7 @@ static kd_status make_training(bench *b, kd_error *err)
 {
     kd_training_options options;
     kd_training_defaults(&options);
-    options.freeze_norm = true;
+    options.freeze_norm = b->freeze_norm;
     kd_status status = kd_net_new(&b->net, SEED, err);
     if (status == KD_OK)
         status = kd_training_new(&b->training, b->net, &options, err);
@@ -238,22 +240,17 @@ static kd_status serve(bench *b, kd_error *err)
     return status;
 }
 
-static bool number(const char *text, uint32_t most, uint32_t *out)
-{
-    char *end = NULL;
-    const unsigned long value = strtoul(text, &end, 10);
-    *out = (uint32_t)value;
-    return end != text && *end == '\0' && value >= 1 && value <= most;
-}
-
 int main(int argc, char **argv)
 {
     bench b = {0};
     kd_error err = KD_ERROR_INIT;
-    if (argc != 7 || !number(argv[2], KD_NN_MAX_IMAGE_SIZE, &b.size) ||
-        !augment_parse(argv[3], &b.augment) || !number(argv[4], 32, &b.p) ||
-        !number(argv[5], MOST_IMAGES / 32, &b.k) || !number(argv[6], 1024, &b.threads)) {
-        (void)fprintf(stderr, "usage: bench_train_ours DIR SIZE none|basic|full P K THREADS\n");
+    b.freeze_norm = argc == 8 && strcmp(argv[4], "frozen") == 0;
+    if (argc != 8 || !bench_number(argv[2], KD_NN_MAX_IMAGE_SIZE, &b.size) ||
+        !augment_parse(argv[3], &b.augment) || (!b.freeze_norm && strcmp(argv[4], "batch") != 0) ||
+        !bench_number(argv[5], 32, &b.p) || !bench_number(argv[6], MOST_IMAGES / 32, &b.k) ||
+        !bench_number(argv[7], 1024, &b.threads)) {
+        (void)fprintf(
+            stderr, "usage: bench_train_ours DIR SIZE none|basic|full frozen|batch P K THREADS\n");
         return 2;
     }
     kd_log_setup("bench", KD_LOG_WARN, false);

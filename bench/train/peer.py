@@ -1,6 +1,6 @@
 """The same training as a PyTorch user writes it: DataLoader, torchvision, autograd.
 
-    peer.py DIR SIZE none|basic|full P K THREADS WORKERS
+    peer.py DIR SIZE none|basic|full frozen|batch P K THREADS WORKERS
 
 Takes and answers the same lines as bench_train_ours (ours.c), with the step's parts beside it.
 """
@@ -109,12 +109,12 @@ def batch_hard(embeddings, labels):
 
 
 class Training:
-    def __init__(self):
+    def __init__(self, norm):
         self.model = torchvision.models.resnet18()
         self.model.fc = torch.nn.Identity()
         self.model = self.model.to(memory_format=torch.channels_last).train()
         for module in self.model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
+            if norm == "frozen" and isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
         weights = list(self.model.parameters())
         self.optimizer = torch.optim.AdamW(
@@ -158,7 +158,7 @@ def run_round(training, data, fixed, warm, steps):
 
 
 def main():
-    folder, size, augment, p, k, threads, workers = sys.argv[1:]
+    folder, size, augment, norm, p, k, threads, workers = sys.argv[1:]
     keep_large_blocks()
     torch.set_num_threads(int(threads))
     torch.set_num_interop_threads(1)
@@ -168,7 +168,7 @@ def main():
     loader = torch.utils.data.DataLoader(
         photographs, batch_sampler=Batches(photographs.labels, int(p), int(k)),
         num_workers=int(workers), persistent_workers=True, prefetch_factor=2)
-    training = Training()
+    training = Training(norm)
     data = iter(loader)
     images, labels = next(data)
     fixed = images.contiguous(memory_format=torch.channels_last), labels

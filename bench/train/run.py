@@ -2,13 +2,13 @@
 same network, loss, batch, threads and allocator settings. Rounds alternate; each ratio is the median
 of those within a round.
 
-    make bench-train [FULL=1] [DATA=DIR]
+    make bench-train [FULL=1] [DATA=DIR] [NORM=batch]
 
 DIR is in the layout of Stanford Online Products (Ebay_train.txt); else the photographs in
-../shared/datasets/grocery, else drawn products.
+../shared/datasets/grocery, else drawn products. NORM: batch normalisation keeps its statistics (frozen,
+unless given) or follows the batches.
 """
 
-import json
 import os
 import pathlib
 import statistics
@@ -17,8 +17,12 @@ import sys
 
 BIN = pathlib.Path(sys.argv[1])
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+from side import Side  # noqa: E402 (beside the folders of the benchmarks)
+
 GROCERY = HERE.parents[2] / "shared/datasets/grocery"
 FULL = os.environ.get("FULL") == "1"
+NORM = os.environ.get("NORM", "frozen")
 P, K = 8, 4
 THREADS = len(os.sched_getaffinity(0))
 ROUNDS = 9 if FULL else 5
@@ -28,36 +32,6 @@ SIZES = [("train-112-augmented", 112, "full", 20, 1.2), ("train-224", 224, "basi
 HIDDEN_GOAL = 0.95
 TRY_STEPS = 6  # to choose the peer's workers by
 PEER_NEEDS = ["/usr/bin/python3", "-c", "import torch, torchvision, PIL"]
-
-
-def environment():
-    env = dict(os.environ, OMP_WAIT_POLICY="passive")  # as `kindred up` sets it
-    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_NUM_THREADS"):
-        env.pop(name, None)
-    return env
-
-
-class Side:
-    def __init__(self, command):
-        self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True, env=environment())
-        self.about = self.answer()
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"bench-train: {self.process.args[0]} ended")
-        return json.loads(line)
-
-    def round(self, mode, steps):
-        warm = WARM if mode == "data" else WARM_FIXED
-        self.process.stdin.write(f"{mode} {warm} {steps}\n")
-        self.process.stdin.flush()
-        return self.answer()
-
-    def end(self):
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
 
 
 def dataset():
@@ -74,16 +48,16 @@ def dataset():
 
 
 def start_ours(folder, size, augment):
-    return Side([BIN / "bench_train_ours", folder, size, augment, P, K, THREADS])
+    return Side([BIN / "bench_train_ours", folder, size, augment, NORM, P, K, THREADS])
 
 
 def start_peer(folder, size, augment):
     """With as many workers as it is fastest with."""
     best, best_rate = None, 0
     for workers in (1, 2):
-        side = Side(["/usr/bin/python3", HERE / "peer.py", folder, size, augment, P, K, THREADS,
+        side = Side(["/usr/bin/python3", HERE / "peer.py", folder, size, augment, NORM, P, K, THREADS,
                      workers])
-        rate = side.round("data", TRY_STEPS)["images_per_second"]
+        rate = side.ask("data", WARM, TRY_STEPS)["images_per_second"]
         slower = side if rate <= best_rate else best
         if slower:
             slower.end()
@@ -97,9 +71,9 @@ def rounds(sides, steps):
     runs = {(name, mode): [] for name in sides for mode in ("data", "fixed")}
     for turn in range(ROUNDS):
         for name in sorted(sides, reverse=turn % 2 == 1):
-            runs[name, "data"].append(sides[name].round("data", steps))
+            runs[name, "data"].append(sides[name].ask("data", WARM, steps))
             if name == "ours" or turn == 0:
-                runs[name, "fixed"].append(sides[name].round("fixed", steps // 2))
+                runs[name, "fixed"].append(sides[name].ask("fixed", WARM_FIXED, steps // 2))
     return runs
 
 
@@ -128,7 +102,7 @@ def main():
     folder, kind = dataset()
     found = subprocess.run(PEER_NEEDS, capture_output=True, check=False).returncode == 0
     lines = []
-    print(f"ResNet18, batches of {P} × {K}, {THREADS} threads; medians of {ROUNDS} rounds")
+    print(f"ResNet18, norm {NORM}, batches of {P} × {K}, {THREADS} threads; medians of {ROUNDS} rounds")
     print(f"{folder} ({kind})")
     print(f"{'':32} | {'images/s':>8} {'ms/step':>8} {'waiting':>8} {'in step':>8}, its parts")
     for label, size, augment, steps, goal in SIZES:

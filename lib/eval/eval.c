@@ -45,8 +45,10 @@ static size_t larger(size_t a, size_t b)
 /* Of a score of -1 to 1, or a little beyond. */
 static uint32_t bin_of(float score)
 {
-    const float bin = (score + 1.0f) * (KD_EVAL_BINS / 2.0f);
-    return (uint32_t)(bin < 0 ? 0 : bin > KD_EVAL_BINS - 1 ? KD_EVAL_BINS - 1 : bin);
+    float bin = (score + 1.0f) * (KD_EVAL_BINS / 2.0f);
+    bin = bin < 0 ? 0 : bin;
+    bin = bin > KD_EVAL_BINS - 1 ? KD_EVAL_BINS - 1 : bin;
+    return (uint32_t)(int32_t)bin; /* signed on the way: that has an instruction */
 }
 
 /* Bins first and counts after: the compiler makes vectors of the first loop. */
@@ -57,12 +59,8 @@ static void count_row(workspace *w, const float *row, size_t n, uint32_t self)
     memset(w->counts, 0, sizeof w->counts);
     for (size_t from = 0; from < n; from += AT_ONCE) {
         const size_t here = n - from < AT_ONCE ? n - from : AT_ONCE;
-        for (size_t i = 0; i < here; i++) {
-            float bin = (row[from + i] + 1.0f) * (KD_EVAL_BINS / 2.0f);
-            bin = bin < 0 ? 0 : bin;
-            bin = bin > KD_EVAL_BINS - 1 ? KD_EVAL_BINS - 1 : bin;
-            bins[i] = (uint32_t)(int32_t)bin;
-        }
+        for (size_t i = 0; i < here; i++)
+            bins[i] = bin_of(row[from + i]);
         for (size_t i = 0; i < here; i++)
             w->counts[bins[i]]++;
     }

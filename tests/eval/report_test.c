@@ -1,8 +1,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-#include "lib/eval/report.h"
-#include "tests/support/check.h"
+#include "tests/eval/page.h"
 
 #define PICTURE "data:image/jpeg;base64,AAAA"
 
@@ -80,21 +79,6 @@ static const kd_report report = {.title = "Apples & <pears>",
     .models = models,
     .n_models = 2};
 
-static char *html_of(const kd_report *of)
-{
-    kd_buf out = KD_BUF_INIT;
-    CHECK_OK(kd_report_html(of, &out, &g_err), g_err);
-    return (char *)out.data;
-}
-
-static size_t times(const char *needle, const char *haystack)
-{
-    size_t n = 0;
-    for (const char *p = haystack; (p = strstr(p, needle)) != NULL; p++)
-        n++;
-    return n;
-}
-
 static void test_eval_report__json_has_stable_fields_in_stable_order(void **state)
 {
     static const char expected[] =
@@ -165,7 +149,7 @@ static void test_eval_report__json_holds_rows_and_skipped_images(void **state)
 static void test_eval_report__html_escapes_every_text(void **state)
 {
     (void)state;
-    char *const page = html_of(&report);
+    char *const page = page_of(&report);
     CHECK_HAS("<title>Apples &amp; &lt;pears&gt;</title>", page);
     CHECK_HAS("<h1>Apples &amp; &lt;pears&gt;</h1>", page);
     CHECK_HAS("&lt;b&gt;triplet&lt;/b&gt;", page);
@@ -184,7 +168,7 @@ static void test_eval_report__html_escapes_quotes_and_control_characters(void **
     kd_report mean = report;
     mean.dataset = "'\" onload=\x01\x1b<&>";
     (void)state;
-    char *const page = html_of(&mean);
+    char *const page = page_of(&mean);
     CHECK_HAS("&#39;&quot; onload=\xef\xbf\xbd\xef\xbf\xbd&lt;&amp;&gt;", page);
     free(page);
 }
@@ -192,7 +176,7 @@ static void test_eval_report__html_escapes_quotes_and_control_characters(void **
 static void test_eval_report__html_needs_nothing_from_elsewhere(void **state)
 {
     (void)state;
-    char *const page = html_of(&report);
+    char *const page = page_of(&report);
     CHECK(strstr(page, "http:") == NULL && strstr(page, "https:") == NULL);
     CHECK(strstr(page, "<link") == NULL && strstr(page, "@import") == NULL);
     CHECK(strstr(page, "url(") == NULL);
@@ -205,7 +189,7 @@ static void test_eval_report__html_needs_nothing_from_elsewhere(void **state)
 static void test_eval_report__html_shows_models_side_by_side(void **state)
 {
     (void)state;
-    char *const page = html_of(&report);
+    char *const page = page_of(&report);
     CHECK_HAS("<th scope=\"row\">R@1</th><td>0.1000</td><td><strong>0.7000</strong><small> "
               "0.650–0.750</small></td>",
         page);
@@ -229,7 +213,7 @@ static void test_eval_report__html_shows_models_side_by_side(void **state)
 static void test_eval_report__html_frames_and_marks_hits(void **state)
 {
     (void)state;
-    char *const page = html_of(&report);
+    char *const page = page_of(&report);
     CHECK_INT(1, times("<article", page)); /* one query, asked of two models */
     CHECK_INT(2, times("<li class=\"query\">", page));
     CHECK_INT(2, times("<li class=\"right\">", page));
@@ -252,7 +236,7 @@ static void test_eval_report__html_takes_rows_without_measures(void **state)
     const kd_report_model model = {.name = "plain", .rows = &row, .n_rows = 1};
     const kd_report search = {.title = "Search", .models = &model, .n_models = 1};
     (void)state;
-    char *const page = html_of(&search);
+    char *const page = page_of(&search);
     CHECK(strstr(page, "<table") == NULL && strstr(page, "Skipped") == NULL);
     CHECK(strstr(page, "✓") == NULL && strstr(page, "✗") == NULL);
     CHECK_INT(3, times("<li class=\"plain\">", page));

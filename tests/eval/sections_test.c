@@ -2,8 +2,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-#include "lib/eval/report.h"
-#include "tests/support/check.h"
+#include "tests/eval/page.h"
 
 static kd_error g_err = KD_ERROR_INIT;
 
@@ -75,17 +74,7 @@ static kd_report of_models(size_t n)
 static char *html_of(size_t n)
 {
     const kd_report report = of_models(n);
-    kd_buf out = KD_BUF_INIT;
-    CHECK_OK(kd_report_html(&report, &out, &g_err), g_err);
-    return (char *)out.data;
-}
-
-static size_t times(const char *needle, const char *haystack)
-{
-    size_t n = 0;
-    for (const char *p = haystack; (p = strstr(p, needle)) != NULL; p++)
-        n++;
-    return n;
+    return page_of(&report);
 }
 
 static void test_eval_sections__one_model(void **state)
