@@ -8,11 +8,11 @@
 
 #define NEVER UINT32_MAX /* a rank: not in the gallery */
 
-typedef enum role { TRAIN, CANDIDATE, VALIDATION } role;
+typedef enum role { TRAIN, VALIDATION, HELD } role;
 
 typedef struct card {
     uint64_t order;  /* from seed and image: shuffles */
-    uint32_t family; /* what stays together: its label, or in a cut by classes its class */
+    uint32_t family; /* what gives a share, or stays together: its class, or its label */
     uint32_t image;
     uint32_t rank; /* among its family's cards of the same role */
     role role;
@@ -125,8 +125,10 @@ static void give_up(card *cards, size_t n, size_t give, role as)
 
 /* ---- A cut by images ---- */
 
-static void choose_candidates(card *cards, size_t n, double share)
+/* False when no family has images to give. */
+static bool give_shares(card *cards, size_t n, double share)
 {
+    bool any = false;
     for (size_t start = 0, end; start < n; start = end) {
         end = family_end(cards, n, start);
         const size_t images = end - start;
@@ -135,22 +137,19 @@ static void choose_candidates(card *cards, size_t n, double share)
             give = 0;
         else if (give == 0)
             give = 1;
-        give_up(cards + start, images, give, CANDIDATE);
+        any = any || give > 0;
+        give_up(cards + start, images, give, VALIDATION);
     }
+    return any;
 }
 
-/* Sorted by rank: every label gives one before any gives two. What is over the limit trains, and is
- * never in the gallery, as its label may not validate. */
-static void accept_candidates(card *cards, size_t n)
+/* Sorted by rank: each family has one measured before any has two. */
+static void limit_measured(card *cards, size_t n)
 {
     size_t n_validation = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (cards[i].role != CANDIDATE)
-            continue;
-        cards[i].role = n_validation++ < SPLIT_MAX_VALIDATION ? VALIDATION : TRAIN;
-        if (cards[i].role == TRAIN)
-            cards[i].rank = NEVER;
-    }
+    for (size_t i = 0; i < n; i++)
+        if (cards[i].role == VALIDATION && n_validation++ >= SPLIT_MAX_VALIDATION)
+            cards[i].role = HELD;
 }
 
 static void mark_strangers(card *cards, size_t n)
@@ -165,13 +164,18 @@ static void mark_strangers(card *cards, size_t n)
     }
 }
 
-static void cut_images(card *cards, size_t n, double share)
+static size_t cut_images(card *cards, const train_split_input *input)
 {
-    choose_candidates(cards, n, share);
+    size_t n = deal_cards(cards, input, input->classes);
+    if (!give_shares(cards, n, input->share)) {
+        n = deal_cards(cards, input, input->labels);
+        (void)give_shares(cards, n, input->share);
+    }
     qsort(cards, n, sizeof *cards, by_rank);
-    accept_candidates(cards, n);
+    limit_measured(cards, n);
     qsort(cards, n, sizeof *cards, by_family);
     mark_strangers(cards, n);
+    return n;
 }
 
 /* ---- A cut by classes ---- */
@@ -231,10 +235,9 @@ static bool cut_classes(card *cards, size_t n, kin *all, const train_split_input
         give_up(cards + start, end - start, 0, TRAIN);
     }
     for (size_t i = 0; i < want; i++) {
-        if (all[i].n > room)
-            continue;
-        give_up(cards + all[i].first, all[i].n, all[i].n, VALIDATION);
-        room -= all[i].n;
+        const bool fits = all[i].n <= room;
+        give_up(cards + all[i].first, all[i].n, all[i].n, fits ? VALIDATION : HELD);
+        room -= fits ? all[i].n : 0;
     }
     return true;
 }
@@ -249,6 +252,10 @@ static void fill(train_split *out, card *cards, size_t n)
             out->validation[out->n_validation++] = cards[i].image;
             continue;
         }
+        if (cards[i].role == HELD) {
+            out->held[out->n_held++] = cards[i].image;
+            continue;
+        }
         out->train[out->n_train++] = cards[i].image;
         if (cards[i].rank != NEVER && out->n_gallery < SPLIT_MAX_GALLERY)
             out->gallery[out->n_gallery++] = cards[i].image;
@@ -258,12 +265,13 @@ static void fill(train_split *out, card *cards, size_t n)
         out->n_gallery = out->n_validation;
     qsort(out->train, out->n_train, sizeof *out->train, by_number);
     qsort(out->validation, out->n_validation, sizeof *out->validation, by_number);
+    qsort(out->held, out->n_held, sizeof *out->held, by_number);
 }
 
 kd_status train_split_make(train_split *out, const train_split_input *input, kd_error *err)
 {
     const bool by_class = input->cut == TRAIN_CUT_CLASSES;
-    assert(input->n < UINT32_MAX && (!by_class || (input->classes && input->groups)));
+    assert(input->n < UINT32_MAX && input->classes && (!by_class || input->groups));
     *out = (train_split){.cut = input->cut};
     if (input->cut != TRAIN_CUT_NONE && !(input->share > 0 && input->share <= SPLIT_MAX_SHARE))
         return kd_error_set(err, KD_INVALID_ARGUMENT,
@@ -273,21 +281,20 @@ kd_status train_split_make(train_split *out, const train_split_input *input, kd_
     kin *const all = calloc(by_class ? input->n / 2 + 1 : 1, sizeof *all);
     out->train = calloc(input->n + 1, sizeof *out->train);
     out->validation = calloc(SPLIT_MAX_VALIDATION, sizeof *out->validation);
+    out->held = calloc(input->n + 1, sizeof *out->held);
     out->gallery = calloc(SPLIT_MAX_GALLERY, sizeof *out->gallery);
-    if (!cards || !all || !out->train || !out->validation || !out->gallery) {
+    if (!cards || !all || !out->train || !out->validation || !out->held || !out->gallery) {
         free(cards);
         free(all);
         train_split_free(out);
         return kd_error_memory(err, "the lists of images");
     }
-    size_t n = deal_cards(cards, input, by_class ? input->classes : input->labels);
+    size_t n = deal_cards(cards, input, input->classes);
     out->by_class = by_class && cut_classes(cards, n, all, input);
-    if (by_class && !out->by_class) {
+    if (by_class && !out->by_class)
         out->cut = TRAIN_CUT_IMAGES;
-        n = deal_cards(cards, input, input->labels);
-    }
     if (out->cut == TRAIN_CUT_IMAGES)
-        cut_images(cards, n, input->share);
+        n = cut_images(cards, input);
     fill(out, cards, n);
     free(cards);
     free(all);
@@ -298,6 +305,7 @@ void train_split_free(train_split *split)
 {
     free(split->train);
     free(split->validation);
+    free(split->held);
     free(split->gallery);
     *split = (train_split){0};
 }

@@ -12,23 +12,23 @@
 
 #define SPLIT_SHARE 0.1 /* the default */
 #define SPLIT_MAX_SHARE 0.5
-#define SPLIT_LEAST_IMAGES 4u  /* of a label that gives some up (IMAGES) */
-#define SPLIT_LEAST_CLASSES 4u /* with 2 images each, that some may be given up (CLASSES) */
-#define SPLIT_MAX_VALIDATION 2000u
+#define SPLIT_LEAST_IMAGES 4u      /* of a label that gives some up (IMAGES) */
+#define SPLIT_LEAST_CLASSES 4u     /* with 2 images each, that some may be given up (CLASSES) */
+#define SPLIT_MAX_VALIDATION 2000u /* images measured after each epoch */
 #define SPLIT_MAX_GALLERY 2000u
 #define SPLIT_MAX_CLASS (SPLIT_MAX_VALIDATION / 2) /* images of a class that validates whole */
 
 typedef enum train_cut {
     /* Whole classes validate, which training never sees: how well unseen products are found. The
      * share is of the classes with 2 to SPLIT_MAX_CLASS images, at least 2 and at most half of
-     * them, and not more than fit SPLIT_MAX_VALIDATION. Each super-class gives one before any
+     * them. Each super-class gives one before any
      * gives two; none gives more than half of its classes while others can, nor its last one
      * unless all are down to that. Classes are what counts as found, whatever trains. Trained by
      * super-class, the network knows the validation images' labels and a classifier's accuracy
      * can be told; trained by class it knows none of them, and there is no accuracy. */
     TRAIN_CUT_CLASSES,
-    /* Of each label with SPLIT_LEAST_IMAGES or more a share of its images, at least one, as far as
-     * SPLIT_MAX_VALIDATION goes: each gives one before any gives two. */
+    /* Of each class with SPLIT_LEAST_IMAGES or more a share of its images, at least one, whatever
+     * trains; of each label where no class has so many. */
     TRAIN_CUT_IMAGES,
     TRAIN_CUT_NONE, /* all train */
 } train_cut;
@@ -38,9 +38,9 @@ const char *train_cut_name(train_cut cut);              /* "classes", "images" o
 
 /* Each array belongs to images 0..n-1; all are borrowed for the call. */
 typedef struct train_split_input {
-    const uint32_t *labels;  /* what trains: the classes or the super-classes */
-    const uint32_t *classes; /* CLASSES alone, as are the next */
-    const uint32_t *groups;  /* super-classes */
+    const uint32_t *labels; /* what trains: the classes or the super-classes */
+    const uint32_t *classes;
+    const uint32_t *groups; /* CLASSES alone: super-classes */
     const bool *usable;
     size_t n;
     train_cut cut;
@@ -50,12 +50,14 @@ typedef struct train_split_input {
 
 /* Image numbers; all owned. */
 typedef struct train_split {
-    uint32_t *train, *validation; /* in rising order; every usable image is in one of them */
-    /* Of train: what validation looks among, beside itself. IMAGES: images of the labels that
+    /* In rising order; every usable image is in one of them: what trains, what is measured after
+     * each epoch, and what is held back beyond SPLIT_MAX_VALIDATION. */
+    uint32_t *train, *validation, *held;
+    /* Of train: what validation looks among, beside itself. IMAGES: images of the families that
      * validate, one of each at least. CLASSES: of all that train, distractors only, as evenly over
      * the classes as can be and not more than validate. */
     uint32_t *gallery;
-    size_t n_train, n_validation, n_gallery;
+    size_t n_train, n_validation, n_held, n_gallery;
     train_cut
         cut; /* IMAGES in place of CLASSES where fewer than SPLIT_LEAST_CLASSES could be cut */
     bool by_class; /* classes count as found, not labels: a cut by CLASSES */

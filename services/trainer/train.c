@@ -207,20 +207,26 @@ static json_t *names_json(const loader *l)
     return all;
 }
 
+static void append_ids(json_t *ids, const kd_item *items, const uint32_t *images, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        (void)json_array_append_new(ids, json_integer((json_int_t)items[images[i]].image_id));
+}
+
 /* What the weights depend on, but for the number of threads. NULL without memory. */
 static json_t *describe_facts(const train_run *run)
 {
     const char *const *names;
     size_t n_names;
+    const size_t n_back = run->split.n_validation + run->split.n_held;
     json_t *const ids = json_array();
-    for (size_t i = 0; i < run->split.n_validation; i++)
-        (void)json_array_append_new(
-            ids, json_integer((json_int_t)run->items[run->split.validation[i]].image_id));
+    append_ids(ids, run->items, run->split.validation, run->split.n_validation);
+    append_ids(ids, run->items, run->split.held, run->split.n_held);
     json_t *const data = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o}",
         "parent", run->parent.id, "data_hash", run->data_hash, "images",
-        (json_int_t)run->split.n_train + (json_int_t)run->split.n_validation, "train_images",
-        (json_int_t)run->split.n_train, "validation_images", (json_int_t)run->split.n_validation,
-        "train_labels", (json_int_t)run->n_labels, "lone_labels", (json_int_t)run->lone, "skipped",
+        (json_int_t)run->split.n_train + (json_int_t)n_back, "train_images",
+        (json_int_t)run->split.n_train, "validation_images", (json_int_t)n_back, "train_labels",
+        (json_int_t)run->n_labels, "lone_labels", (json_int_t)run->lone, "skipped",
         (json_int_t)loader_skipped(run->loader, &names, &n_names), "skipped_names",
         names_json(run->loader), "validation", train_cut_name(run->split.cut),
         "validation_image_ids", ids);

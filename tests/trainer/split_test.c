@@ -25,6 +25,7 @@ static void fill(size_t n, uint32_t each)
 static train_split cut_share(double share, uint64_t seed)
 {
     const train_split_input input = {.labels = g_labels,
+        .classes = g_labels,
         .usable = g_usable,
         .n = g_n,
         .cut = TRAIN_CUT_IMAGES,
@@ -43,8 +44,8 @@ static train_split cut(size_t n, uint64_t seed)
     return cut_share(0.1, seed);
 }
 
-/* Every usable image either trains or validates, in rising order; the gallery is of those that
- * train. */
+/* Every usable image trains, validates or is held back, in rising order; the gallery is of those
+ * that train. */
 static void check_roles(const train_split *split)
 {
     static int seen[MOST];
@@ -57,8 +58,12 @@ static void check_roles(const train_split *split)
         seen[split->validation[i]] += 3;
         CHECK(i == 0 || split->validation[i - 1] < split->validation[i]);
     }
+    for (size_t i = 0; i < split->n_held; i++) {
+        seen[split->held[i]] += 5;
+        CHECK(i == 0 || split->held[i - 1] < split->held[i]);
+    }
     for (size_t i = 0; i < g_n; i++)
-        CHECK(g_usable[i] ? seen[i] == 1 || seen[i] == 3 : seen[i] == 0);
+        CHECK(g_usable[i] ? seen[i] == 1 || seen[i] == 3 || seen[i] == 5 : seen[i] == 0);
     for (size_t i = 0; i < split->n_gallery; i++)
         CHECK_INT(2, ++seen[split->gallery[i]]);
     CHECK(split->n_validation <= SPLIT_MAX_VALIDATION && split->n_gallery <= SPLIT_MAX_GALLERY);
@@ -137,7 +142,8 @@ static void test_trainer_split__follows_the_seed_alone(void **state)
     train_split_free(&c);
 }
 
-/* 5,000 labels of 4: the limits hold, and each validation image can be found in the gallery. */
+/* 5,000 labels of 4: the share is held back whole, the limits hold for what is measured, and each
+ * validation image can be found in the gallery. */
 static void test_trainer_split__is_bounded_for_many_labels(void **state)
 {
     (void)state;
@@ -145,7 +151,9 @@ static void test_trainer_split__is_bounded_for_many_labels(void **state)
     fill(MOST, 4);
     train_split split = cut(MOST, 3);
     CHECK_INT(SPLIT_MAX_VALIDATION, split.n_validation);
-    CHECK_INT(MOST - SPLIT_MAX_VALIDATION, split.n_train);
+    CHECK_INT(MOST / 4 - SPLIT_MAX_VALIDATION, split.n_held);
+    CHECK_INT(MOST - MOST / 4, split.n_train);
+    check_roles(&split);
     CHECK_INT(SPLIT_MAX_GALLERY, split.n_gallery);
     for (size_t i = 0; i < split.n_gallery; i++)
         positives[g_labels[split.gallery[i]]]++;
@@ -154,7 +162,7 @@ static void test_trainer_split__is_bounded_for_many_labels(void **state)
     train_split_free(&split);
 }
 
-/* ---- A cut by classes ---- */
+/* ---- Classes and super-classes ---- */
 
 static void clear(void)
 {
@@ -174,6 +182,49 @@ static void add_group(uint32_t classes, uint32_t images)
     }
     g_n_groups++;
 }
+
+static train_split cut_images(double share, uint64_t seed, const uint32_t *labels)
+{
+    const train_split_input input = {.labels = labels,
+        .classes = g_classes,
+        .usable = g_usable,
+        .n = g_n,
+        .cut = TRAIN_CUT_IMAGES,
+        .share = share,
+        .seed = seed};
+    train_split split;
+    CHECK_OK(train_split_make(&split, &input, &g_err), g_err);
+    check_roles(&split);
+    return split;
+}
+
+/* So that systems that train on either can be measured on the same images. */
+static void test_trainer_split__images_are_cut_by_class_whatever_trains(void **state)
+{
+    (void)state;
+    clear();
+    for (int g = 0; g < 4; g++)
+        add_group(5, 10);
+    train_split a = cut_images(0.2, 1, g_classes), b = cut_images(0.2, 1, g_groups);
+    CHECK_INT(20 * 2, a.n_validation);
+    CHECK_INT(a.n_validation, b.n_validation);
+    assert_memory_equal(a.validation, b.validation, a.n_validation * sizeof *a.validation);
+    train_split_free(&a);
+    train_split_free(&b);
+}
+
+static void test_trainer_split__images_are_cut_by_label_where_classes_are_small(void **state)
+{
+    (void)state;
+    clear();
+    for (int g = 0; g < 4; g++)
+        add_group(10, 2);
+    train_split split = cut_images(0.2, 1, g_groups);
+    CHECK_INT(4 * 4, split.n_validation);
+    train_split_free(&split);
+}
+
+/* ---- A cut by classes ---- */
 
 static train_split cut_classes(double share, uint64_t seed, const uint32_t *labels)
 {
@@ -315,7 +366,7 @@ static void test_trainer_split__gallery_of_unseen_classes_is_spread(void **state
     train_split_free(&split);
 }
 
-/* Of 4,000 classes of 5 half would validate: those that fit the limit do, whole. */
+/* Of 4,000 classes of 5 half are held back: those that fit the limit are measured, whole. */
 static void test_trainer_split__bounds_hold_for_many_classes(void **state)
 {
     (void)state;
@@ -325,6 +376,7 @@ static void test_trainer_split__bounds_hold_for_many_classes(void **state)
     train_split split = cut_classes(0.5, 3, g_classes);
     const census *const c = check_whole(&split);
     CHECK_INT(SPLIT_MAX_VALIDATION, split.n_validation);
+    CHECK_INT(MOST / 2 - SPLIT_MAX_VALIDATION, split.n_held);
     CHECK_INT(SPLIT_MAX_VALIDATION / 5, c->n_validation);
     for (uint32_t g = 0; g < 10; g++)
         CHECK_INT(40, c->group_validation[g]);
@@ -365,10 +417,6 @@ static void test_trainer_split__falls_back_to_images(void **state)
     train_split split = cut_classes(0.2, 1, g_classes);
     CHECK_INT(TRAIN_CUT_IMAGES, split.cut);
     CHECK_INT(3 * 2, split.n_validation);
-    train_split_free(&split);
-    split = cut_classes(0.2, 1, g_groups); /* of super-classes, then: 30 and 9 images */
-    CHECK_INT(TRAIN_CUT_IMAGES, split.cut);
-    CHECK_INT(6 + 1, split.n_validation);
     train_split_free(&split);
     clear();
     split = cut_classes(0.2, 1, g_classes);
@@ -416,8 +464,11 @@ static void test_trainer_split__none_validate(void **state)
     (void)state;
     fill(100, 10);
     g_usable[7] = false;
-    const train_split_input input = {
-        .labels = g_labels, .usable = g_usable, .n = 100, .cut = TRAIN_CUT_NONE};
+    const train_split_input input = {.labels = g_labels,
+        .classes = g_labels,
+        .usable = g_usable,
+        .n = 100,
+        .cut = TRAIN_CUT_NONE};
     CHECK_OK(train_split_make(&split, &input, &g_err), g_err);
     check_roles(&split);
     CHECK_INT(99, split.n_train);
@@ -464,6 +515,8 @@ int main(void)
         cmocka_unit_test(test_trainer_split__small_labels_keep_their_images),
         cmocka_unit_test(test_trainer_split__follows_the_seed_alone),
         cmocka_unit_test(test_trainer_split__is_bounded_for_many_labels),
+        cmocka_unit_test(test_trainer_split__images_are_cut_by_class_whatever_trains),
+        cmocka_unit_test(test_trainer_split__images_are_cut_by_label_where_classes_are_small),
         cmocka_unit_test(test_trainer_split__whole_classes_validate),
         cmocka_unit_test(test_trainer_split__super_classes_give_evenly_and_keep_some),
         cmocka_unit_test(test_trainer_split__takes_last_classes_where_there_are_no_others),
