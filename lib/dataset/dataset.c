@@ -95,7 +95,16 @@ static int compare_pairs(const void *left, const void *right)
 
 void kd_pairs_sort(kd_pair *pairs, size_t n)
 {
-    qsort(pairs, n, sizeof *pairs, compare_pairs);
+    if (n > 0)
+        qsort(pairs, n, sizeof *pairs, compare_pairs);
+}
+
+size_t kd_pairs_count(const kd_pair *pairs, size_t n)
+{
+    size_t count = n > 0;
+    for (size_t i = 1; i < n; i++)
+        count += pairs[i].key != pairs[i - 1].key;
+    return count;
 }
 
 /* ---- What must hold across lines ---- */
@@ -143,14 +152,6 @@ static kd_status check_super_classes(
         kd_origin_file(origin, before), dataset->lines[before]);
 }
 
-static size_t count_keys(const kd_pair *pairs, size_t n)
-{
-    size_t count = n > 0;
-    for (size_t i = 1; i < n; i++)
-        count += pairs[i].key != pairs[i - 1].key;
-    return count;
-}
-
 /* Checks, counts and names what the listings brought. */
 static kd_status finish_listings(kd_dataset *dataset, const kd_origin *origin, kd_error *err)
 {
@@ -172,8 +173,8 @@ static kd_status finish_listings(kd_dataset *dataset, const kd_origin *origin, k
     status = check_image_ids(dataset, origin, by_image, err);
     if (status == KD_OK)
         status = check_super_classes(dataset, origin, by_class, err);
-    dataset->n_classes = count_keys(by_class, n);
-    dataset->n_super_classes = count_keys(by_super, n);
+    dataset->n_classes = kd_pairs_count(by_class, n);
+    dataset->n_super_classes = kd_pairs_count(by_super, n);
     if (status == KD_OK)
         status = kd_dataset_read_names(dataset, origin, by_class, err);
     if (status == KD_OK)

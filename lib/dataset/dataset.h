@@ -47,6 +47,10 @@ KD_MUST_CHECK kd_status kd_dataset_open(
     kd_dataset **out, const char *dir, kd_split split, kd_error *err);
 /* One listing file of the same form; paths are relative to its folder. */
 KD_MUST_CHECK kd_status kd_dataset_open_listing(kd_dataset **out, const char *file, kd_error *err);
+/* The items that keep marks (one for each item) as a set of their own, maybe of none, with all
+ * names of the whole. */
+KD_MUST_CHECK kd_status kd_dataset_subset(
+    kd_dataset **out, const kd_dataset *dataset, const bool *keep, kd_error *err);
 void kd_dataset_free(kd_dataset *dataset);
 
 /* Items in listing order, borrowed. */

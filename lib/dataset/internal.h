@@ -38,6 +38,7 @@ typedef struct kd_pair {
     uint32_t index;
 } kd_pair;
 void kd_pairs_sort(kd_pair *pairs, size_t n);
+size_t kd_pairs_count(const kd_pair *pairs, size_t n); /* different keys, of sorted pairs */
 
 /* Where the items came from, for error sentences: item i < n_first stands in files[0]. */
 typedef struct kd_origin {

@@ -9,9 +9,10 @@
 KD_MUST_CHECK kd_status kd_report_check(const kd_report *report, kd_error *err);
 
 /* What stands in the sections of the page; each writes nothing where there is nothing to show. */
-void kd_report_summary(const kd_report *report, kd_buf *out); /* a line for each model */
-void kd_report_curves(const kd_report *report, kd_buf *out);  /* R@k over k */
-void kd_report_supers(const kd_report *report, kd_buf *out);  /* bars for each super-class */
+void kd_report_summary(const kd_report *report, kd_buf *out);       /* a line for each model */
+void kd_report_summary_table(const kd_report *report, kd_buf *out); /* its table alone */
+void kd_report_curves(const kd_report *report, kd_buf *out);        /* R@k over k */
+void kd_report_supers(const kd_report *report, kd_buf *out);        /* bars for each super-class */
 void kd_report_confusions(const kd_report *report, kd_buf *out);
 void kd_report_spreads(const kd_report *report, kd_buf *out); /* histograms of distances */
 void kd_report_map_section(const kd_report *report, kd_buf *out);

@@ -125,7 +125,7 @@ typedef struct kd_report_findings {
 
 typedef struct kd_report {
     const char *title, *dataset; /* without dataset the page leaves out the sizes below */
-    const char *protocol;        /* "closed-set", "sop", "catalogue" */
+    const char *protocol;        /* "closed-set", "sop", "catalogue", "val" */
     uint64_t gallery, queries, skipped;
     uint64_t classes, super_classes;
     const char *data_hash;
@@ -135,6 +135,10 @@ typedef struct kd_report {
     const kd_report_findings *findings; /* NULL: the dataset was not checked */
     const kd_report_model *models;
     size_t n_models;
+    /* The same models by further protocols: measures alone are shown, of title to n_skipped_names.
+     */
+    const struct kd_report *also;
+    size_t n_also;
 } kd_report;
 
 /* report.json: stable snake_case fields in stable order, `schema_version` 2; numbers with 17
@@ -158,6 +162,8 @@ typedef struct kd_report {
  * - skipped_images[]: "path: reason"
  * - findings: of the dataset check, null without: images, ok, list[] of name, count and examples[]
  *   (up to KD_REPORT_EXAMPLES)
+ * - also[]: further protocols, with protocol, gallery, queries, skipped, classes, super_classes and
+ *   models[]
  *
  * Both append to *out and fail with KD_INVALID_ARGUMENT for text that is not UTF-8 or a number that
  * is not finite. */

@@ -97,7 +97,7 @@ static bool good_findings(const kd_report_findings *findings)
     return true;
 }
 
-kd_status kd_report_check(const kd_report *report, kd_error *err)
+static bool good_report(const kd_report *report)
 {
     bool good = good_text(report->title) && good_text(report->dataset) &&
                 good_text(report->protocol) && good_text(report->data_hash) &&
@@ -112,6 +112,14 @@ kd_status kd_report_check(const kd_report *report, kd_error *err)
                isfinite(model->images_per_second) && good_rows(model->rows, model->n_rows) &&
                good_rows(model->misses, model->n_misses) && good_details(model->details);
     }
+    return good;
+}
+
+kd_status kd_report_check(const kd_report *report, kd_error *err)
+{
+    bool good = good_report(report);
+    for (size_t i = 0; i < report->n_also && good; i++)
+        good = good_report(&report->also[i]);
     return good ? KD_OK
                 : kd_error_set(err, KD_INVALID_ARGUMENT,
                       "the report holds text that is not UTF-8 or a number that is not finite");

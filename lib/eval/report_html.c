@@ -80,6 +80,7 @@ static const char *protocol_meaning(const char *protocol)
         {"closed-set", "every class of the queries is in the gallery"},
         {"sop", "each image queries all others, its own left out"},
         {"catalogue", "the gallery is a catalogue with a listing of its own"},
+        {"val", "the queries are the training images that trained none of the models"},
     };
     for (size_t i = 0; protocol && i < sizeof meanings / sizeof meanings[0]; i++)
         if (strcmp(protocol, meanings[i][0]) == 0)
@@ -355,7 +356,7 @@ static bool has_measures(const kd_report *report)
     return false;
 }
 
-static void write_table(const kd_report *report, kd_buf *out)
+static void write_measures(const kd_report *report, kd_buf *out)
 {
     kd_buf_puts(out, "<div class=\"scroll\">\n<table>\n");
     write_models_head(report, out);
@@ -365,7 +366,40 @@ static void write_table(const kd_report *report, kd_buf *out)
     kd_buf_puts(out, "</table>\n</div>\n");
     if (report->n_models > 1)
         write_differences(report, out);
+}
+
+static void write_table(const kd_report *report, kd_buf *out)
+{
+    write_measures(report, out);
     kd_buf_puts(out, definitions);
+}
+
+/* The same models asked in other ways. */
+static void write_also(const kd_report *report, kd_buf *out)
+{
+    for (size_t i = 0; i < report->n_also; i++) {
+        const kd_report *const other = &report->also[i];
+        const char *const meaning = protocol_meaning(other->protocol);
+        kd_buf_puts(out, "<h3>");
+        kd_html_text(out, other->protocol ? other->protocol : "unnamed");
+        kd_buf_puts(out, "</h3>\n<p>");
+        kd_html_text(out, meaning ? meaning : "");
+        kd_buf_puts(out, meaning ? ": " : "");
+        kd_report_count(out, other->queries);
+        kd_buf_puts(out, " query images, ");
+        kd_report_count(out, other->gallery);
+        kd_buf_puts(out, " gallery images");
+        if (other->skipped > 0) {
+            kd_buf_puts(out, ", ");
+            kd_report_count(out, other->skipped);
+            kd_buf_puts(out, " skipped");
+        }
+        kd_buf_puts(out, ".</p>\n");
+        kd_report_summary_table(other, out);
+        kd_buf_puts(out, "<details>\n<summary>All measures</summary>\n");
+        write_measures(other, out);
+        kd_buf_puts(out, "</details>\n");
+    }
 }
 
 /* ---- Sections ---- */
@@ -382,6 +416,7 @@ static const struct {
     {"distances", "Distances", kd_report_spreads, true},
     {"map", "Map of the embeddings", kd_report_map_section, true},
     {"measures", "Measures", write_table, true},
+    {"protocols", "Other protocols", write_also, true},
     {"nearest", "Nearest images", kd_report_rows, false},
     {"misses", "Worst misses", kd_report_misses, false},
     {"hardest", "Hardest classes", kd_report_hardest, true},

@@ -276,22 +276,12 @@ static json_t *model_json(json_writer *writer, const kd_report_model *model, boo
     return object;
 }
 
-static json_t *report_json(json_writer *writer, const kd_report *report)
+/* What each protocol has. */
+static void set_protocol(json_writer *writer, json_t *object, const kd_report *report)
 {
-    char created[KD_TIME_TEXT];
-    json_t *const object = json_object();
-    json_t *const skipped = json_array();
     json_t *const models = json_array();
-    kd_time_text(report->created_unix_ms, created);
-    for (size_t i = 0; i < report->n_skipped_names; i++)
-        append(writer, skipped, text(report->skipped_names[i]));
     for (size_t i = 0; i < report->n_models; i++)
         append(writer, models, model_json(writer, &report->models[i], i == 0));
-    set(writer, object, "schema_version", json_integer(2));
-    set(writer, object, "title", text(report->title));
-    set(writer, object, "created", text(created));
-    set(writer, object, "dataset", text(report->dataset));
-    set(writer, object, "data_hash", text(report->data_hash));
     set(writer, object, "protocol", text(report->protocol));
     set(writer, object, "gallery", count(report->gallery));
     set(writer, object, "queries", count(report->queries));
@@ -299,8 +289,31 @@ static json_t *report_json(json_writer *writer, const kd_report *report)
     set(writer, object, "classes", count(report->classes));
     set(writer, object, "super_classes", count(report->super_classes));
     set(writer, object, "models", models);
+}
+
+static json_t *report_json(json_writer *writer, const kd_report *report)
+{
+    char created[KD_TIME_TEXT];
+    json_t *const object = json_object();
+    json_t *const skipped = json_array();
+    json_t *const also = json_array();
+    kd_time_text(report->created_unix_ms, created);
+    for (size_t i = 0; i < report->n_skipped_names; i++)
+        append(writer, skipped, text(report->skipped_names[i]));
+    for (size_t i = 0; i < report->n_also; i++) {
+        json_t *const other = json_object();
+        set_protocol(writer, other, &report->also[i]);
+        append(writer, also, other);
+    }
+    set(writer, object, "schema_version", json_integer(2));
+    set(writer, object, "title", text(report->title));
+    set(writer, object, "created", text(created));
+    set(writer, object, "dataset", text(report->dataset));
+    set(writer, object, "data_hash", text(report->data_hash));
+    set_protocol(writer, object, report);
     set(writer, object, "skipped_images", skipped);
     set(writer, object, "findings", findings_json(writer, report->findings));
+    set(writer, object, "also", also);
     return object;
 }
 

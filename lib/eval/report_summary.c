@@ -31,12 +31,8 @@ static void write_model(const kd_report *report, const kd_report_model *model, k
     kd_buf_puts(out, "</tr>\n");
 }
 
-void kd_report_summary(const kd_report *report, kd_buf *out)
+void kd_report_summary_table(const kd_report *report, kd_buf *out)
 {
-    kd_buf_puts(out,
-        "<p>The share of queries whose nearest image is right (R@1), that have a right "
-        "one among the ten nearest (R@10), and how right the first five are, the "
-        "earlier the better (MAP@5).</p>\n");
     kd_buf_puts(out, "<div class=\"scroll\">\n<table "
                      "class=\"list summary\">\n<thead>\n<tr><td></td>");
     kd_buf_printf(out,
@@ -51,4 +47,13 @@ void kd_report_summary(const kd_report *report, kd_buf *out)
     for (size_t i = 0; i < report->n_models; i++)
         write_model(report, &report->models[i], out);
     kd_buf_puts(out, "</tbody>\n</table>\n</div>\n");
+}
+
+void kd_report_summary(const kd_report *report, kd_buf *out)
+{
+    kd_buf_puts(out,
+        "<p>The share of queries whose nearest image is right (R@1), that have a right "
+        "one among the ten nearest (R@10), and how right the first five are, the "
+        "earlier the better (MAP@5).</p>\n");
+    kd_report_summary_table(report, out);
 }

@@ -1,8 +1,8 @@
 /* services/gateway/evaluate.h: the parts of an evaluate job.
  *
- * evaluate_job.c embeds gallery and queries by each model, measure.c has lib/eval measure them,
- * findings.c has lib/check look at the dataset, details.c adds what the page shows by label,
- * picture_rows.c draws what people look at. */
+ * protocol.c opens gallery and queries, evaluate_job.c embeds them by each model, measure.c has
+ * lib/eval measure them, findings.c has lib/check look at the dataset, details.c adds what the page
+ * shows by label, picture_rows.c draws what people look at, result.c says what came of it. */
 #ifndef KD_GATEWAY_EVALUATE_H
 #define KD_GATEWAY_EVALUATE_H
 
@@ -23,17 +23,33 @@ typedef struct embedded {
     uint32_t *classes, *supers; /* n */
 } embedded;
 
+#define MODELS_MOST 16u
+#define PROTOCOLS_MOST 4u
+
+/* The models that are measured, as the trainer knows them. */
+typedef struct models_asked {
+    Kindred__V1__GetModelResponse *got[MODELS_MOST]; /* owned */
+    size_t n;
+} models_asked;
+
 /* Gallery and queries of one evaluation; the same object twice in SOP's protocol. */
 typedef struct protocol {
-    const char *name;                    /* "closed-set", "sop", "catalogue" */
-    kd_dataset *test, *train, *listing;  /* owned; train or listing is the gallery, or neither */
+    const char *name;                   /* "closed-set", "sop", "catalogue", "val" */
+    kd_dataset *test, *train, *listing; /* owned, as are the next: what the others are of */
+    kd_dataset *held, *kept;            /* val: of train, what did not train the models, what did */
     const kd_dataset *gallery, *queries; /* borrowed from above */
 } protocol;
 
+/* Opens what the specification asks for under this name; empty chooses. KD_FAILED_PRECONDITION: val
+ * with models that held nothing back, or not the same. Free in any case. */
+KD_MUST_CHECK kd_status protocol_open(protocol *p, const gateway *g,
+    const Kindred__V1__EvaluateSpec *spec, const char *name, const models_asked *models,
+    kd_error *err);
+void protocol_free(protocol *p);
+
 typedef struct measured {
-    Kindred__V1__Model *model;          /* of got */
-    Kindred__V1__GetModelResponse *got; /* owned */
-    kd_eval eval;                       /* owned */
+    const Kindred__V1__Model *model; /* borrowed */
+    kd_eval eval;                    /* owned */
     kd_report_measures of[KD_EVAL_KINDS];
     kd_report_details details; /* owned; the names are the gallery's */
     kd_report_row *rows;       /* owned */
@@ -62,6 +78,16 @@ KD_MUST_CHECK kd_status shown_choose(
 uint32_t picture_side(size_t pictures);
 void shown_free(shown *s);
 
+/* All models by one protocol. */
+typedef struct evaluation {
+    protocol protocol;
+    measured models[MODELS_MOST];
+    size_t n_models;
+    bool pictures; /* and details: for the first protocol's */
+    shown shown;
+    skipped skipped;
+} evaluation;
+
 /* The rows of one model: *rows is owned by the caller, with rows_free. */
 KD_MUST_CHECK kd_status rows_make(const gateway *g, const shown *s, const embedded *queries,
     const embedded *gallery, const kd_hit *hits, const uint32_t *counts, kd_report_row **rows,
@@ -84,5 +110,9 @@ typedef struct findings {
 KD_MUST_CHECK kd_status findings_make(
     running_job *r, const protocol *p, findings *out, kd_error *err);
 void findings_free(findings *f);
+
+/* The measures of n protocols into the result: the first one's, then also. */
+KD_MUST_CHECK kd_status result_measured(
+    Kindred__V1__JobResult *result, const evaluation *all, size_t n, kd_error *err);
 
 #endif

@@ -151,6 +151,9 @@ KD_MUST_CHECK kd_status embed_set(running_job *r, const kd_dataset *dataset, con
 /* ---- index_job.c, evaluate_job.c ---- */
 KD_MUST_CHECK kd_status run_index(running_job *r, Kindred__V1__JobResult *result, kd_error *err);
 KD_MUST_CHECK kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error *err);
+/* ---- result.c ---- */
+/* Frees a message's text that is owned where it differs from protobuf-c's shared empty one. */
+void result_free_text(char *text);
 /* Frees what the two put into a result. */
 void result_clear(Kindred__V1__JobResult *result);
 /* Moves names and count into the result. */

@@ -5,46 +5,6 @@
 
 #include "services/gateway/gateway.h"
 
-void result_skipped(Kindred__V1__JobResult *result, skipped *s)
-{
-    result->skipped = s->count;
-    result->skipped_names = calloc(s->n_names ? s->n_names : 1, sizeof *result->skipped_names);
-    if (!result->skipped_names)
-        return; /* the count stands without the names */
-    memcpy(result->skipped_names, s->names, s->n_names * sizeof *s->names);
-    result->n_skipped_names = s->n_names;
-    s->n_names = 0; /* theirs now */
-}
-
-/* Strings of a result are owned where they differ from protobuf-c's shared empty one. */
-static void free_text(char *text)
-{
-    if (text != protobuf_c_empty_string)
-        free(text);
-}
-
-void result_clear(Kindred__V1__JobResult *result)
-{
-    for (size_t i = 0; i < result->n_skipped_names; i++)
-        free(result->skipped_names[i]);
-    free(result->skipped_names);
-    for (size_t i = 0; i < result->n_metrics; i++) {
-        Kindred__V1__ModelMetrics *const m = result->metrics[i];
-        free_text(m->model_id);
-        free_text(m->model_name);
-        free(m->by_class);
-        free(m->by_super_class);
-        free(m);
-    }
-    free(result->metrics);
-    free_text(result->model_id);
-    free_text(result->model_name);
-    free_text(result->collection);
-    free_text(result->data_hash);
-    free_text(result->report);
-    free_text(result->protocol);
-}
-
 typedef struct index_run {
     running_job *job;
     const kd_dataset *dataset;
@@ -94,7 +54,7 @@ static kd_status upsert(
             x->job, x->job->gateway->indexer, INDEXER, "Upsert", &request.base, &response, err);
     }
     for (size_t j = 0; j < request.n_items; j++)
-        free_text(items[j].uri);
+        result_free_text(items[j].uri);
     kd_message_free(response);
     free(list);
     free(items);

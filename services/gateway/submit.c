@@ -3,10 +3,7 @@
 #include <string.h>
 
 #include "lib/base/file.h"
-#include "lib/eval/eval.h"
-#include "services/gateway/gateway.h"
-
-#define MAX_MODELS 16u
+#include "services/gateway/evaluate.h"
 
 /* A dataset that opens; *real is its folder. */
 static kd_status check_dataset(
@@ -148,21 +145,50 @@ static kd_status check_index(
     return status;
 }
 
-static kd_status check_protocol(const Kindred__V1__EvaluateSpec *evaluate, kd_error *err)
+static kd_status check_protocol(const char *p, const char *gallery, kd_error *err)
 {
-    const char *const p = evaluate->protocol;
-    if (p[0] != '\0' && strcmp(p, "closed-set") != 0 && strcmp(p, "sop") != 0 &&
-        strcmp(p, "catalogue") != 0)
+    static const char *const names[] = {"", "closed-set", "sop", "catalogue", "val"};
+    bool known = false;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        known = known || strcmp(p, names[i]) == 0;
+    if (!known)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "'%.40s' is not a protocol: there are closed-set, sop and catalogue", p);
-    if (strcmp(p, "catalogue") == 0 && evaluate->gallery[0] == '\0')
+            "'%.40s' is not a protocol: there are closed-set, sop, catalogue and val", p);
+    if (strcmp(p, "catalogue") == 0 && gallery[0] == '\0')
         return kd_error_set(
             err, KD_INVALID_ARGUMENT, "the catalogue protocol wants a gallery listing");
-    if (evaluate->gallery[0] != '\0' && p[0] != '\0' && strcmp(p, "catalogue") != 0)
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "protocol %s takes no gallery listing", p);
-    if (evaluate->n_models == 0 || evaluate->n_models > MAX_MODELS)
+    return KD_OK;
+}
+
+/* *test: one asks with the test images. */
+static kd_status check_protocols(
+    const Kindred__V1__EvaluateSpec *evaluate, bool *test, kd_error *err)
+{
+    bool catalogue = evaluate->n_protocols == 0;
+    *test = catalogue;
+    if (evaluate->n_protocols > PROTOCOLS_MOST)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "%zu protocols were given, allowed are up to %u", evaluate->n_protocols,
+            PROTOCOLS_MOST);
+    for (size_t i = 0; i < evaluate->n_protocols; i++) {
+        const char *const p = evaluate->protocols[i];
+        const kd_status status = check_protocol(p, evaluate->gallery, err);
+        if (status != KD_OK)
+            return status;
+        catalogue = catalogue || p[0] == '\0' || strcmp(p, "catalogue") == 0;
+        *test = *test || strcmp(p, "val") != 0;
+    }
+    if (evaluate->gallery[0] != '\0' && !catalogue)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "protocol %s takes no gallery listing",
+            evaluate->protocols[0]);
+    return KD_OK;
+}
+
+static kd_status check_counts(const Kindred__V1__EvaluateSpec *evaluate, kd_error *err)
+{
+    if (evaluate->n_models == 0 || evaluate->n_models > MODELS_MOST)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "%zu models were given, allowed are 1 to %u",
-            evaluate->n_models, MAX_MODELS);
+            evaluate->n_models, MODELS_MOST);
     if (evaluate->vote_k > KD_EVAL_MAX_VOTE)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "vote_k is %u, allowed are 1 to %u",
             evaluate->vote_k, KD_EVAL_MAX_VOTE);
@@ -179,10 +205,14 @@ static kd_status check_evaluate(
     Kindred__V1__EvaluateSpec evaluate = *asked;
     evaluate.base.n_unknown_fields = 0;
     Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
-    char *dataset = NULL, *gallery = NULL, *models[MAX_MODELS] = {NULL};
-    kd_status status = check_protocol(asked, err);
+    char *dataset = NULL, *gallery = NULL, *models[MODELS_MOST] = {NULL};
+    bool test = false;
+    kd_status status = check_protocols(asked, &test, err);
     if (status == KD_OK)
-        status = check_dataset(g, evaluate.dataset, KD_SPLIT_TEST, &dataset, err);
+        status = check_counts(asked, err);
+    if (status == KD_OK)
+        status = check_dataset(
+            g, evaluate.dataset, test ? KD_SPLIT_TEST : KD_SPLIT_TRAIN, &dataset, err);
     if (status == KD_OK && evaluate.gallery[0] != '\0') {
         kd_dataset *listing = NULL;
         status = check_path(g, evaluate.gallery, &gallery, err);
@@ -200,7 +230,7 @@ static kd_status check_evaluate(
         spec.evaluate = &evaluate;
         status = pack(&spec, out, err);
     }
-    for (size_t i = 0; i < MAX_MODELS; i++)
+    for (size_t i = 0; i < MODELS_MOST; i++)
         free(models[i]);
     free(gallery);
     free(dataset);

@@ -24,6 +24,12 @@ static void use(kd_dataset *dataset, kd_status *first, kd_error *err)
     char *path = NULL;
     size_t n;
     const kd_item *const items = kd_dataset_items(dataset, &n);
+    static const bool keep[4096] = {true}; /* the first alone */
+    kd_dataset *some = NULL;
+    CHECK(n <= sizeof keep);
+    RUN(first, kd_dataset_subset(&some, dataset, keep, err), err);
+    CHECK_INT(1, kd_dataset_class_count(some));
+    kd_dataset_free(some);
     RUN(first, hash(dataset, text, err), err);
     RUN(first, full_path(dataset, &items[0], &path, err), err);
     CHECK_HAS(g_dir, path);
