@@ -5,43 +5,7 @@ import unittest
 
 import kindred
 import numpy as np
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
-
-
-def neighbours(queries, gallery, gallery_ids, k):
-    """Row numbers of the k nearest of each query, ties to the lower image id."""
-    scores = queries.astype(np.float64) @ gallery.astype(np.float64).T
-    return np.stack([np.lexsort((gallery_ids, -row))[:k] for row in scores])
-
-
-def vote(labels):
-    """Majority of the labels; a tie goes to the one that comes first."""
-    values, counts = np.unique(labels, return_counts=True)
-    best = set(values[counts == counts.max()])
-    return next(label for label in labels if label in best)
-
-
-def metrics(nearest, query_labels, gallery_labels):
-    """Recall@k and MAP@5 as lib/eval/eval.h defines them, the vote's by scikit-learn."""
-    found = gallery_labels[nearest]
-    hits = found == query_labels[:, None]
-    positives = (gallery_labels[None, :] == query_labels[:, None]).sum(axis=1)
-    counted = positives > 0
-    precision = np.cumsum(hits[:, :5], axis=1) / np.arange(1, 6)
-    average = (precision * hits[:, :5]).sum(axis=1) / np.minimum(5, np.maximum(positives, 1))
-    votes = np.array([vote(row[:5]) for row in found])[counted]
-    truth = query_labels[counted]
-    macro = {"average": "macro", "zero_division": 0}
-    return {
-        "recall_at_1": hits[counted, :1].any(axis=1).mean(),
-        "recall_at_5": hits[counted, :5].any(axis=1).mean(),
-        "recall_at_10": hits[counted, :10].any(axis=1).mean(),
-        "map_at_5": average[counted].mean(),
-        "accuracy": accuracy_score(truth, votes),
-        "precision": precision_score(truth, votes, **macro),
-        "recall": recall_score(truth, votes, **macro),
-        "f1": f1_score(truth, votes, **macro),
-    }
+from measures import metrics, neighbours
 
 
 class Chain(unittest.TestCase):
@@ -176,6 +140,49 @@ class Chain(unittest.TestCase):
             self.assertAlmostEqual(sum(details["scores"]["class"]["other"]), 1, places=2)
             ranks = [miss["first"] or 1001 for miss in model["misses"]]
             self.assertEqual(ranks, sorted(ranks, reverse=True))
+
+    def test_evaluate__val_asks_with_the_classes_that_were_held_back(self):
+        record = json.loads(self.stack.ok("model", "show", "trained")["training_json"])
+        held = set(record["validation_image_ids"])
+        self.assertEqual(record["validation"], "classes")
+        out = kindred.folder() / "val"
+        job = self.stack.ok("evaluate", self.products, "--model", "plain", "--model", "trained",
+                            "--protocol", "val", "--protocol", "closed-set", "--out", out)
+        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+        self.assertEqual(report["protocol"], "val")
+        self.assertEqual(report["queries"], len(held))
+        self.assertEqual([other["protocol"] for other in report["also"]], ["closed-set"])
+        self.assertEqual([other["protocol"] for other in job["result"]["also"]], ["closed-set"])
+        self.assertIn('id="protocols"', (out / "report.html").read_text(encoding="utf-8"))
+        labels = {image: (label, above)
+                  for image, label, above, _ in kindred.listing(self.products)}
+        for row in report["models"]:
+            vectors, ids = self.embed(row["name"], "train")
+            asks = np.isin(ids, list(held))
+            nearest = neighbours(vectors[asks], vectors, ids, 10, ids[asks])
+            for level, kind in enumerate(("class", "super_class")):
+                mine = np.array([labels[image][level] for image in ids])
+                for name, value in metrics(nearest, mine[asks], mine, leave_out=1).items():
+                    with self.subTest(model=row["name"], labels=kind, metric=name):
+                        self.assertAlmostEqual(row[kind][name], value, places=12)
+        for place, row in enumerate(self.report["models"]):  # the same as when asked for alone
+            also = report["also"][0]["models"][place]
+            told = job["result"]["also"][0]["metrics"][place]
+            self.assertEqual(also["class"]["map_at_5"], row["class"]["map_at_5"])
+            self.assertEqual(told["by_super_class"]["f1"], row["super_class"]["f1"])
+
+    def test_evaluate__val_wants_models_that_held_the_same_back(self):
+        for models, word in ((("plain",), "none of the models was trained on this set"),
+                             (("trained", "seen"), "seen held no images back"),
+                             (("trained", "other"), "trained and other held different images")):
+            for name, options in (("seen", ("--validation", "none")), ("other", ("--seed", 5))):
+                if name in models:
+                    self.stack.ok("train", self.products, "--loss", "cross-entropy", "--name", name,
+                                  "--image-size", 32, "--epochs", 1, *options, timeout=300)
+            asked = [word for model in models for word in ("--model", model)]
+            done = self.stack.run("evaluate", self.products, *asked, "--protocol", "val")
+            self.assertEqual(done.status, 1, done)
+            self.assertIn(word, done.err)
 
     def test_evaluate__the_check_finds_the_broken_images(self):
         found = {row["name"]: row for row in self.report["findings"]["list"]}

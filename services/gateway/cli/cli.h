@@ -159,6 +159,7 @@ int cmd_embed(int argc, const char **argv);
 int cmd_index(int argc, const char **argv);
 int cmd_search(int argc, const char **argv);
 int cmd_evaluate(int argc, const char **argv);
+int cmd_reproduce(int argc, const char **argv);
 int cmd_job(int argc, const char **argv);
 int cmd_collection(int argc, const char **argv);
 

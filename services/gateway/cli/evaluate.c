@@ -7,15 +7,15 @@
 #include "services/gateway/cli/files.h"
 #include "services/gateway/cli/jobs.h"
 
-#define MODELS_MAX 64u /* the server takes fewer, and says so */
+#define MOST 64u /* the server takes fewer, and says so */
 
-enum { OPTION_MODEL = 1 };
+enum { OPTION_MODEL = 1, OPTION_PROTOCOL };
 
 typedef struct evaluation {
     const char *command;
-    char *models[MODELS_MAX]; /* borrowed from argv */
-    size_t n_models;
-    const char *protocol, *gallery, *out;
+    char *models[MOST], *protocols[MOST]; /* borrowed from argv */
+    size_t n_models, n_protocols;
+    const char *gallery, *out;
     int detach, vote_k, check;
     const char *vote_weighting;
 } evaluation;
@@ -23,17 +23,19 @@ typedef struct evaluation {
 static bool on_option(void *arg, int val, const char *value)
 {
     evaluation *const r = arg;
-    (void)val;
-    if (r->n_models == MODELS_MAX) {
-        (void)cli_usage(r->command, "--model is given more than %u times", MODELS_MAX);
+    const bool model = val == OPTION_MODEL;
+    size_t *const n = model ? &r->n_models : &r->n_protocols;
+    if (*n == MOST) {
+        (void)cli_usage(
+            r->command, "--%s is given more than %u times", model ? "model" : "protocol", MOST);
         return false;
     }
-    r->models[r->n_models++] = (char *)(uintptr_t)value;
+    (model ? r->models : r->protocols)[(*n)++] = (char *)(uintptr_t)value;
     return true;
 }
 
-/* Both files of the report into the folder. */
-static int fetch_report(const evaluation *r, const cli_common *common, const char *job_id)
+int cli_fetch_report(
+    const cli_common *common, const char *command, const char *job_id, const char *dir)
 {
     static const char *const files[] = {"report.json", "report.html"};
     Kindred__V1__GetReportRequest request = KINDRED__V1__GET_REPORT_REQUEST__INIT;
@@ -41,11 +43,11 @@ static int fetch_report(const evaluation *r, const cli_common *common, const cha
     kd_error err = KD_ERROR_INIT;
     uint64_t bytes = 0;
     request.job_id = (char *)(uintptr_t)job_id;
-    kd_status status = kd_make_dirs(r->out, &err);
+    kd_status status = kd_make_dirs(dir, &err);
     if (status == KD_OK)
         status = cli_connect(common, &channel, &err);
     for (size_t i = 0; i < 2 && status == KD_OK; i++) {
-        char *const path = cli_must(kd_format("%s/%s", r->out, files[i]));
+        char *const path = cli_must(kd_format("%s/%s", dir, files[i]));
         request.file = (char *)(uintptr_t)files[i];
         status = cli_fetch(channel, CLI_GATEWAY, "GetReport", &request.base, path, &bytes, &err);
         if (status == KD_OK && !common->json)
@@ -53,7 +55,7 @@ static int fetch_report(const evaluation *r, const cli_common *common, const cha
         free(path);
     }
     cli_disconnect(channel);
-    return status == KD_OK ? EXIT_DONE : cli_error(common, r->command, &err);
+    return status == KD_OK ? EXIT_DONE : cli_error(common, command, &err);
 }
 
 static int submit(evaluation *r, const cli_common *common, const char *dataset)
@@ -66,8 +68,8 @@ static int submit(evaluation *r, const cli_common *common, const char *dataset)
     evaluate.dataset = path;
     evaluate.models = r->models;
     evaluate.n_models = r->n_models;
-    if (r->protocol)
-        evaluate.protocol = (char *)(uintptr_t)r->protocol;
+    evaluate.protocols = r->protocols;
+    evaluate.n_protocols = r->n_protocols;
     if (gallery)
         evaluate.gallery = gallery;
     evaluate.vote_k = (uint32_t)r->vote_k;
@@ -76,9 +78,10 @@ static int submit(evaluation *r, const cli_common *common, const char *dataset)
     evaluate.check = r->check != 0;
     spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_EVALUATE;
     spec.evaluate = &evaluate;
-    int exit_status = cli_run_job(common, r->command, &spec, r->detach != 0, &job);
+    int exit_status =
+        cli_run_job(common, r->command, &spec, r->detach ? CLI_RUN_DETACH : CLI_RUN_SHOW, &job);
     if (job && r->out)
-        exit_status = fetch_report(r, common, job->id);
+        exit_status = cli_fetch_report(common, r->command, job->id, r->out);
     cli_free_job(job);
     free(gallery);
     free(path);
@@ -93,9 +96,11 @@ int cmd_evaluate(int argc, const char **argv)
     const struct poptOption options[] = {
         {"model", 0, POPT_ARG_STRING, NULL, OPTION_MODEL,
             "a model to measure, by id or name (repeatable)", "ID"},
-        {"protocol", 0, POPT_ARG_STRING, &r.protocol, 0,
-            "closed-set (gallery train, queries test) or sop (each test image queries all others); "
-            "closed-set when every test class is in train, unless given",
+        {"protocol", 0, POPT_ARG_STRING, NULL, OPTION_PROTOCOL,
+            "closed-set (gallery train, queries test), sop (each test image queries all others) or "
+            "val (queries are the training images that the models held back); closed-set when "
+            "every "
+            "test class is in train, unless given (repeatable: the first is shown with pictures)",
             "P"},
         {"gallery", 0, POPT_ARG_STRING, &r.gallery, 0, "a listing file in place of the gallery",
             "FILE"},

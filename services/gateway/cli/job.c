@@ -181,7 +181,7 @@ static void print_job(const Kindred__V1__Job *job)
         cli_print_result(job);
 }
 
-static int fetch_curves(
+int cli_fetch_curves(
     const cli_common *common, const char *command, const char *job_id, const char *path)
 {
     Kindred__V1__GetRunFileRequest request = KINDRED__V1__GET_RUN_FILE_REQUEST__INIT;
@@ -227,7 +227,7 @@ static int job_show(int argc, const char **argv)
     else if (response->job)
         print_job(response->job);
     if (exit_status == EXIT_DONE && html)
-        exit_status = fetch_curves(&common, argv[0], args[0], html);
+        exit_status = cli_fetch_curves(&common, argv[0], args[0], html);
     kd_message_free(response);
     free(args);
     return exit_status;
@@ -244,7 +244,7 @@ static int job_watch(int argc, const char **argv)
         "Example: kindred job watch ID",
         NULL, NULL, NULL, 1, 1, &common, &args);
     if (exit_status < 0)
-        exit_status = cli_watch_job(&common, argv[0], args[0], &job);
+        exit_status = cli_watch_job(&common, argv[0], args[0], CLI_RUN_SHOW, &job);
     cli_free_job(job);
     free(args);
     return exit_status;

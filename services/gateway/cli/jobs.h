@@ -8,17 +8,30 @@
 #define CLI_GATEWAY (&kindred__v1__gateway_service__descriptor)
 
 /* ---- watch.c ---- */
-/* Queues the work, and unless detach watches it to its end, as cli_watch_job does. With detach the
- * job's id is printed (the job with --json). */
+typedef enum cli_run {
+    CLI_RUN_SHOW,   /* watches the job and prints its result */
+    CLI_RUN_QUIET,  /* watches it and leaves the result to the caller */
+    CLI_RUN_DETACH, /* prints the job's id (the job with --json) and leaves */
+} cli_run;
+
+/* Queues the work, and unless it is to detach watches it to its end, as cli_watch_job does. */
 int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobSpec *spec,
-    bool detach, Kindred__V1__Job **done);
+    cli_run how, Kindred__V1__Job **done);
 /* Shows the progress until the job is over, then prints its result. Ctrl-C leaves, the job goes
  * on. A gateway that is lost meanwhile is looked for again for a minute. Returns the exit status;
  * *done is the job that ended well (kd_message_free it by cli_free_job), NULL otherwise and when
  * left. */
-int cli_watch_job(
-    const cli_common *common, const char *command, const char *job_id, Kindred__V1__Job **done);
+int cli_watch_job(const cli_common *common, const char *command, const char *job_id, cli_run how,
+    Kindred__V1__Job **done);
 void cli_free_job(Kindred__V1__Job *job);
+
+/* ---- evaluate.c, job.c ---- */
+/* Writes an evaluation's report into the folder dir, a training's learning curves to path. Both
+ * return the exit status. */
+int cli_fetch_report(
+    const cli_common *common, const char *command, const char *job_id, const char *dir);
+int cli_fetch_curves(
+    const cli_common *common, const char *command, const char *job_id, const char *path);
 
 /* ---- result.c ---- */
 const char *cli_state_name(Kindred__V1__JobState state); /* "running" */

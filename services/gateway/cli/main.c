@@ -16,6 +16,7 @@ static const cli_command commands[] = {
     {"index", cmd_index, "embed a dataset into a collection"},
     {"search", cmd_search, "find the nearest products to a photograph"},
     {"evaluate", cmd_evaluate, "measure models on a dataset"},
+    {"reproduce", cmd_reproduce, "train and measure the five systems that kindred began from"},
     {"job", cmd_job, "list, watch, cancel and retry jobs"},
     {"collection", cmd_collection, "list, fill, copy and remove collections"},
 };

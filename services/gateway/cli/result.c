@@ -52,26 +52,33 @@ static void metrics_row(
                              text[4], text[5], text[6], cli_count(metrics->queries, queries)});
 }
 
-static void print_metrics(const Kindred__V1__JobResult *result)
+static void print_protocol(
+    const char *protocol, uint64_t gallery, Kindred__V1__ModelMetrics *const *metrics, size_t n)
 {
     static const char *const heads[] = {"MODEL", "LABELS", "R@1", "R@5", "MAP@5", "ACCURACY",
         "PRECISION", "RECALL", "F1", "QUERIES"};
     char text[CLI_TEXT];
-    printf("protocol %s, %s in the gallery\n", result->protocol,
-        cli_some(result->gallery, "image", "images", text));
+    printf(
+        "protocol %s, %s in the gallery\n", protocol, cli_some(gallery, "image", "images", text));
     cli_table *const table = cli_table_new(heads, sizeof heads / sizeof heads[0]);
-    for (size_t i = 0; i < result->n_metrics; i++) {
-        const Kindred__V1__ModelMetrics *const model = result->metrics[i];
-        metrics_row(table, model->model_name, "class", model->by_class);
-        metrics_row(table, model->model_name, "super-class", model->by_super_class);
+    for (size_t i = 0; i < n; i++) {
+        metrics_row(table, metrics[i]->model_name, "class", metrics[i]->by_class);
+        metrics_row(table, metrics[i]->model_name, "super-class", metrics[i]->by_super_class);
     }
     cli_table_print(table);
     /* The same queries for each model. */
-    const Kindred__V1__Metrics *const first =
-        result->n_metrics > 0 ? result->metrics[0]->by_class : NULL;
+    const Kindred__V1__Metrics *const first = n > 0 ? metrics[0]->by_class : NULL;
     if (first && first->without_positives > 0)
         printf("left out: %s whose class is not in the gallery\n",
             cli_some(first->without_positives, "query", "queries", text));
+}
+
+static void print_metrics(const Kindred__V1__JobResult *result)
+{
+    print_protocol(result->protocol, result->gallery, result->metrics, result->n_metrics);
+    for (size_t i = 0; i < result->n_also; i++)
+        print_protocol(result->also[i]->protocol, result->also[i]->gallery,
+            result->also[i]->metrics, result->also[i]->n_metrics);
     if (*result->report)
         printf("report: %s\n", result->report);
 }

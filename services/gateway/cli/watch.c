@@ -16,6 +16,7 @@
 typedef struct watch {
     const cli_common *common;
     const char *command, *job_id;
+    bool quiet; /* the result is not printed */
     cli_bar bar;
     bool seen;             /* the gateway has told of the job once */
     int64_t since_ms;      /* when it was last heard of; monotonic */
@@ -114,9 +115,9 @@ static int conclude(const watch *w)
     const Kindred__V1__Job *const job = w->job;
     kd_error err = KD_ERROR_INIT;
     if (job->state == KINDRED__V1__JOB_STATE__JOB_STATE_DONE) {
-        if (w->common->json)
+        if (w->common->json && !w->quiet)
             cli_print_message(&job->base);
-        else
+        else if (!w->quiet)
             cli_print_result(job);
         return EXIT_DONE;
     }
@@ -154,16 +155,17 @@ static int run_watch(watch *w, Kindred__V1__Job **done)
     return exit_status;
 }
 
-int cli_watch_job(
-    const cli_common *common, const char *command, const char *job_id, Kindred__V1__Job **done)
+int cli_watch_job(const cli_common *common, const char *command, const char *job_id, cli_run how,
+    Kindred__V1__Job **done)
 {
-    watch w = {.common = common, .command = command, .job_id = job_id};
+    watch w = {
+        .common = common, .command = command, .job_id = job_id, .quiet = how == CLI_RUN_QUIET};
     cli_bar_init(&w.bar, command, common->json);
     return run_watch(&w, done);
 }
 
 int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobSpec *spec,
-    bool detach, Kindred__V1__Job **done)
+    cli_run how, Kindred__V1__Job **done)
 {
     Kindred__V1__SubmitJobRequest request = KINDRED__V1__SUBMIT_JOB_REQUEST__INIT;
     Kindred__V1__SubmitJobResponse *response = NULL;
@@ -184,7 +186,7 @@ int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobS
         (void)kd_error_set(&err, KD_INTERNAL, "the gateway answered without a job");
     if (status != KD_OK || !response->job) {
         exit_status = cli_error(common, command, &err);
-    } else if (detach) {
+    } else if (how == CLI_RUN_DETACH) {
         if (common->json)
             cli_print_message(&response->job->base);
         else
@@ -193,6 +195,7 @@ int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobS
         watch w = {.common = common,
             .command = command,
             .job_id = response->job->id,
+            .quiet = how == CLI_RUN_QUIET,
             .seen = true,
             .since_ms = kd_mono_ms()};
         cli_bar_init(&w.bar, command, common->json);
