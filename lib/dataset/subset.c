@@ -47,9 +47,8 @@ kd_status kd_dataset_subset(
     set->dir = strdup(dataset->dir);
     set->items = calloc(dataset->n_items + 1, sizeof *set->items);
     kd_buf_append(&set->text, dataset->text.data, dataset->text.len);
-    kd_status status = set->dir && set->items && kd_buf_ok(&set->text)
-                           ? KD_OK
-                           : kd_error_memory(err, "a dataset");
+    kd_status status =
+        set->dir && set->items && kd_buf_ok(&set->text) ? KD_OK : kd_error_memory(err, "a dataset");
     if (status == KD_OK)
         status = copy_labels(&set->classes, &dataset->classes, err);
     if (status == KD_OK)

@@ -76,10 +76,11 @@ static kd_status hear_model(
     const char *const cut = json_string_value(json_object_get(record, "validation"));
     kd_status status = KD_OK;
     if (!ids || strcmp(model->data_hash, hash) != 0)
-        status = ids && json_array_size(ids) > 0
-                     ? kd_error_set(err, KD_FAILED_PRECONDITION,
-                           "model %s was trained on another training set than this one", model->name)
-                     : KD_OK;
+        status =
+            ids && json_array_size(ids) > 0
+                ? kd_error_set(err, KD_FAILED_PRECONDITION,
+                      "model %s was trained on another training set than this one", model->name)
+                : KD_OK;
     else if (json_array_size(ids) == 0)
         status = kd_error_set(err, KD_FAILED_PRECONDITION,
             "model %s held no images back: it has seen all that could ask", model->name);
@@ -140,8 +141,7 @@ static kd_status cut(protocol *p, const held_back *h, kd_error *err)
     return status;
 }
 
-static kd_status open_val(
-    protocol *p, const char *dir, const models_asked *models, kd_error *err)
+static kd_status open_val(protocol *p, const char *dir, const models_asked *models, kd_error *err)
 {
     char hash[KD_SHA256_TEXT];
     held_back h = {NULL};
@@ -162,8 +162,7 @@ static kd_status open_val(
 
 /* ---- Opening ---- */
 
-static kd_status open_catalogue(
-    const gateway *g, protocol *p, const char *listing, kd_error *err)
+static kd_status open_catalogue(const gateway *g, protocol *p, const char *listing, kd_error *err)
 {
     char *real = NULL;
     kd_status status = check_path(g, listing, &real, err);

@@ -114,8 +114,7 @@ static void sizes(const protocol *p, uint64_t *gallery, uint64_t *queries)
     *queries = n;
 }
 
-static kd_status fill_also(
-    Kindred__V1__JobResult *result, const evaluation *e, kd_error *err)
+static kd_status fill_also(Kindred__V1__JobResult *result, const evaluation *e, kd_error *err)
 {
     Kindred__V1__ProtocolMetrics *const also = malloc(sizeof *also);
     if (!also)

@@ -76,14 +76,11 @@ static bool look(void *arg, const ProtobufCMessage *item)
     return false;
 }
 
-static kd_status find_job(
-    const reproduction *r, const char *kind, search *s, kd_error *err)
+static kd_status find_job(const reproduction *r, const char *kind, search *s, kd_error *err)
 {
     Kindred__V1__ListJobsRequest request = KINDRED__V1__LIST_JOBS_REQUEST__INIT;
-    const cli_pages pages = {.service = CLI_GATEWAY,
-        .method = "ListJobs",
-        .field = "jobs",
-        .timeout_ms = CLI_CALL_MS};
+    const cli_pages pages = {
+        .service = CLI_GATEWAY, .method = "ListJobs", .field = "jobs", .timeout_ms = CLI_CALL_MS};
     kd_channel *channel = NULL;
     request.kind = (char *)(uintptr_t)kind;
     kd_status status = cli_connect(r->common, &channel, err);
@@ -98,8 +95,8 @@ static kd_status retry(const reproduction *r, const char *id, kd_error *err)
     Kindred__V1__RetryJobRequest request = KINDRED__V1__RETRY_JOB_REQUEST__INIT;
     Kindred__V1__RetryJobResponse *response = NULL;
     request.job_id = (char *)(uintptr_t)id;
-    const kd_status status = cli_ask(
-        r->common, CLI_GATEWAY, "RetryJob", &request.base, CLI_CALL_MS, &response, err);
+    const kd_status status =
+        cli_ask(r->common, CLI_GATEWAY, "RetryJob", &request.base, CLI_CALL_MS, &response, err);
     kd_message_free(response);
     return status;
 }
@@ -115,8 +112,7 @@ static kd_status still_there(
     *there = false;
     if (spec->spec_case == KINDRED__V1__JOB_SPEC__SPEC_TRAIN) {
         model.model = spec->train->name;
-        status =
-            cli_ask(r->common, TRAINER, "GetModel", &model.base, CLI_CALL_MS, &response, err);
+        status = cli_ask(r->common, TRAINER, "GetModel", &model.base, CLI_CALL_MS, &response, err);
     } else if (spec->spec_case == KINDRED__V1__JOB_SPEC__SPEC_INDEX) {
         collection.name = spec->index->collection;
         status = cli_ask(
@@ -131,8 +127,8 @@ static kd_status still_there(
 
 /* Has the work done: takes over what an earlier command began. *job is the job that did it, owned.
  * Returns the exit status. */
-static int ensure(const reproduction *r, const char *kind, Kindred__V1__JobSpec *spec,
-    Kindred__V1__Job **job)
+static int ensure(
+    const reproduction *r, const char *kind, Kindred__V1__JobSpec *spec, Kindred__V1__Job **job)
 {
     search s = {.spec = spec};
     kd_error err = KD_ERROR_INIT;
@@ -162,10 +158,29 @@ static int ensure(const reproduction *r, const char *kind, Kindred__V1__JobSpec 
 
 /* ---- The steps ---- */
 
+/* The weights may be published under another name already: that one is taken, then. */
+static kd_status import(
+    const reproduction *r, Kindred__V1__ImportModelRequest *request, char **id, kd_error *err)
+{
+    Kindred__V1__ImportModelResponse *response = NULL;
+    kd_status status =
+        cli_ask(r->common, TRAINER, "ImportModel", &request->base, IMPORT_MS, &response, err);
+    if (status == KD_ALREADY_EXISTS) {
+        request->name = (char *)protobuf_c_empty_string;
+        status =
+            cli_ask(r->common, TRAINER, "ImportModel", &request->base, IMPORT_MS, &response, err);
+    }
+    if (status == KD_OK && response->model)
+        *id = cli_must(strdup(response->model->id));
+    else if (status == KD_OK)
+        status = kd_error_set(err, KD_INTERNAL, "the trainer answered without a model");
+    kd_message_free(response);
+    return status;
+}
+
 static int import_plain(reproduction *r)
 {
     Kindred__V1__ImportModelRequest request = KINDRED__V1__IMPORT_MODEL_REQUEST__INIT;
-    Kindred__V1__ImportModelResponse *response = NULL;
     reproduce_part *const part = &r->parts[0];
     kd_error err = KD_ERROR_INIT;
     char *const path = r->weights ? cli_absolute(r->weights) : NULL;
@@ -178,16 +193,10 @@ static int import_plain(reproduction *r)
     request.seed = path ? 0 : r->seed;
     if (path)
         request.path = path;
-    const kd_status status = cli_ask(
-        r->common, TRAINER, "ImportModel", &request.base, IMPORT_MS, &response, &err);
-    if (status == KD_OK && response->model)
-        part->model_id = cli_must(strdup(response->model->id));
-    else if (status == KD_OK)
-        (void)kd_error_set(&err, KD_INTERNAL, "the trainer answered without a model");
-    kd_message_free(response);
+    const kd_status status = import(r, &request, &part->model_id, &err);
     free(content);
     free(path);
-    if (!part->model_id)
+    if (status != KD_OK)
         return cli_error(r->common, r->command, &err);
     say(r, reproduce_system(0),
         r->weights ? "has its weights" : "has random weights: --weights FILE gives it others");
@@ -283,7 +292,7 @@ static int run(reproduction *r)
         exit_status = evaluate(r);
     if (exit_status == EXIT_DONE)
         reproduce_print(r);
-    else
+    else if (exit_status != EXIT_USAGE)
         (void)fprintf(
             stderr, "kindred %s: the same command goes on where this one stopped\n", r->command);
     if (exit_status == EXIT_DONE && r->out)
@@ -313,7 +322,8 @@ int cmd_reproduce(int argc, const char **argv)
             "write the table, the report and the learning curves here", "DIR"},
         POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "DIR [OPTION...]",
-        "Trains ResNet18 by cross-entropy (on super-classes), ArcFace, contrastive and triplet loss "
+        "Trains ResNet18 by cross-entropy (on super-classes), ArcFace, contrastive and triplet "
+        "loss "
         "with a\nfifth of the training images held back, indexes the training set by each and by "
         "the plain network,\nand measures all five on the test images and on those held back. What "
         "is interrupted goes on\nwhere it stopped when the command is given again.\n"
@@ -322,8 +332,8 @@ int cmd_reproduce(int argc, const char **argv)
     if (exit_status == -1) {
         r.preset = reproduce_preset_find(preset);
         if (!r.preset)
-            exit_status = cli_usage(
-                argv[0], "--preset is '%s', not quick, original or best", preset);
+            exit_status =
+                cli_usage(argv[0], "--preset is '%s', not quick, original or best", preset);
     }
     if (exit_status == -1 &&
         ((seed && !cli_number(argv[0], "--seed", seed, 0, INT64_MAX, &r.seed)) ||

@@ -1,5 +1,5 @@
-/* services/gateway/cli/reproduce.h: the systems of the program that kindred began from, and how each
- * preset trains them.
+/* services/gateway/cli/reproduce.h: the systems of the program that kindred began from, and how
+ * each preset trains them.
  *
  * reproduce_presets.c says what is trained, reproduce.c has it done, reproduce_result.c says what
  * came of it. */
@@ -24,8 +24,8 @@ const reproduce_preset *reproduce_preset_find(const char *name);
 const char *reproduce_system(size_t system);
 
 /* What trains a system that is not the plain one: loss, schedule and augmentation; the caller adds
- * dataset, model, name, seed and image size. Texts are static. Each preset holds back a fifth of each class's
- * images, the same for all of its systems. */
+ * dataset, model, name, seed and image size. Texts are static. Each preset holds back a fifth of
+ * each class's images, the same for all of its systems. */
 Kindred__V1__TrainSpec reproduce_training(const reproduce_preset *preset, size_t system);
 
 /* One system's way through. */

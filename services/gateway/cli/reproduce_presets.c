@@ -53,18 +53,16 @@ static void set_original(Kindred__V1__TrainSpec *t, size_t system)
     t->warmup = &none;
     t->plateau_patience = 3;
     t->crop = &whole;
-    t->batch_size = 128;
-    t->batch_classes = 32;
-    t->batch_images = 4;
-    if (system == ARCFACE) { /* over the super-classes, as its twelve outputs */
-        t->labels = TEXT("super-class");
-        t->margin = 28.6;
-        t->scale = 64;
-    } else if (system == CONTRASTIVE || system == TRIPLET) {
+    if (system == CONTRASTIVE || system == TRIPLET) {
+        t->batch_classes = 32;
+        t->batch_images = 4;
         t->margin = system == TRIPLET ? 0.9 : 0.5;
         t->reduction = TEXT("sum");
         t->raw = true;
         t->miner = TEXT("random");
+    } else {
+        t->batch_size = 128;
+        t->labels = TEXT("super-class"); /* ArcFace's, too, has twelve outputs there */
     }
 }
 

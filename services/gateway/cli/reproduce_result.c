@@ -71,12 +71,11 @@ static json_t *protocol_json(const char *protocol, uint64_t gallery, uint64_t qu
 static json_t *part_json(const reproduction *r, size_t system)
 {
     const reproduce_part *const part = &r->parts[system];
-    json_t *const object = json_pack("{s: o, s: o, s: o}", "system",
-        cli_json_text(reproduce_system(system)), "model_id", cli_json_text(part->model_id),
-        "collection", cli_json_text(part->name));
+    json_t *const object =
+        json_pack("{s: o, s: o, s: o}", "system", cli_json_text(reproduce_system(system)),
+            "model_id", cli_json_text(part->model_id), "collection", cli_json_text(part->name));
     if (part->train)
-        (void)json_object_set_new(
-            object, "job", cli_must(kd_message_json(&part->train->base)));
+        (void)json_object_set_new(object, "job", cli_must(kd_message_json(&part->train->base)));
     return object;
 }
 
@@ -94,10 +93,10 @@ static json_t *to_json(const reproduction *r)
         (void)json_array_append_new(protocols, protocol_json(also->protocol, also->gallery,
                                                    also->queries, also->metrics, also->n_metrics));
     }
-    return cli_must(json_pack("{s: o, s: o, s: I, s: o, s: o, s: o}", "preset",
-        cli_json_text(r->preset->name), "dataset", cli_json_text(r->dataset), "seed",
-        (json_int_t)r->seed, "systems", parts, "protocols", protocols, "evaluation",
-        cli_json_text(r->evaluation->id)));
+    return cli_must(
+        json_pack("{s: o, s: o, s: I, s: o, s: o, s: o}", "preset", cli_json_text(r->preset->name),
+            "dataset", cli_json_text(r->dataset), "seed", (json_int_t)r->seed, "systems", parts,
+            "protocols", protocols, "evaluation", cli_json_text(r->evaluation->id)));
 }
 
 void reproduce_print(const reproduction *r)
@@ -134,8 +133,7 @@ int reproduce_write(const reproduction *r)
         return cli_error(r->common, r->command, &err);
     int exit_status = cli_fetch_report(r->common, r->command, r->evaluation->id, r->out);
     for (size_t i = 1; exit_status == EXIT_DONE && i < r->preset->n_systems; i++) {
-        char *const path =
-            cli_must(kd_format("%s/curves-%s.html", r->out, reproduce_system(i)));
+        char *const path = cli_must(kd_format("%s/curves-%s.html", r->out, reproduce_system(i)));
         exit_status = cli_fetch_curves(r->common, r->command, r->parts[i].train->id, path);
         free(path);
     }
