@@ -124,9 +124,11 @@ KD_MUST_CHECK kd_status kd_augment_run(const kd_augment *augment, uint64_t seed,
     const kd_image *from, uint32_t size, kd_image *out, kd_error *err);
 
 /* ---- Picture rows ---- */
-/* A row for people: a query and its neighbours at cell × cell, side by side, neighbours framed
- * green (right) or red. cells[0] is the query, framed grey. right[i] belongs to cells[i], i ≥ 1. A
- * cell without pixels (its file is gone) is drawn blank. */
+/* A row for people: a query and its neighbours in cells of cell × cell, side by side, neighbours
+ * framed green (right) or red. cells[0] is the query, framed grey. right[i] belongs to cells[i], i
+ * ≥
+ * 1. Each picture is as large as its cell lets it be, its aspect kept, on light grey, which is all
+ * there is of one without pixels (its file is gone). */
 KD_MUST_CHECK kd_status kd_image_row(kd_image *out, const kd_image *cells, const bool *right,
     size_t n, uint32_t cell, kd_error *err);
 /* Decode, shrink so that the longer side is at most side, encode as JPEG: a thumbnail. */

@@ -30,20 +30,29 @@ static void paste(kd_image *image, uint32_t x, uint32_t y, const kd_image *from)
             from->pixels + (size_t)row * from->width * 3, (size_t)from->width * 3);
 }
 
+/* part of whole, both ≤ 16384, scaled to side; at least one pixel. */
+static uint32_t scaled(uint32_t part, uint32_t whole, uint32_t side)
+{
+    const uint32_t length = (part * side + whole / 2) / whole;
+    return length ? length : 1;
+}
+
 /* A framed cell whose outer corner is x, GAP. */
 static kd_status draw_cell(
     kd_image *row, uint32_t x, const kd_image *from, uint32_t cell, colour frame, kd_error *err)
 {
     kd_image small = KD_IMAGE_INIT;
     fill(row, x, GAP, cell + 2 * FRAME, cell + 2 * FRAME, frame);
-    if (!from->pixels) {
-        fill(row, x + FRAME, GAP + FRAME, cell, cell, blank);
+    fill(row, x + FRAME, GAP + FRAME, cell, cell, blank);
+    if (!from->pixels)
         return KD_OK;
-    }
-    const kd_status status = kd_image_resize(&small, from, cell, cell, err);
+    const uint32_t longer = from->width > from->height ? from->width : from->height;
+    const kd_status status = kd_image_resize(
+        &small, from, scaled(from->width, longer, cell), scaled(from->height, longer, cell), err);
     if (status)
         return status;
-    paste(row, x + FRAME, GAP + FRAME, &small);
+    paste(
+        row, x + FRAME + (cell - small.width) / 2, GAP + FRAME + (cell - small.height) / 2, &small);
     kd_image_free(&small);
     return KD_OK;
 }
@@ -72,13 +81,6 @@ kd_status kd_image_row(
     if (status)
         kd_image_free(out);
     return status;
-}
-
-/* part of whole, both ≤ 16384, scaled to side; at least one pixel. */
-static uint32_t scaled(uint32_t part, uint32_t whole, uint32_t side)
-{
-    const uint32_t length = (part * side + whole / 2) / whole;
-    return length ? length : 1;
 }
 
 kd_status kd_image_thumbnail(

@@ -19,13 +19,21 @@ static void test_image_row__frames_say_right_and_wrong(void **state)
     CHECK_INT(step + 8, row.height);
     static const uint32_t frames[4] = {0x888888, 0x2e9e4f, 0xdd3333, 0x2e9e4f};
     static const uint32_t inside[4] = {0x010203, 0x0a141e, 0x070809, 0xeeeeee};
+    /* Where the pictures begin in their cells: 40 × 40, 40 × 13, 22 × 40, none. */
+    static const uint32_t at[4][2] = {{0, 0}, {0, 13}, {9, 0}, {0, 0}};
     for (uint32_t i = 0; i < 4; i++) {
         const uint32_t left = i * step;
         CHECK_INT(0xffffff, pixel_at(&row, left + 7, 30));
         CHECK_INT(frames[i], pixel_at(&row, left + 8, 8));
         CHECK_INT(frames[i], pixel_at(&row, left + 12, 30));
-        CHECK_INT(inside[i], pixel_at(&row, left + 13, 13));
-        CHECK_INT(inside[i], pixel_at(&row, left + 52, 52));
+        CHECK_INT(inside[i], pixel_at(&row, left + 13 + at[i][0], 13 + at[i][1]));
+        CHECK_INT(inside[i], pixel_at(&row, left + 32, 32));
+        if (at[i][0] + at[i][1] > 0) {
+            CHECK_INT(0xeeeeee, pixel_at(&row, left + 13, 13));
+            CHECK_INT(0xeeeeee, pixel_at(&row, left + 52, 52));
+        } else {
+            CHECK_INT(inside[i], pixel_at(&row, left + 52, 52));
+        }
         CHECK_INT(frames[i], pixel_at(&row, left + 53, 53));
         CHECK_INT(frames[i], pixel_at(&row, left + 57, 57));
         CHECK_INT(0xffffff, pixel_at(&row, left + 58, 30));
