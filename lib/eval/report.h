@@ -20,8 +20,9 @@ typedef struct kd_report_row { /* a query and its five nearest */
     kd_report_hit query;
     kd_report_hit hits[5];
     size_t n_hits;
-    uint32_t
-        first; /* of misses: rank of the first right image; 0: not in the first KD_EVAL_DEPTH */
+    /* Of misses: rank of the first right image; 0: not in the first KD_EVAL_DEPTH. */
+    uint32_t first;
+    const char *strip; /* the same as a picture, a file beside the report; NULL: none */
 } kd_report_row;
 
 #define KD_REPORT_FMRS 2u
@@ -132,6 +133,9 @@ typedef struct kd_report {
     int64_t created_unix_ms;
     const char *const *skipped_names; /* "path: reason" of the first ones */
     size_t n_skipped_names;
+    const char *const *show;            /* whose rows were asked for, as they were named */
+    size_t n_show;                      /* 0: a row for each super-class */
+    size_t rows_left_out;               /* asked for, and more than a page holds */
     const kd_report_findings *findings; /* NULL: the dataset was not checked */
     const kd_report_model *models;
     size_t n_models;
@@ -149,8 +153,10 @@ typedef struct kd_report {
  * - models[]: id, name, image_size, images_per_second
  *   - class, super_class: kd_metric_name's means; queries that count, without_positives; nmi, ami;
  *     matches[] (fmr, fnmr, threshold); intervals and, but in the first model, differences
- *   - rows[]: query and hits[] (path, class, super_class; hits also score, right, right_super)
- *   - misses[]: the same with first, the rank of the first right image, null beyond KD_EVAL_DEPTH
+ *   - rows[]: query and hits[] (path, class, super_class; hits also score, right, right_super);
+ *     strip, the picture of it in a file beside this one, null without
+ *   - misses[]: the same without strip, with first, the rank of the first right image, null beyond
+ *     KD_EVAL_DEPTH
  *   - details, null without:
  *     - super_classes[] (up to KD_REPORT_SUPERS), hardest_classes[] (up to KD_REPORT_HARDEST):
  *       name, queries, recall_at_1, map_at_5, accuracy
@@ -159,6 +165,7 @@ typedef struct kd_report {
  *     - scores: class and super_class, each low, high, same[] and other[], shares of the pairs in
  *       up to KD_REPORT_BINS equal bins from low to high, and overlap
  *     - map: images, shares[2], groups[] (super_class, images); the points are in the page alone
+ * - show[]: whose rows were asked for, none for one of each super-class; rows_left_out
  * - skipped_images[]: "path: reason"
  * - findings: of the dataset check, null without: images, ok, list[] of name, count and examples[]
  *   (up to KD_REPORT_EXAMPLES)

@@ -32,7 +32,7 @@ static bool good_rows(const kd_report_row *rows, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const kd_report_row *const row = &rows[i];
-        if (!good_hit(&row->query))
+        if (!good_hit(&row->query) || !good_text(row->strip))
             return false;
         for (size_t h = 0; h < row->n_hits; h++)
             if (!good_hit(&row->hits[h]))
@@ -104,6 +104,8 @@ static bool good_report(const kd_report *report)
                 good_findings(report->findings);
     for (size_t i = 0; i < report->n_skipped_names && good; i++)
         good = good_text(report->skipped_names[i]);
+    for (size_t i = 0; i < report->n_show && good; i++)
+        good = good_text(report->show[i]);
     for (size_t i = 0; i < report->n_models && good; i++) {
         const kd_report_model *const model = &report->models[i];
         good = good_text(model->id) && good_text(model->name) &&

@@ -261,8 +261,11 @@ static json_t *model_json(json_writer *writer, const kd_report_model *model, boo
 {
     json_t *const object = json_object();
     json_t *const rows = json_array();
-    for (size_t i = 0; i < model->n_rows; i++)
-        append(writer, rows, row_json(writer, &model->rows[i]));
+    for (size_t i = 0; i < model->n_rows; i++) {
+        json_t *const row = row_json(writer, &model->rows[i]);
+        set(writer, row, "strip", text(model->rows[i].strip));
+        append(writer, rows, row);
+    }
     set(writer, object, "id", text(model->id));
     set(writer, object, "name", text(model->name));
     set(writer, object, "image_size", count(model->image_size));
@@ -297,9 +300,12 @@ static json_t *report_json(json_writer *writer, const kd_report *report)
     json_t *const object = json_object();
     json_t *const skipped = json_array();
     json_t *const also = json_array();
+    json_t *const show = json_array();
     kd_time_text(report->created_unix_ms, created);
     for (size_t i = 0; i < report->n_skipped_names; i++)
         append(writer, skipped, text(report->skipped_names[i]));
+    for (size_t i = 0; i < report->n_show; i++)
+        append(writer, show, text(report->show[i]));
     for (size_t i = 0; i < report->n_also; i++) {
         json_t *const other = json_object();
         set_protocol(writer, other, &report->also[i]);
@@ -311,6 +317,8 @@ static json_t *report_json(json_writer *writer, const kd_report *report)
     set(writer, object, "dataset", text(report->dataset));
     set(writer, object, "data_hash", text(report->data_hash));
     set_protocol(writer, object, report);
+    set(writer, object, "show", show);
+    set(writer, object, "rows_left_out", count(report->rows_left_out));
     set(writer, object, "skipped_images", skipped);
     set(writer, object, "findings", findings_json(writer, report->findings));
     set(writer, object, "also", also);

@@ -90,9 +90,45 @@ static const kd_report_hit *query_of(const kd_report *report, size_t r)
     return &report->models[i].rows[r].query;
 }
 
-static const char *heading(const kd_report_hit *query)
+static bool same(const char *a, const char *b)
 {
-    return query->super_class_name ? query->super_class_name : query->path;
+    return a && b && strcmp(a, b) == 0;
+}
+
+/* Each super-class has one row, unless others were asked for: then the class is named too, and
+ * which of its rows this is. */
+static void write_heading(const kd_report *report, size_t r, kd_buf *out)
+{
+    const kd_report_hit *const query = query_of(report, r);
+    kd_html_text(out, query->super_class_name ? query->super_class_name : query->path);
+    if (report->n_show == 0)
+        return;
+    size_t number = 1;
+    for (size_t i = 0; i < r; i++)
+        number += same(query_of(report, i)->class_name, query->class_name) &&
+                  same(query_of(report, i)->super_class_name, query->super_class_name);
+    if (!same(query->super_class_name, query->class_name)) {
+        kd_buf_puts(out, ": ");
+        kd_html_text(out, query->class_name);
+    }
+    if (number > 1)
+        kd_buf_printf(out, ", %zu", number);
+}
+
+/* What is shown and what is not. */
+static void write_choice(const kd_report *report, size_t n_rows, kd_buf *out)
+{
+    if (report->n_show == 0 && report->super_classes > n_rows)
+        kd_buf_printf(out, " %zu of %llu super-classes are shown.", n_rows,
+            (unsigned long long)report->super_classes);
+    for (size_t i = 0; i < report->n_show; i++) {
+        kd_buf_puts(out, i == 0 ? " Shown, as asked for: " : ", ");
+        kd_html_text(out, report->show[i]);
+    }
+    if (report->n_show > 0 && report->rows_left_out > 0)
+        kd_buf_printf(out, "; %zu of %zu rows", n_rows, n_rows + report->rows_left_out);
+    if (report->n_show > 0)
+        kd_buf_puts(out, ".");
 }
 
 /* Search results have nothing that could be right or wrong. */
@@ -116,20 +152,18 @@ void kd_report_rows(const kd_report *report, kd_buf *out)
         kd_buf_puts(out, "<span class=\"key right\">✓ same class</span> "
                          "<span class=\"key wrong\">✗ another class</span> ");
     kd_buf_puts(out, "The number is the cosine similarity, 1 for equal pictures.");
-    if (report->super_classes > n_rows)
-        kd_buf_printf(out, " %zu of %llu super-classes are shown.", n_rows,
-            (unsigned long long)report->super_classes);
+    write_choice(report, n_rows, out);
     kd_buf_puts(out, "</p>\n"
                      "<details class=\"jump\">\n<summary>Jump to</summary>\n<ul>\n");
     for (size_t r = 0; r < n_rows; r++) {
         kd_buf_printf(out, "<li><a href=\"#row-%zu\">", r + 1);
-        kd_html_text(out, heading(query_of(report, r)));
+        write_heading(report, r, out);
         kd_buf_puts(out, "</a></li>\n");
     }
     kd_buf_puts(out, "</ul>\n</details>\n");
     for (size_t r = 0; r < n_rows; r++) {
         kd_buf_printf(out, "<article id=\"row-%zu\">\n<h3>", r + 1);
-        kd_html_text(out, heading(query_of(report, r)));
+        write_heading(report, r, out);
         kd_buf_puts(out, "</h3>\n");
         for (size_t i = 0; i < report->n_models; i++)
             if (r < report->models[i].n_rows)

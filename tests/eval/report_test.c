@@ -227,6 +227,44 @@ static void test_eval_report__html_frames_and_marks_hits(void **state)
     free(page);
 }
 
+static void test_eval_report__rows_that_were_asked_for(void **state)
+{
+    static const char *const show[] = {"Apple", "<Pear>"};
+    const kd_report_row three[] = {rows[0],
+        {.query = {.path = "p/1.jpg", .class_name = "Pear", .super_class_name = "Pear"}}, rows[0]};
+    kd_report_row strip = rows[0];
+    strip.strip = "rows/sop-1-plain-001-Q-A.png";
+    kd_report_model model = {.name = "plain", .rows = three, .n_rows = 3};
+    kd_report shown = report;
+    (void)state;
+    shown.models = &model;
+    shown.n_models = 1;
+    shown.show = show;
+    shown.n_show = 2;
+    char *page = page_of(&shown);
+    CHECK_HAS("Shown, as asked for: Apple, &lt;Pear&gt;.</p>", page);
+    CHECK_HAS("<h3>Apple &quot;x&quot;: Q&amp;A</h3>", page);
+    CHECK_HAS("<h3>Pear</h3>", page);
+    CHECK_HAS("<h3>Apple &quot;x&quot;: Q&amp;A, 2</h3>", page);
+    CHECK(strstr(page, "super-classes are shown") == NULL);
+    free(page);
+    shown.rows_left_out = 9;
+    page = page_of(&shown);
+    CHECK_HAS("&lt;Pear&gt;; 3 of 12 rows.</p>", page);
+    free(page);
+
+    kd_buf out = KD_BUF_INIT;
+    model.rows = &strip;
+    model.n_rows = 1;
+    CHECK_OK(kd_report_json(&shown, &out, &g_err), g_err);
+    CHECK_HAS("\"strip\": \"rows/sop-1-plain-001-Q-A.png\"", (const char *)out.data);
+    CHECK_HAS("\"show\": [\n    \"Apple\",", (const char *)out.data);
+    CHECK_HAS("\"rows_left_out\": 9", (const char *)out.data);
+    strip.strip = "\xff";
+    CHECK_FAILS(KD_INVALID_ARGUMENT, kd_report_json(&shown, &out, &g_err), g_err);
+    kd_buf_free(&out);
+}
+
 /* Search results: nothing is known to be right, nothing was measured. */
 static void test_eval_report__html_takes_rows_without_measures(void **state)
 {
@@ -276,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_eval_report__html_needs_nothing_from_elsewhere),
         cmocka_unit_test(test_eval_report__html_shows_models_side_by_side),
         cmocka_unit_test(test_eval_report__html_frames_and_marks_hits),
+        cmocka_unit_test(test_eval_report__rows_that_were_asked_for),
         cmocka_unit_test(test_eval_report__html_takes_rows_without_measures),
         cmocka_unit_test(test_eval_report__refuses_text_and_numbers_it_cannot_write),
     };

@@ -22,8 +22,9 @@ static bool page_of(char *const texts[TEXTS], double number, kd_buf *html, kd_bu
 {
     kd_error err = KD_ERROR_INIT;
     const char *const skipped[] = {texts[7]};
-    kd_report_row row = {
-        .query = {.path = texts[2], .class_name = texts[3], .picture = texts[6]}, .n_hits = 1};
+    kd_report_row row = {.query = {.path = texts[2], .class_name = texts[3], .picture = texts[6]},
+        .n_hits = 1,
+        .strip = texts[4]};
     row.hits[0] = (kd_report_hit){.path = texts[4],
         .class_name = texts[5],
         .super_class_name = texts[3],
@@ -63,6 +64,8 @@ static bool page_of(char *const texts[TEXTS], double number, kd_buf *html, kd_bu
         .protocol = "sop",
         .skipped_names = skipped,
         .n_skipped_names = texts[7] ? 1 : 0,
+        .show = skipped,
+        .n_show = texts[7] ? 1 : 0,
         .findings = &findings,
         .models = &model,
         .n_models = 1};
