@@ -64,7 +64,7 @@ static kd_status make_misses(const gateway *g, const embedded *queries, const em
     kd_status status = kd_details_misses(&out->eval, most, asked, &n, err);
     for (size_t i = 0; i < n; i++)
         items[i] = queries->rows[asked[i]];
-    const shown s = {items, n, picture_side(6 * ALL_MISSES)};
+    const shown s = {.items = items, .n = n, .side = picture_side((1 + ROW_HITS) * ALL_MISSES)};
     if (status == KD_OK)
         status =
             rows_make(g, &s, queries, gallery, out->eval.hits, out->eval.counts, &out->misses, err);

@@ -2,12 +2,14 @@
  *
  * protocol.c opens gallery and queries, evaluate_job.c embeds them by each model, measure.c has
  * lib/eval measure them, findings.c has lib/check look at the dataset, details.c adds what the page
- * shows by label, picture_rows.c draws what people look at, result.c says what came of it. */
+ * shows by label, picture_rows.c draws what people look at, strips.c writes the same as files,
+ * result.c says what came of it. */
 #ifndef KD_GATEWAY_EVALUATE_H
 #define KD_GATEWAY_EVALUATE_H
 
 #include "lib/eval/details.h"
 #include "services/gateway/gateway.h"
+#include "services/gateway/rows.h"
 
 /* A dataset's images with their embeddings by one model. Those that could not be read are left out:
  * row i is item rows[i]. */
@@ -63,20 +65,15 @@ typedef struct measured {
 KD_MUST_CHECK kd_status measure(running_job *r, const protocol *p, const embedded *queries,
     const embedded *gallery, size_t dim, const measured *first, measured *out, kd_error *err);
 
-/* The queries that are shown, by their items, and how large. The same for each model. */
-typedef struct shown {
-    size_t *items;
-    size_t n;
-    uint32_t side; /* of the pictures, which all are in the page */
-} shown;
+#define ROW_HITS 5u                            /* kd_report_row's */
+#define PICTURE_HEAD "data:image/jpeg;base64," /* of the pictures in the page */
 
-/* For each super-class among the queries (by id) the first that was embedded. Where these are more
- * pictures than a page can hold, they get smaller, then the super-classes fewer, evenly chosen. */
-KD_MUST_CHECK kd_status shown_choose(
-    shown *out, const embedded *queries, size_t n_models, kd_error *err);
+/* Among the queries that were embedded, what the job asks for (rows_choose). Where these are more
+ * pictures than a page can hold, they get smaller, then the rows fewer. */
+KD_MUST_CHECK kd_status shown_choose(shown *out, const embedded *queries,
+    const Kindred__V1__EvaluateSpec *spec, size_t n_models, kd_error *err);
 /* For so many pictures in one page. */
 uint32_t picture_side(size_t pictures);
-void shown_free(shown *s);
 
 /* All models by one protocol. */
 typedef struct evaluation {
@@ -93,6 +90,12 @@ KD_MUST_CHECK kd_status rows_make(const gateway *g, const shown *s, const embedd
     const embedded *gallery, const kd_hit *hits, const uint32_t *counts, kd_report_row **rows,
     kd_error *err);
 void rows_free(kd_report_row *rows, size_t n);
+
+/* Makes the folder of the strips in the report's folder dir, without those of an earlier attempt.
+ * Each is then written for one model (number model, from 1) and put into its row. */
+KD_MUST_CHECK kd_status strips_begin(const char *dir, kd_error *err);
+KD_MUST_CHECK kd_status strips_write(running_job *r, const char *dir, const protocol *p,
+    const measured *of, size_t model, const shown *s, kd_error *err);
 
 /* Adds details and misses to what measure() filled; of more models there are fewer misses each. */
 KD_MUST_CHECK kd_status add_details(const gateway *g, const embedded *queries,

@@ -77,7 +77,8 @@ static kd_status embed(running_job *r, const kd_dataset *dataset, const Kindred_
 static kd_status add_pictures(running_job *r, evaluation *e, measured *out, const embedded *queries,
     const embedded *gallery, kd_error *err)
 {
-    kd_status status = e->shown.items ? KD_OK : shown_choose(&e->shown, queries, e->n_models, err);
+    kd_status status = e->shown.items
+? KD_OK : shown_choose(&e->shown, queries, r->spec->evaluate, e->n_models, err);
     if (status == KD_OK)
         status = rows_make(r->gateway, &e->shown, queries, gallery, out->eval.hits,
             out->eval.counts, &out->rows, err);
@@ -194,6 +195,7 @@ static kd_report report_of(const evaluation *e, kd_report_model *listed, const c
         .created_unix_ms = kd_wall_ms(),
         .skipped_names = (const char *const *)e->skipped.names,
         .n_skipped_names = e->skipped.n_names,
+        .rows_left_out = e->shown.left_out,
         .models = listed,
         .n_models = e->n_models};
 }
@@ -204,8 +206,6 @@ static kd_status write_both(const char *dir, const kd_report *report, kd_error *
     kd_status status = kd_report_json(report, &json, err);
     if (status == KD_OK)
         status = kd_report_html(report, &html, err);
-    if (status == KD_OK)
-        status = kd_make_dirs(dir, err);
     if (status == KD_OK)
         status = write_file(dir, "report.html", &html, err);
     if (status == KD_OK)
@@ -225,11 +225,18 @@ static kd_status write_report(running_job *r, const evaluation *all, size_t n,
     *dir = kd_format("%s/%s", r->gateway->reports_dir, r->job->id);
     if (!listed || !*dir)
         status = kd_error_memory(err, "the report");
+    if (status == KD_OK)
+        status = strips_begin(*dir, err);
+    for (size_t i = 0; status == KD_OK && i < all[0].n_models; i++)
+        status = strips_write(
+            r, *dir, &all[0].protocol, &all[0].models[i], i + 1, &all[0].shown, err);
     for (size_t i = 0; status == KD_OK && i < n; i++) {
         status = kd_dataset_hash(all[i].protocol.queries, hashes[i], err);
         reports[i] = report_of(&all[i], listed[i], hashes[i]);
     }
     if (status == KD_OK) {
+        reports[0].show = (const char *const *)r->spec->evaluate->show;
+        reports[0].n_show = r->spec->evaluate->n_show;
         reports[0].findings = found ? &found->report : NULL;
         reports[0].also = reports + 1;
         reports[0].n_also = n - 1;
@@ -296,6 +303,8 @@ kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error 
         status = findings_make(r, &all[0].protocol, &found, err);
     for (size_t i = 0; status == KD_OK && i < n; i++)
         status = evaluate(r, &all[i], err);
+    if (status == KD_OK)
+        job_phase(r, "writing the report");
     if (status == KD_OK)
         status = write_report(r, all, n, spec->check ? &found : NULL, &dir, err);
     if (status == KD_OK)

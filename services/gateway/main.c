@@ -6,26 +6,28 @@
 #include "lib/base/file.h"
 #include "lib/vector/vector.h"
 #include "services/gateway/gateway.h"
+#include "services/gateway/rows.h"
 
 #define STORE_TIMEOUT_MS 2000
 #define PICTURE_THREADS 2
 #define PICTURE_QUEUE 64
 
-/* /reports/JOB/report.html and report.json for a browser. */
+/* /reports/JOB/report.html and the other files for a browser. */
 static void serve_report(void *state, const char *path, kd_http_answer *answer)
 {
     const gateway *const g = state;
-    char job[65] = "", file[32] = "";
+    char job[65] = "", file[STRIP_NAME] = "";
+    const char *type = NULL;
     char *full = NULL;
     kd_error err;
     answer->code = 404;
-    if (sscanf(path, "/reports/%64[a-zA-Z0-9-]/%31s", job, file) == 2 &&
-        (strcmp(file, "report.html") == 0 || strcmp(file, "report.json") == 0))
+    if (sscanf(path, "/reports/%64[a-zA-Z0-9-]/%255s", job, file) == 2)
+        type = report_file_type(file);
+    if (type)
         full = kd_format("%s/%s/%s", g->reports_dir, job, file);
     if (full && kd_file_read(full, 1u << 30, &answer->body, &err) == KD_OK) {
         answer->code = 200;
-        answer->content_type =
-            strcmp(file, "report.json") == 0 ? "application/json" : "text/html; charset=utf-8";
+        answer->content_type = type;
     } else {
         kd_buf_puts(&answer->body, "no such report\n");
     }

@@ -1,4 +1,4 @@
-/* Picture rows: a query of each super-class and its five nearest. */
+/* Picture rows: queries and their five nearest. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,55 +6,28 @@
 
 #include "services/gateway/evaluate.h"
 
-#define ROW_HITS 5u
 #define ROW_PICTURES (ROW_HITS + 1)
 #define MOST_PICTURES 4200u /* of all models; some 10 MB at the least size */
-
-static int compare_supers(const void *a, const void *b, void *arg)
-{
-    const embedded *const e = arg;
-    const size_t i = *(const size_t *)a, j = *(const size_t *)b;
-    if (e->supers[i] != e->supers[j])
-        return e->supers[i] < e->supers[j] ? -1 : 1;
-    return i < j ? -1 : i > j;
-}
 
 uint32_t picture_side(size_t pictures)
 {
     return pictures <= 400 ? 160 : pictures <= 1200 ? 112 : 80;
 }
 
-kd_status shown_choose(shown *out, const embedded *queries, size_t n_models, kd_error *err)
+kd_status shown_choose(shown *out, const embedded *queries, const Kindred__V1__EvaluateSpec *spec,
+    size_t n_models, kd_error *err)
 {
-    size_t *const order = malloc((queries->n ? queries->n : 1) * sizeof *order);
-    *out = (shown){NULL, 0, 0};
-    if (!order)
-        return kd_error_memory(err, "the picture rows");
-    for (size_t i = 0; i < queries->n; i++)
-        order[i] = i;
-    qsort_r(order, queries->n, sizeof *order, compare_supers, (void *)queries);
-    size_t n = 0; /* order[0..n-1] holds the first of each; n never passes i */
-    for (size_t i = 0; i < queries->n; i++)
-        if (n == 0 || queries->supers[order[i]] != queries->supers[order[n - 1]])
-            order[n++] = order[i];
     const size_t most = MOST_PICTURES / (ROW_PICTURES * n_models);
-    const size_t kept = n < most ? n : most;
-    for (size_t i = 0; i < kept; i++) /* i * n / kept is never below i */
-        order[i] = queries->rows[order[i * n / kept]];
-    *out = (shown){order, kept, picture_side(kept * ROW_PICTURES * n_models)};
-    return KD_OK;
-}
-
-void shown_free(shown *s)
-{
-    free(s->items);
-    *s = (shown){NULL, 0, 0};
+    const kd_status status = rows_choose(out, queries->dataset, queries->rows, queries->n,
+        (const char *const *)spec->show, spec->n_show, most, err);
+    out->side = picture_side(out->n * ROW_PICTURES * n_models);
+    return status;
 }
 
 /* A data: URI of the picture, a new string; NULL when it can't be read or there is no memory. */
 static char *picture_uri(const gateway *g, const embedded *e, size_t item, uint32_t side)
 {
-    static const char head[] = "data:image/jpeg;base64,";
+    static const char head[] = PICTURE_HEAD;
     kd_buf jpeg = KD_BUF_INIT;
     char *const path = kd_dataset_full_path(e->dataset, &e->items[item]);
     if (path)
@@ -148,6 +121,7 @@ kd_status rows_make(const gateway *g, const shown *s, const embedded *queries,
 void rows_free(kd_report_row *rows, size_t n)
 {
     for (size_t i = 0; rows && i < n; i++) {
+        free((char *)rows[i].strip);
         free((char *)rows[i].query.picture);
         for (size_t j = 0; j < rows[i].n_hits; j++)
             free((char *)rows[i].hits[j].picture);

@@ -3,6 +3,7 @@
 
 #include "lib/base/file.h"
 #include "services/gateway/gateway.h"
+#include "services/gateway/rows.h"
 
 #define PIECE (1u << 20)
 #define ASK_TIMEOUT_MS 60000
@@ -144,15 +145,17 @@ static void get_report(void *state, kd_call *call, const ProtobufCMessage *messa
     kd_error err = KD_ERROR_INIT;
     kd_buf file = KD_BUF_INIT;
     kd_status status = kd_check_name("job", request->job_id, &err);
-    if (status == KD_OK && strcmp(request->file, "report.html") != 0 &&
-        strcmp(request->file, "report.json") != 0)
+    if (status == KD_OK && !report_file_type(request->file))
         status = kd_error_set(&err, KD_INVALID_ARGUMENT,
-            "'%s' is not a file of a report: there are report.html and report.json", request->file);
+            "'%.200s' is not a file of a report: there are report.html, report.json and the strips "
+            "that it names",
+            request->file);
     if (status == KD_OK) {
         char *const path = kd_format("%s/%s/%s", g->reports_dir, request->job_id, request->file);
         status = path ? kd_file_read(path, 1u << 30, &file, &err) : kd_error_memory(&err, "a path");
         if (status == KD_NOT_FOUND)
-            status = kd_error_set(&err, KD_NOT_FOUND, "job '%s' has no report", request->job_id);
+            status = kd_error_set(&err, KD_NOT_FOUND, "job '%s' has no report with a file %s",
+                request->job_id, request->file);
         free(path);
     }
     if (status == KD_OK && (status = send_file(call, &file)) != KD_OK)

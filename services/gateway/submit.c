@@ -199,6 +199,22 @@ static kd_status check_counts(const Kindred__V1__EvaluateSpec *evaluate, kd_erro
     return KD_OK;
 }
 
+/* What is to be shown is among the first protocol's queries. */
+static kd_status check_show(
+    const char *dir, const Kindred__V1__EvaluateSpec *evaluate, kd_error *err)
+{
+    const bool val = evaluate->n_protocols > 0 && strcmp(evaluate->protocols[0], "val") == 0;
+    kd_dataset *queries = NULL;
+    if (evaluate->n_show == 0)
+        return KD_OK;
+    kd_status status = kd_dataset_open(&queries, dir, val ? KD_SPLIT_TRAIN : KD_SPLIT_TEST, err);
+    if (status == KD_OK)
+        status =
+            show_check(queries, (const char *const *)evaluate->show, evaluate->n_show, err);
+    kd_dataset_free(queries);
+    return status;
+}
+
 static kd_status check_evaluate(
     gateway *g, kd_call *call, const Kindred__V1__EvaluateSpec *asked, kd_buf *out, kd_error *err)
 {
@@ -213,6 +229,8 @@ static kd_status check_evaluate(
     if (status == KD_OK)
         status = check_dataset(
             g, evaluate.dataset, test ? KD_SPLIT_TEST : KD_SPLIT_TRAIN, &dataset, err);
+    if (status == KD_OK)
+        status = check_show(dataset, asked, err);
     if (status == KD_OK && evaluate.gallery[0] != '\0') {
         kd_dataset *listing = NULL;
         status = check_path(g, evaluate.gallery, &gallery, err);
