@@ -61,6 +61,12 @@ class BadInput(unittest.TestCase):
         self.refuse(("evaluate", self.products, "--model", "nope"), "NOT_FOUND", 1, "nope")
         self.refuse(("model", "show", "nope"), "NOT_FOUND", 1, "nope")
 
+    def test_an_unknown_class_to_show(self):
+        self.refuse(("evaluate", self.products, "--model", "plain", "--show", "mug", "--show", "nope"),
+                    "NOT_FOUND", 1, "'nope'")
+        self.refuse(("evaluate", self.products, "--model", "plain",
+                     *("--show", "mug") * 65), "INVALID_ARGUMENT", 2, "65", "allowed are 64")
+
     def test_an_unknown_collection(self):
         self.refuse(("search", self.photo, "--collection", "nope"), "NOT_FOUND", 1, "nope")
 

@@ -2,10 +2,15 @@
 
 import json
 import unittest
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+import grpc
 import kindred
 import numpy as np
+from client import Client
 from measures import metrics, neighbours
+from PIL import Image
 
 
 class Chain(unittest.TestCase):
@@ -111,6 +116,62 @@ class Chain(unittest.TestCase):
         self.assertEqual(self.report["queries"], len(kindred.listing(self.products, "test")))
         page = (self.report_dir / "report.html").read_text(encoding="utf-8")
         self.assertGreaterEqual(page.count("data:image/jpeg;base64,"), 12 * 6 * 2)
+
+    def check_strips(self, folder, report):
+        """Each row of the report has its strip: a cell for the query and each hit, framed."""
+        names = [row["strip"] for model in report["models"] for row in model["rows"]]
+        self.assertEqual(len(set(names)), len(names))
+        self.assertEqual(sorted(names), sorted(f"rows/{path.name}"
+                                               for path in (folder / "rows").iterdir()))
+        for model in report["models"]:
+            for row in model["rows"]:
+                with Image.open(folder / row["strip"]) as strip:
+                    self.assertEqual(strip.format, "PNG")
+                    pixels = np.asarray(strip.convert("RGB"))
+                cells = 1 + len(row["hits"])
+                side = (pixels.shape[1] - 8) // cells - 18  # 8 between, frames of 5
+                self.assertIn(side, (80, 112, 160))
+                self.assertEqual(pixels.shape, (side + 26, cells * (side + 18) + 8, 3))
+                for i, hit in enumerate(row["hits"]):
+                    frame = (0x2e, 0x9e, 0x4f) if hit["right"] else (0xdd, 0x33, 0x33)
+                    left = 8 + (i + 1) * (side + 18)
+                    self.assertEqual(tuple(pixels[8, left]), frame)
+                    self.assertGreater(pixels[13:13 + side, left + 5:left + 5 + side].std(), 1)
+
+    def test_evaluate__each_row_is_a_strip_too(self):
+        self.assertEqual([len(model["rows"]) for model in self.report["models"]], [12, 12])
+        self.check_strips(self.report_dir, self.report)
+        strip = self.report["models"][1]["rows"][0]["strip"]
+        self.assertRegex(strip, r"^rows/closed-set-2-trained-001-[a-z0-9-]+\.png$")
+        pages = f"http://{self.stack.facts()['services']['gateway']['http']}/reports"
+        with urlopen(f"{pages}/{self.evaluation['id']}/{strip}", timeout=10) as answer:
+            self.assertEqual(answer.headers["Content-Type"], "image/png")
+            self.assertEqual(answer.read(), (self.report_dir / strip).read_bytes())
+        with self.assertRaises(HTTPError):
+            urlopen(f"{pages}/{self.evaluation['id']}/rows/sop-9-none-001.png", timeout=10)
+        client = Client(self.stack.address("gateway"))
+        code, told = client.call("kindred.v1.GatewayService/GetReport",
+                                 job_id=self.evaluation["id"], file="rows/sop-9-none-001.png")
+        self.assertEqual(code, grpc.StatusCode.NOT_FOUND)
+        self.assertIn("rows/sop-9-none-001.png", told)
+
+    def test_evaluate__shows_what_is_asked_for(self):
+        rows = kindred.listing(self.products, "test")
+        _, label, _, path = rows[0]
+        name = path.split("_final")[0]
+        out = kindred.folder() / "shown"
+        self.stack.ok("evaluate", self.products, "--model", "plain", "--show", f"{name}-1",
+                      "--show", "mug", "--out", out)
+        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+        self.assertEqual(report["show"], [f"{name}-1", "mug"])
+        mine = [path for _, one, _, path in rows if one == label]
+        mugs = {one: path for _, one, _, path in reversed(rows) if path.startswith("mug")}
+        shown = [row["query"]["path"] for row in report["models"][0]["rows"]]
+        self.assertEqual(shown, mine[:10] + [mugs[one] for one in sorted(mugs)])
+        self.assertEqual(report["rows_left_out"], len(mine) - len(mine[:10]))
+        self.check_strips(out, report)
+        page = (out / "report.html").read_text(encoding="utf-8")
+        self.assertIn(f"<h3>{name}: {name}-1</h3>", page)
 
     def test_evaluate__the_details_are_those_of_numpy(self):
         rows = kindred.listing(self.products, "test")

@@ -118,6 +118,8 @@ class EveryMethod(unittest.TestCase):
         self.fails(PRECONDITION, f"{gateway}/CancelJob", job_id=job.id)
         self.fails(PRECONDITION, f"{gateway}/RetryJob", job_id=job.id)
         self.fails(NOT_FOUND, f"{gateway}/GetReport", job_id="no-such-job", file="report.json")
+        for file in ("", "rows", "rows/../report.json", "../../models", "rows/a/b.png"):
+            self.fails(INVALID, f"{gateway}/GetReport", job_id=job.id, file=file)
         self.fails(PRECONDITION, f"{trainer}/DeleteModel", model="plain")
         spec = {"dataset": str(self.dataset), "loss": "arcface", "model": "plain", "memory": 64}
         self.fails(INVALID, f"{trainer}/CheckTraining", spec=spec)

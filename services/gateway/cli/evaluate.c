@@ -7,14 +7,19 @@
 #include "services/gateway/cli/files.h"
 #include "services/gateway/cli/jobs.h"
 
-#define MOST 64u /* the server takes fewer, and says so */
+#define MOST 256u /* the server takes fewer, and says so */
 
-enum { OPTION_MODEL = 1, OPTION_PROTOCOL };
+enum { OPTION_MODEL = 1, OPTION_PROTOCOL, OPTION_SHOW };
+
+typedef struct words {
+    const char *option;
+    char *at[MOST]; /* borrowed from argv */
+    size_t n;
+} words;
 
 typedef struct evaluation {
     const char *command;
-    char *models[MOST], *protocols[MOST]; /* borrowed from argv */
-    size_t n_models, n_protocols;
+    words models, protocols, show;
     const char *gallery, *out;
     int detach, vote_k, check;
     const char *vote_weighting;
@@ -23,14 +28,14 @@ typedef struct evaluation {
 static bool on_option(void *arg, int val, const char *value)
 {
     evaluation *const r = arg;
-    const bool model = val == OPTION_MODEL;
-    size_t *const n = model ? &r->n_models : &r->n_protocols;
-    if (*n == MOST) {
-        (void)cli_usage(
-            r->command, "--%s is given more than %u times", model ? "model" : "protocol", MOST);
+    words *const list = val == OPTION_MODEL      ? &r->models
+                        : val == OPTION_PROTOCOL ? &r->protocols
+                                                 : &r->show;
+    if (list->n == MOST) {
+        (void)cli_usage(r->command, "%s is given more than %u times", list->option, MOST);
         return false;
     }
-    (model ? r->models : r->protocols)[(*n)++] = (char *)(uintptr_t)value;
+    list->at[list->n++] = (char *)(uintptr_t)value;
     return true;
 }
 
@@ -42,6 +47,8 @@ int cli_fetch_report(
     kd_channel *channel = NULL;
     kd_error err = KD_ERROR_INIT;
     uint64_t bytes = 0;
+    char text[CLI_TEXT];
+    size_t n = 0;
     request.job_id = (char *)(uintptr_t)job_id;
     kd_status status = kd_make_dirs(dir, &err);
     if (status == KD_OK)
@@ -54,6 +61,10 @@ int cli_fetch_report(
             printf("wrote %s\n", path);
         free(path);
     }
+    if (status == KD_OK)
+        status = cli_fetch_strips(channel, job_id, dir, &n, &err);
+    if (status == KD_OK && n > 0 && !common->json)
+        printf("wrote %s/rows (%s)\n", dir, cli_some(n, "strip", "strips", text));
     cli_disconnect(channel);
     return status == KD_OK ? EXIT_DONE : cli_error(common, command, &err);
 }
@@ -66,10 +77,12 @@ static int submit(evaluation *r, const cli_common *common, const char *dataset)
     char *const path = cli_absolute(dataset);
     char *const gallery = r->gallery ? cli_absolute(r->gallery) : NULL;
     evaluate.dataset = path;
-    evaluate.models = r->models;
-    evaluate.n_models = r->n_models;
-    evaluate.protocols = r->protocols;
-    evaluate.n_protocols = r->n_protocols;
+    evaluate.models = r->models.at;
+    evaluate.n_models = r->models.n;
+    evaluate.protocols = r->protocols.at;
+    evaluate.n_protocols = r->protocols.n;
+    evaluate.show = r->show.at;
+    evaluate.n_show = r->show.n;
     if (gallery)
         evaluate.gallery = gallery;
     evaluate.vote_k = (uint32_t)r->vote_k;
@@ -90,7 +103,10 @@ static int submit(evaluation *r, const cli_common *common, const char *dataset)
 
 int cmd_evaluate(int argc, const char **argv)
 {
-    evaluation r = {.command = argv[0]};
+    evaluation r = {.command = argv[0],
+        .models = {.option = "--model"},
+        .protocols = {.option = "--protocol"},
+        .show = {.option = "--show"}};
     const char **args = NULL;
     cli_common common;
     const struct poptOption options[] = {
@@ -110,14 +126,19 @@ int cmd_evaluate(int argc, const char **argv)
             "what a vote weighs: equal or score (equal)", "KIND"},
         {"check", 0, POPT_ARG_NONE, &r.check, 0,
             "check the dataset too: the report lists what is wrong with it", NULL},
-        {"out", 0, POPT_ARG_STRING, &r.out, 0, "write report.json and report.html here", "DIR"},
+        {"show", 0, POPT_ARG_STRING, NULL, OPTION_SHOW,
+            "picture rows of this class or super-class, by name or id (repeatable); one of each "
+            "super-class unless given",
+            "NAME"},
+        {"out", 0, POPT_ARG_STRING, &r.out, 0,
+            "write report.json, report.html and the picture rows (rows/*.png) here", "DIR"},
         {"detach", 0, POPT_ARG_NONE, &r.detach, 0, "print the job's id and leave", NULL},
         POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "DIR --model ID... [OPTION...]",
         "Measures how well models find the products of a dataset, side by side. Ctrl-C leaves; the "
         "job goes on.\nExample: kindred evaluate photos/ --model plain --model better --out report",
         options, on_option, &r, 1, 1, &common, &args);
-    if (exit_status == -1 && r.n_models == 0)
+    if (exit_status == -1 && r.models.n == 0)
         exit_status = cli_usage(argv[0], "--model ID is missing");
     if (exit_status == -1 && r.vote_k < 0)
         exit_status = cli_usage(argv[0], "--vote-k is %d, allowed are 1 to 100", r.vote_k);

@@ -32,6 +32,10 @@ int cli_fetch_report(
     const cli_common *common, const char *command, const char *job_id, const char *dir);
 int cli_fetch_curves(
     const cli_common *common, const char *command, const char *job_id, const char *path);
+/* ---- strips.c ---- */
+/* Fetches the strips that dir/report.json names to where it names them, below dir. *n: how many. */
+KD_MUST_CHECK kd_status cli_fetch_strips(
+    kd_channel *channel, const char *job_id, const char *dir, size_t *n, kd_error *err);
 
 /* ---- result.c ---- */
 const char *cli_state_name(Kindred__V1__JobState state); /* "running" */
