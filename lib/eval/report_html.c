@@ -184,7 +184,8 @@ static void write_others(const kd_report *report, bool super, kd_buf *out)
         kd_buf_puts(out, "</tr>\n");
     }
     for (size_t f = 0; f < KD_REPORT_FMRS; f++) {
-        kd_buf_printf(out, "<tr><th scope=\"row\">FNMR at FMR %g %%</th>", 100 * kd_report_fmrs[f]);
+        kd_buf_printf(
+            out, "<tr><th scope=\"row\">FNMR at FMR %g\u00a0%%</th>", 100 * kd_report_fmrs[f]);
         for (size_t i = 0; i < report->n_models; i++) {
             const kd_report_measures *const of = measures_of(&report->models[i], super);
             kd_buf_puts(out, "<td>");
@@ -274,8 +275,10 @@ static void write_difference(
     const kd_report_measures *of, const kd_report_measures *first, unsigned metric, kd_buf *out)
 {
     const kd_interval *const range = &of->differences[metric];
-    const bool sure = range->low > 0 || range->high < 0;
-    kd_buf_printf(out, sure ? "<td><strong>%+.4f</strong>" : "<td>%+.4f",
+    kd_buf_printf(out,
+        range->low > 0    ? "<td><strong>%+.4f</strong>"
+        : range->high < 0 ? "<td><strong class=\"less\">%+.4f</strong>"
+                          : "<td>%+.4f",
         of->means.values[metric] - first->means.values[metric]);
     kd_buf_printf(out, "<small> %+.3f to %+.3f</small></td>", range->low, range->high);
 }

@@ -56,7 +56,9 @@ static const kd_report_model models[] = {
         .image_size = 160,
         .of = {{.means = {.values = {[KD_RECALL_AT_1] = 0.7}, .queries = 1234},
                    .intervals = {[KD_RECALL_AT_1] = {0.65, 0.75}},
-                   .differences = {[KD_RECALL_AT_1] = {0.5, 0.7}, [KD_MAP_AT_5] = {-0.5, 0.01}}},
+                   .differences = {[KD_RECALL_AT_1] = {0.5, 0.7},
+                       [KD_MAP_AT_5] = {-0.5, 0.01},
+                       [KD_ACCURACY] = {-1, -0.9}}},
             {.means = {.queries = 1236}}},
         .rows = rows,
         .n_rows = 1},
@@ -194,6 +196,7 @@ static void test_eval_report__html_shows_models_side_by_side(void **state)
               "0.650–0.750</small></td>",
         page);
     CHECK_HAS("<h3>Less plain</h3>", page);
+    CHECK_HAS("<th scope=\"row\">Accuracy</th><td><strong class=\"less\">-1.0000</strong>", page);
     CHECK_HAS("<th scope=\"row\">R@1</th><td><strong>+0.6000</strong><small> +0.500 to "
               "+0.700</small></td>",
         page);
