@@ -56,10 +56,10 @@ static void test_gateway_report_file__no_name_leads_elsewhere(void **state)
     CHECK_STR("image/png", report_file_type("rows/sop-1-plain-001-mug.png"));
 
     memset(name + 5, 'a', STRIP_NAME - 5 - 5); /* the last length that is allowed */
-    strcpy(name + STRIP_NAME - 5, ".png");
+    memcpy(name + STRIP_NAME - 5, ".png", sizeof ".png");
     CHECK_INT(STRIP_NAME - 1, strlen(name));
     CHECK(is_strip_name(name));
-    strcpy(name + STRIP_NAME - 5, "a.png");
+    memcpy(name + STRIP_NAME - 5, "a.png", sizeof "a.png");
     CHECK(!is_strip_name(name));
 }
 
