@@ -96,6 +96,8 @@ void rows_free(kd_report_row *rows, size_t n);
 KD_MUST_CHECK kd_status strips_begin(const char *dir, kd_error *err);
 KD_MUST_CHECK kd_status strips_write(running_job *r, const char *dir, const protocol *p,
     const measured *of, size_t model, const shown *s, kd_error *err);
+/* When the report comes to nothing: many strips must not hold a full disk. */
+void strips_drop(const char *dir);
 
 /* Adds details and misses to what measure() filled; of more models there are fewer misses each. */
 KD_MUST_CHECK kd_status add_details(const gateway *g, const embedded *queries,

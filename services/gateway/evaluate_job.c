@@ -78,7 +78,8 @@ static kd_status add_pictures(running_job *r, evaluation *e, measured *out, cons
     const embedded *gallery, kd_error *err)
 {
     kd_status status = e->shown.items
-? KD_OK : shown_choose(&e->shown, queries, r->spec->evaluate, e->n_models, err);
+                           ? KD_OK
+                           : shown_choose(&e->shown, queries, r->spec->evaluate, e->n_models, err);
     if (status == KD_OK)
         status = rows_make(r->gateway, &e->shown, queries, gallery, out->eval.hits,
             out->eval.counts, &out->rows, err);
@@ -228,8 +229,8 @@ static kd_status write_report(running_job *r, const evaluation *all, size_t n,
     if (status == KD_OK)
         status = strips_begin(*dir, err);
     for (size_t i = 0; status == KD_OK && i < all[0].n_models; i++)
-        status = strips_write(
-            r, *dir, &all[0].protocol, &all[0].models[i], i + 1, &all[0].shown, err);
+        status =
+            strips_write(r, *dir, &all[0].protocol, &all[0].models[i], i + 1, &all[0].shown, err);
     for (size_t i = 0; status == KD_OK && i < n; i++) {
         status = kd_dataset_hash(all[i].protocol.queries, hashes[i], err);
         reports[i] = report_of(&all[i], listed[i], hashes[i]);
@@ -242,6 +243,8 @@ static kd_status write_report(running_job *r, const evaluation *all, size_t n,
         reports[0].n_also = n - 1;
         status = write_both(*dir, &reports[0], err);
     }
+    if (status != KD_OK && status != KD_ABORTED && *dir) /* aborted: another attempt writes there */
+        strips_drop(*dir);
     free(listed);
     return status;
 }

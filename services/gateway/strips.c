@@ -73,6 +73,15 @@ kd_status strips_begin(const char *dir, kd_error *err)
     return status;
 }
 
+void strips_drop(const char *dir)
+{
+    kd_error ignored; /* why they go is the error that counts */
+    char *const rows = kd_format("%s/rows", dir);
+    if (rows)
+        (void)!kd_remove_tree(rows, &ignored);
+    free(rows);
+}
+
 kd_status strips_write(running_job *r, const char *dir, const protocol *p, const measured *of,
     size_t model, const shown *s, kd_error *err)
 {

@@ -209,8 +209,7 @@ static kd_status check_show(
         return KD_OK;
     kd_status status = kd_dataset_open(&queries, dir, val ? KD_SPLIT_TRAIN : KD_SPLIT_TEST, err);
     if (status == KD_OK)
-        status =
-            show_check(queries, (const char *const *)evaluate->show, evaluate->n_show, err);
+        status = show_check(queries, (const char *const *)evaluate->show, evaluate->n_show, err);
     kd_dataset_free(queries);
     return status;
 }

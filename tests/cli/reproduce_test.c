@@ -30,8 +30,7 @@ static void test_cli_reproduce__cross_entropy_knows_super_classes_alone(void **s
 {
     (void)state;
     for (size_t p = 0; p < 3; p++)
-        CHECK_STR(
-            "super-class", reproduce_training(reproduce_preset_find(presets[p]), 1).labels);
+        CHECK_STR("super-class", reproduce_training(reproduce_preset_find(presets[p]), 1).labels);
     CHECK_STR("class", reproduce_training(reproduce_preset_find("quick"), 4).labels);
 }
 
