@@ -329,18 +329,15 @@ int cmd_reproduce(int argc, const char **argv)
         "is interrupted goes on\nwhere it stopped when the command is given again.\n"
         "Example: kindred reproduce photos/ --weights resnet18.safetensors --out reproduced",
         options, NULL, NULL, 1, 1, &common, &args);
-    if (exit_status == -1) {
-        r.preset = reproduce_preset_find(preset);
-        if (!r.preset)
-            exit_status =
-                cli_usage(argv[0], "--preset is '%s', not quick, original or best", preset);
-    }
+    r.preset = reproduce_preset_find(preset);
+    if (exit_status == -1 && !r.preset)
+        exit_status = cli_usage(argv[0], "--preset is '%s', not quick, original or best", preset);
     if (exit_status == -1 &&
         ((seed && !cli_number(argv[0], "--seed", seed, 0, INT64_MAX, &r.seed)) ||
             (size && !cli_number(argv[0], "--image-size", size, 32, 512, &r.image_size)) ||
             (epochs && !cli_number(argv[0], "--epochs", epochs, 1, 1000, &r.epochs))))
         exit_status = EXIT_USAGE;
-    if (exit_status == -1) {
+    if (exit_status == -1 && r.preset) {
         r.common = &common;
         r.dataset = cli_absolute(args[0]);
         exit_status = run(&r);
