@@ -27,6 +27,7 @@ typedef struct embedded {
 
 #define MODELS_MOST 16u
 #define PROTOCOLS_MOST 4u
+#define LABEL_MOST 64u
 
 /* The models that are measured, as the trainer knows them. */
 typedef struct models_asked {
@@ -50,7 +51,8 @@ KD_MUST_CHECK kd_status protocol_open(protocol *p, const gateway *g,
 void protocol_free(protocol *p);
 
 typedef struct measured {
-    const Kindred__V1__Model *model; /* borrowed */
+    const Kindred__V1__Model *model; /* borrowed, as is the next */
+    const char *label;               /* what the report calls it */
     kd_eval eval;                    /* owned */
     kd_report_measures of[KD_EVAL_KINDS];
     kd_report_details details; /* owned; the names are the gallery's */

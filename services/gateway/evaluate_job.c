@@ -98,7 +98,7 @@ static kd_status evaluate_model(running_job *r, evaluation *e, size_t number, kd
     const embedded *const asked = same ? &queries : &gallery;
     char phase[sizeof r->phase];
     const int64_t begun = kd_mono_ms();
-    (void)snprintf(phase, sizeof phase, "%s: embedding by %s", p->name, model->name);
+    (void)snprintf(phase, sizeof phase, "%s: embedding by %s", p->name, out->label);
     job_phase(r, phase);
     kd_status status = embed(r, p->queries, model, &e->skipped, &queries, err);
     if (status == KD_OK && !same)
@@ -106,7 +106,7 @@ static kd_status evaluate_model(running_job *r, evaluation *e, size_t number, kd
     const double seconds = (double)(kd_mono_ms() - begun) / 1e3;
     out->rate = seconds > 0 ? (double)(queries.n + gallery.n) / seconds : 0;
     if (status == KD_OK) {
-        (void)snprintf(phase, sizeof phase, "%s: measuring %s", p->name, model->name);
+        (void)snprintf(phase, sizeof phase, "%s: measuring %s", p->name, out->label);
         job_phase(r, phase);
         status =
             measure(r, p, &queries, asked, model->dim, number > 0 ? &e->models[0] : NULL, out, err);
@@ -174,7 +174,7 @@ static kd_report report_of(const evaluation *e, kd_report_model *listed, const c
     for (size_t i = 0; i < e->n_models; i++) {
         const measured *const m = &e->models[i];
         listed[i] = (kd_report_model){.id = m->model->id,
-            .name = m->model->name,
+            .name = m->label,
             .image_size = m->model->image_size,
             .of = {m->of[KD_EVAL_CLASS], m->of[KD_EVAL_SUPER_CLASS]},
             .images_per_second = m->rate,
@@ -278,8 +278,10 @@ static kd_status open_all(
         const char *const name = i < spec->n_protocols ? spec->protocols[i] : "";
         e->n_models = models->n;
         e->pictures = i == 0;
-        for (size_t m = 0; m < models->n; m++)
+        for (size_t m = 0; m < models->n; m++) {
             e->models[m].model = models->got[m]->model;
+            e->models[m].label = m < spec->n_labels ? spec->labels[m] : models->got[m]->model->name;
+        }
         status = protocol_open(&e->protocol, r->gateway, spec, name, models, err);
         if (status == KD_OK)
             r->total += work_of(e);

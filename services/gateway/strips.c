@@ -91,7 +91,7 @@ kd_status strips_write(running_job *r, const char *dir, const protocol *p, const
         char name[STRIP_NAME];
         if (!row->query.path) /* this model could not embed it */
             continue;
-        strip_name(name, p->name, model, of->model->name, i + 1, row->query.super_class_name,
+        strip_name(name, p->name, model, of->label, i + 1, row->query.super_class_name,
             row->query.class_name);
         status = write_strip(dir, name, row, s->side, err);
         if (status == KD_OK)

@@ -189,6 +189,16 @@ static kd_status check_counts(const Kindred__V1__EvaluateSpec *evaluate, kd_erro
     if (evaluate->n_models == 0 || evaluate->n_models > MODELS_MOST)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "%zu models were given, allowed are 1 to %u",
             evaluate->n_models, MODELS_MOST);
+    if (evaluate->n_labels > 0 && evaluate->n_labels != evaluate->n_models)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "%zu labels were given for %zu models",
+            evaluate->n_labels, evaluate->n_models);
+    for (size_t i = 0; i < evaluate->n_labels; i++) {
+        const size_t len = strlen(evaluate->labels[i]);
+        if (len == 0 || len > LABEL_MOST)
+            return kd_error_set(err, KD_INVALID_ARGUMENT,
+                "label '%.80s' has %zu bytes, allowed are 1 to %u", evaluate->labels[i], len,
+                LABEL_MOST);
+    }
     if (evaluate->vote_k > KD_EVAL_MAX_VOTE)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "vote_k is %u, allowed are 1 to %u",
             evaluate->vote_k, KD_EVAL_MAX_VOTE);

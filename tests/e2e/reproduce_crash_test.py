@@ -112,6 +112,11 @@ class Reproduce(unittest.TestCase):
         self.assertEqual(json.loads((self.out / "reproduce.json").read_text(encoding="utf-8")), done)
         page = (self.out / "report.html").read_text(encoding="utf-8")
         self.assertIn('id="protocols"', page)
+        report = json.loads((self.out / "report.json").read_text(encoding="utf-8"))
+        self.assertEqual([model["name"] for model in report["models"]], SYSTEMS)
+        for row in report["models"][4]["rows"]:
+            self.assertIn("-triplet-", row["strip"])
+            self.assertTrue((self.out / row["strip"]).is_file())
         for system in SYSTEMS[1:]:
             curves = (self.out / f"curves-{system}.html").read_text(encoding="utf-8")
             self.assertIn("<svg", curves)

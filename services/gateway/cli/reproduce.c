@@ -266,13 +266,17 @@ static int evaluate(reproduction *r)
 {
     Kindred__V1__EvaluateSpec evaluation = KINDRED__V1__EVALUATE_SPEC__INIT;
     Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
-    char *models[REPRODUCE_SYSTEMS];
+    char *models[REPRODUCE_SYSTEMS], *labels[REPRODUCE_SYSTEMS];
     char *protocols[] = {(char *)(uintptr_t)"", (char *)(uintptr_t)"val"};
-    for (size_t i = 0; i < r->preset->n_systems; i++)
+    for (size_t i = 0; i < r->preset->n_systems; i++) {
         models[i] = r->parts[i].model_id;
+        labels[i] = (char *)(uintptr_t)reproduce_system(i);
+    }
     evaluation.dataset = r->dataset;
     evaluation.models = models;
     evaluation.n_models = r->preset->n_systems;
+    evaluation.labels = labels;
+    evaluation.n_labels = r->preset->n_systems;
     evaluation.protocols = protocols;
     evaluation.n_protocols = 2;
     spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_EVALUATE;
