@@ -45,7 +45,10 @@ kd_status kd_dataset_subset(
     if (!set)
         return kd_error_memory(err, "a dataset");
     set->dir = strdup(dataset->dir);
-    set->items = calloc(dataset->n_items + 1, sizeof *set->items);
+    size_t n = 0;
+    for (size_t i = 0; i < dataset->n_items; i++)
+        n += keep[i];
+    set->items = calloc(n + 1, sizeof *set->items);
     kd_buf_append(&set->text, dataset->text.data, dataset->text.len);
     kd_status status =
         set->dir && set->items && kd_buf_ok(&set->text) ? KD_OK : kd_error_memory(err, "a dataset");

@@ -139,8 +139,7 @@ typedef struct kd_report {
     const kd_report_findings *findings; /* NULL: the dataset was not checked */
     const kd_report_model *models;
     size_t n_models;
-    /* The same models by further protocols: measures alone are shown, of title to n_skipped_names.
-     */
+    /* The same models by further protocols: their sizes and measures alone are shown. */
     const struct kd_report *also;
     size_t n_also;
 } kd_report;
@@ -169,8 +168,8 @@ typedef struct kd_report {
  * - skipped_images[]: "path: reason"
  * - findings: of the dataset check, null without: images, ok, list[] of name, count and examples[]
  *   (up to KD_REPORT_EXAMPLES)
- * - also[]: further protocols, with protocol, gallery, queries, skipped, classes, super_classes and
- *   models[]
+ * - also[]: further protocols, with data_hash, protocol, gallery, queries, skipped, classes,
+ *   super_classes, models[] and skipped_images[]
  *
  * Both append to *out and fail with KD_INVALID_ARGUMENT for text that is not UTF-8 or a number that
  * is not finite. */

@@ -279,6 +279,14 @@ static json_t *model_json(json_writer *writer, const kd_report_model *model, boo
     return object;
 }
 
+static json_t *skipped_json(json_writer *writer, const kd_report *report)
+{
+    json_t *const skipped = json_array();
+    for (size_t i = 0; i < report->n_skipped_names; i++)
+        append(writer, skipped, text(report->skipped_names[i]));
+    return skipped;
+}
+
 /* What each protocol has. */
 static void set_protocol(json_writer *writer, json_t *object, const kd_report *report)
 {
@@ -298,17 +306,16 @@ static json_t *report_json(json_writer *writer, const kd_report *report)
 {
     char created[KD_TIME_TEXT];
     json_t *const object = json_object();
-    json_t *const skipped = json_array();
     json_t *const also = json_array();
     json_t *const show = json_array();
     kd_time_text(report->created_unix_ms, created);
-    for (size_t i = 0; i < report->n_skipped_names; i++)
-        append(writer, skipped, text(report->skipped_names[i]));
     for (size_t i = 0; i < report->n_show; i++)
         append(writer, show, text(report->show[i]));
     for (size_t i = 0; i < report->n_also; i++) {
         json_t *const other = json_object();
+        set(writer, other, "data_hash", text(report->also[i].data_hash));
         set_protocol(writer, other, &report->also[i]);
+        set(writer, other, "skipped_images", skipped_json(writer, &report->also[i]));
         append(writer, also, other);
     }
     set(writer, object, "schema_version", json_integer(2));
@@ -319,7 +326,7 @@ static json_t *report_json(json_writer *writer, const kd_report *report)
     set_protocol(writer, object, report);
     set(writer, object, "show", show);
     set(writer, object, "rows_left_out", count(report->rows_left_out));
-    set(writer, object, "skipped_images", skipped);
+    set(writer, object, "skipped_images", skipped_json(writer, report));
     set(writer, object, "findings", findings_json(writer, report->findings));
     set(writer, object, "also", also);
     return object;

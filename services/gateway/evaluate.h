@@ -43,12 +43,12 @@ typedef struct protocol {
     const kd_dataset *gallery, *queries; /* borrowed from above */
 } protocol;
 
-/* Opens what the specification asks for under this name; empty chooses. KD_FAILED_PRECONDITION: val
- * with models that held nothing back, or not the same. Free in any case. */
-KD_MUST_CHECK kd_status protocol_open(protocol *p, const gateway *g,
-    const Kindred__V1__EvaluateSpec *spec, const char *name, const models_asked *models,
-    kd_error *err);
+/* Opens what the job asks for under this name; empty chooses. KD_FAILED_PRECONDITION: val with
+ * models that held nothing back, or not the same, or that come from such. Free in any case. */
+KD_MUST_CHECK kd_status protocol_open(
+    protocol *p, running_job *r, const char *name, const models_asked *models, kd_error *err);
 void protocol_free(protocol *p);
+int compare_labels(const void *a, const void *b); /* of uint32_t, for qsort and bsearch */
 
 typedef struct measured {
     const Kindred__V1__Model *model; /* borrowed, as is the next */

@@ -104,7 +104,8 @@ static kd_status evaluate_model(running_job *r, evaluation *e, size_t number, kd
     if (status == KD_OK && !same)
         status = embed(r, p->gallery, model, &e->skipped, &gallery, err);
     const double seconds = (double)(kd_mono_ms() - begun) / 1e3;
-    out->rate = seconds > 0 ? (double)(queries.n + gallery.n) / seconds : 0;
+    if (e->pictures && seconds > 0) /* later protocols have what the cache holds */
+        out->rate = (double)(queries.n + gallery.n) / seconds;
     if (status == KD_OK) {
         (void)snprintf(phase, sizeof phase, "%s: measuring %s", p->name, out->label);
         job_phase(r, phase);
@@ -282,7 +283,7 @@ static kd_status open_all(
             e->models[m].model = models->got[m]->model;
             e->models[m].label = m < spec->n_labels ? spec->labels[m] : models->got[m]->model->name;
         }
-        status = protocol_open(&e->protocol, r->gateway, spec, name, models, err);
+        status = protocol_open(&e->protocol, r, name, models, err);
         if (status == KD_OK)
             r->total += work_of(e);
     }

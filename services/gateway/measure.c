@@ -73,12 +73,6 @@ static kd_status find_selves(const protocol *p, const embedded *queries, const e
 
 /* ---- Clusters ---- */
 
-static int compare_u32(const void *a, const void *b)
-{
-    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 static kd_status cluster(const embedded *queries, size_t dim, const uint32_t *labels,
     kd_report_measures *out, kd_error *err)
 {
@@ -87,7 +81,7 @@ static kd_status cluster(const embedded *queries, size_t dim, const uint32_t *la
     if (!found)
         return kd_error_memory(err, "the clusters");
     memcpy(found, labels, n * sizeof *found);
-    qsort(found, n, sizeof *found, compare_u32);
+    qsort(found, n, sizeof *found, compare_labels);
     size_t k = 1;
     for (size_t i = 1; i < n; i++)
         k += found[i] != found[i - 1];

@@ -16,7 +16,7 @@ void protocol_free(protocol *p)
 
 /* ---- Closed set or Stanford Online Products' ---- */
 
-static int compare_u32(const void *a, const void *b)
+int compare_labels(const void *a, const void *b)
 {
     const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
     return x < y ? -1 : x > y;
@@ -34,10 +34,10 @@ static kd_status classes_covered(
         return kd_error_memory(err, "the classes");
     for (size_t i = 0; i < n; i++)
         classes[i] = have[i].class_id;
-    qsort(classes, n, sizeof *classes, compare_u32);
+    qsort(classes, n, sizeof *classes, compare_labels);
     *covered = true;
     for (size_t i = 0; i < m && *covered; i++)
-        *covered = bsearch(&want[i].class_id, classes, n, sizeof *classes, compare_u32) != NULL;
+        *covered = bsearch(&want[i].class_id, classes, n, sizeof *classes, compare_labels) != NULL;
     free(classes);
     return KD_OK;
 }
@@ -61,37 +61,66 @@ static kd_status open_train(protocol *p, const char *dir, bool asked, kd_error *
 
 /* What the models' records say about the images that did not train them. */
 typedef struct held_back {
-    json_t *ids;      /* owned: of the first model that held some back */
-    const char *name; /* of that model */
-    bool classes;     /* they are whole classes */
+    json_t *ids;  /* owned: of the first model that held some back */
+    char *name;   /* owned: of that model */
+    bool classes; /* they are whole classes */
 } held_back;
 
-/* Adds what one model's record says: a model that has not been trained on this set held nothing
- * back and saw nothing. */
-static kd_status hear_model(
+/* Adds what one model's record says. A model that was not trained here has seen nothing; of one
+ * that was trained on another set nobody knows which of these images it has seen. */
+static kd_status hear_record(
     held_back *h, const Kindred__V1__Model *model, const char *hash, kd_error *err)
 {
     json_t *const record = json_loads(model->training_json, 0, NULL);
     json_t *const ids = json_object_get(record, "validation_image_ids");
     const char *const cut = json_string_value(json_object_get(record, "validation"));
     kd_status status = KD_OK;
-    if (!ids || strcmp(model->data_hash, hash) != 0)
-        status =
-            ids && json_array_size(ids) > 0
-                ? kd_error_set(err, KD_FAILED_PRECONDITION,
-                      "model %s was trained on another training set than this one", model->name)
-                : KD_OK;
+    if (model->data_hash[0] == '\0')
+        status = KD_OK;
+    else if (strcmp(model->data_hash, hash) != 0)
+        status = kd_error_set(err, KD_FAILED_PRECONDITION,
+            "model %s was trained on another training set than this one", model->name);
     else if (json_array_size(ids) == 0)
         status = kd_error_set(err, KD_FAILED_PRECONDITION,
             "model %s held no images back: it has seen all that could ask", model->name);
     else if (h->ids && !json_equal(h->ids, ids))
         status = kd_error_set(err, KD_FAILED_PRECONDITION,
-            "models %s and %s held different images back: train both with the same seed, "
-            "validation and validation_share",
+            "models %s and %s held different images back: the same seed, validation and "
+            "validation_share hold the same ones back",
             h->name, model->name);
-    else if (!h->ids)
-        *h = (held_back){json_incref(ids), model->name, cut && strcmp(cut, "classes") == 0};
+    else if (!h->ids && !(h->name = strdup(model->name)))
+        status = kd_error_memory(err, "a model's name");
+    else if (!h->ids) {
+        h->ids = json_incref(ids);
+        h->classes = cut && strcmp(cut, "classes") == 0;
+    }
     json_decref(record);
+    return status;
+}
+
+/* The model and those it was trained from. */
+static kd_status hear_model(
+    running_job *r, held_back *h, const Kindred__V1__Model *model, const char *hash, kd_error *err)
+{
+    Kindred__V1__GetModelRequest get = KINDRED__V1__GET_MODEL_REQUEST__INIT;
+    Kindred__V1__GetModelResponse *got = NULL;
+    kd_status status = hear_record(h, model, hash, err);
+    while (status == KD_OK && model->parent[0] != '\0') {
+        Kindred__V1__GetModelResponse *parent = NULL;
+        get.model = model->parent;
+        status = job_ask(r, r->gateway->trainer, TRAINER, "GetModel", &get.base, &parent, err);
+        if (status == KD_NOT_FOUND)
+            status = kd_error_set(err, KD_FAILED_PRECONDITION,
+                "model %s came from %s, which is gone: nobody knows what that one has seen",
+                model->name, model->parent);
+        if (status == KD_OK)
+            status = hear_record(h, parent->model, hash, err);
+        if (status == KD_OK)
+            model = parent->model;
+        kd_message_free(got);
+        got = parent;
+    }
+    kd_message_free(got);
     return status;
 }
 
@@ -141,7 +170,8 @@ static kd_status cut(protocol *p, const held_back *h, kd_error *err)
     return status;
 }
 
-static kd_status open_val(protocol *p, const char *dir, const models_asked *models, kd_error *err)
+static kd_status open_val(
+    running_job *r, protocol *p, const char *dir, const models_asked *models, kd_error *err)
 {
     char hash[KD_SHA256_TEXT];
     held_back h = {NULL};
@@ -149,7 +179,7 @@ static kd_status open_val(protocol *p, const char *dir, const models_asked *mode
     if (status == KD_OK)
         status = kd_dataset_hash(p->train, hash, err);
     for (size_t i = 0; status == KD_OK && i < models->n; i++)
-        status = hear_model(&h, models->got[i]->model, hash, err);
+        status = hear_model(r, &h, models->got[i]->model, hash, err);
     if (status == KD_OK && !h.ids)
         status = kd_error_set(err, KD_FAILED_PRECONDITION,
             "protocol val asks with the images that a model held back, and none of the models was "
@@ -157,6 +187,7 @@ static kd_status open_val(protocol *p, const char *dir, const models_asked *mode
     if (status == KD_OK)
         status = cut(p, &h, err);
     json_decref(h.ids);
+    free(h.name);
     return status;
 }
 
@@ -174,15 +205,17 @@ static kd_status open_catalogue(const gateway *g, protocol *p, const char *listi
     return status;
 }
 
-kd_status protocol_open(protocol *p, const gateway *g, const Kindred__V1__EvaluateSpec *spec,
-    const char *name, const models_asked *models, kd_error *err)
+kd_status protocol_open(
+    protocol *p, running_job *r, const char *name, const models_asked *models, kd_error *err)
 {
+    const gateway *const g = r->gateway;
+    const Kindred__V1__EvaluateSpec *const spec = r->spec->evaluate;
     const bool listing = spec->gallery[0] != '\0' && name[0] == '\0';
     char *real = NULL;
     *p = (protocol){.name = NULL};
     kd_status status = check_path(g, spec->dataset, &real, err);
     if (status == KD_OK && strcmp(name, "val") == 0) {
-        status = open_val(p, real, models, err);
+        status = open_val(r, p, real, models, err);
     } else if (status == KD_OK) {
         status = kd_dataset_open(&p->test, real, KD_SPLIT_TEST, err);
         p->queries = p->test;

@@ -122,6 +122,58 @@ static void get_status(void *state, kd_call *call, const ProtobufCMessage *messa
         kd_message_free(processes[i]);
 }
 
+/* ---- Datasets ---- */
+
+/* Absent (*there false) when the folder has no such split. */
+static kd_status split_facts(const char *dir, kd_split split, Kindred__V1__SplitFacts *out,
+    char hash[KD_SHA256_TEXT], bool *there, kd_error *err)
+{
+    kd_dataset *dataset = NULL;
+    size_t n;
+    kindred__v1__split_facts__init(out);
+    kd_status status = kd_dataset_open(&dataset, dir, split, err);
+    *there = status == KD_OK;
+    if (status == KD_OK) {
+        (void)kd_dataset_items(dataset, &n);
+        out->images = n;
+        out->classes = kd_dataset_class_count(dataset);
+        out->super_classes = kd_dataset_super_class_count(dataset);
+        out->data_hash = hash;
+        status = kd_dataset_hash(dataset, hash, err);
+    }
+    kd_dataset_free(dataset);
+    return status;
+}
+
+static void get_dataset(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    const Kindred__V1__GetDatasetRequest *const request = (const void *)message;
+    const gateway *const g = state;
+    Kindred__V1__GetDatasetResponse response = KINDRED__V1__GET_DATASET_RESPONSE__INIT;
+    Kindred__V1__SplitFacts splits[2];
+    char hashes[2][KD_SHA256_TEXT];
+    bool there[2] = {false, false};
+    kd_error err = KD_ERROR_INIT;
+    char *real = NULL;
+    kd_status status = check_path(g, request->dataset, &real, &err);
+    if (status == KD_OK)
+        status = split_facts(real, KD_SPLIT_TRAIN, &splits[0], hashes[0], &there[0], &err);
+    if (status == KD_OK || (status == KD_NOT_FOUND && real)) {
+        const kd_status test =
+            split_facts(real, KD_SPLIT_TEST, &splits[1], hashes[1], &there[1], &err);
+        if (test != KD_NOT_FOUND || !there[0]) /* a set may have one of the two */
+            status = test;
+    }
+    if (status == KD_OK) {
+        response.train = there[0] ? &splits[0] : NULL;
+        response.test = there[1] ? &splits[1] : NULL;
+        kd_call_reply(call, &response.base);
+    } else {
+        kd_call_fail(call, &err);
+    }
+    free(real);
+}
+
 /* ---- Reports ---- */
 
 static kd_status send_file(kd_call *call, const kd_buf *file)
@@ -250,6 +302,7 @@ kd_status service_add(gateway *g, kd_server *server, kd_error *err)
         {"CancelJob", cancel_job, true},
         {"RetryJob", retry_job, true},
         {"GetReport", get_report, true},
+        {"GetDataset", get_dataset, true},
         {"GetStatus", get_status, true},
     };
     static const kd_method guarded[] = {{"DeleteModel", delete_model, true}};

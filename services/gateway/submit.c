@@ -160,12 +160,12 @@ static kd_status check_protocol(const char *p, const char *gallery, kd_error *er
     return KD_OK;
 }
 
-/* *test: one asks with the test images. */
+/* *split: what the protocols need. */
 static kd_status check_protocols(
-    const Kindred__V1__EvaluateSpec *evaluate, bool *test, kd_error *err)
+    const Kindred__V1__EvaluateSpec *evaluate, kd_split *split, kd_error *err)
 {
     bool catalogue = evaluate->n_protocols == 0;
-    *test = catalogue;
+    unsigned needed = catalogue ? KD_SPLIT_TEST : 0;
     if (evaluate->n_protocols > PROTOCOLS_MOST)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
             "%zu protocols were given, allowed are up to %u", evaluate->n_protocols,
@@ -176,8 +176,13 @@ static kd_status check_protocols(
         if (status != KD_OK)
             return status;
         catalogue = catalogue || p[0] == '\0' || strcmp(p, "catalogue") == 0;
-        *test = *test || strcmp(p, "val") != 0;
+        needed |= strcmp(p, "val") == 0 ? KD_SPLIT_TRAIN : KD_SPLIT_TEST;
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(p, evaluate->protocols[j]) == 0)
+                return kd_error_set(
+                    err, KD_INVALID_ARGUMENT, "protocol '%s' is asked for twice", p);
     }
+    *split = (kd_split)needed;
     if (evaluate->gallery[0] != '\0' && !catalogue)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "protocol %s takes no gallery listing",
             evaluate->protocols[0]);
@@ -231,13 +236,17 @@ static kd_status check_evaluate(
     evaluate.base.n_unknown_fields = 0;
     Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
     char *dataset = NULL, *gallery = NULL, *models[MODELS_MOST] = {NULL};
-    bool test = false;
-    kd_status status = check_protocols(asked, &test, err);
+    kd_split split = KD_SPLIT_ALL;
+    kd_status status = check_protocols(asked, &split, err);
     if (status == KD_OK)
         status = check_counts(asked, err);
     if (status == KD_OK)
-        status = check_dataset(
-            g, evaluate.dataset, test ? KD_SPLIT_TEST : KD_SPLIT_TRAIN, &dataset, err);
+        status = check_dataset(g, evaluate.dataset,
+            split == KD_SPLIT_TRAIN ? KD_SPLIT_TRAIN : KD_SPLIT_TEST, &dataset, err);
+    if (status == KD_OK && split == KD_SPLIT_ALL) { /* both, not what there is of them */
+        free(dataset);
+        status = check_dataset(g, evaluate.dataset, KD_SPLIT_TRAIN, &dataset, err);
+    }
     if (status == KD_OK)
         status = check_show(dataset, asked, err);
     if (status == KD_OK && evaluate.gallery[0] != '\0') {

@@ -37,12 +37,14 @@ const char *point_group(point_value value)
     return points[value].group;
 }
 
-kd_status train_record_init(
-    train_record *record, json_t *facts, uint32_t epochs, point_value metric, kd_error *err)
+kd_status train_record_init(train_record *record, json_t *facts, json_t *held, uint32_t epochs,
+    point_value metric, kd_error *err)
 {
-    *record = (train_record){
-        .facts = facts, .curve = calloc(epochs, sizeof *record->curve), .metric = metric};
-    if (!facts || !record->curve)
+    *record = (train_record){.facts = facts,
+        .held = held,
+        .curve = calloc(epochs, sizeof *record->curve),
+        .metric = metric};
+    if (!facts || !held || !record->curve)
         return kd_error_memory(err, "the training's record");
     return KD_OK;
 }
@@ -58,6 +60,7 @@ void train_record_free(train_record *record)
 {
     drop_fixes(record);
     json_decref(record->facts);
+    json_decref(record->held);
     free(record->curve);
     *record = (train_record){0};
 }
@@ -65,8 +68,10 @@ void train_record_free(train_record *record)
 void train_record_reset(train_record *record)
 {
     drop_fixes(record);
-    *record =
-        (train_record){.facts = record->facts, .curve = record->curve, .metric = record->metric};
+    *record = (train_record){.facts = record->facts,
+        .held = record->held,
+        .curve = record->curve,
+        .metric = record->metric};
 }
 
 /* By the metric; an epoch without it counts by its number alone. */
@@ -195,9 +200,9 @@ char *train_record_log(const train_record *record)
 
 char *train_record_training(const train_record *record, const char *job_id, const char *runtime)
 {
-    json_t *const all = json_pack("{s:s, s:s, s:s, s:i, s:o, s:o}", "job", job_id, "kindred",
+    json_t *const all = json_pack("{s:s, s:s, s:s, s:i, s:o, s:o, s:O}", "job", job_id, "kindred",
         KD_VERSION, "runtime", runtime, "best_epoch", (int)record->best[0], "curve",
-        curve_json(record), "fixes", fixes_json(record));
+        curve_json(record), "fixes", fixes_json(record), "validation_image_ids", record->held);
     const epoch_point *const best =
         record->best[0] > 0 ? &record->curve[record->best[0] - 1] : NULL;
     static const point_value shown[] = {POINT_RECALL_AT_1, POINT_MAP_AT_5, POINT_ACCURACY};

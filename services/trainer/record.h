@@ -52,6 +52,7 @@ typedef struct step_sums {
 
 typedef struct train_record {
     json_t *facts;      /* owned: settings and data, what a checkpoint must agree with */
+    json_t *held;       /* owned: ids of the images that do not train, for the model alone */
     epoch_point *curve; /* owned: one for each epoch that is over */
     point_value metric; /* what makes an epoch good; without it the last epoch is the best */
     uint32_t epochs_done;
@@ -64,9 +65,9 @@ typedef struct train_record {
     char *fixes[RECORD_MAX_FIXES]; /* owned: what was seen and changed, in words */
 } train_record;
 
-/* Room for `epochs` points; takes the reference to facts. */
-KD_MUST_CHECK kd_status train_record_init(
-    train_record *record, json_t *facts, uint32_t epochs, point_value metric, kd_error *err);
+/* Room for `epochs` points; takes the references to facts and held. */
+KD_MUST_CHECK kd_status train_record_init(train_record *record, json_t *facts, json_t *held,
+    uint32_t epochs, point_value metric, kd_error *err);
 void train_record_free(train_record *record);
 void train_record_reset(train_record *record); /* as at the start */
 

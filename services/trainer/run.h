@@ -21,7 +21,6 @@ typedef struct train_run {
     train_config config;           /* … and with the fixes of a collapse */
     kd_model parent;               /* all zero when it starts from random weights */
     char name[KD_MODEL_NAME_TEXT]; /* of the model to come */
-    bool named;                    /* … by the user */
     /* Files of DATA/runs/JOB; the best epochs' weights are epoch-N.safetensors. */
     char *folder, *checkpoint, *log, *page, *events_path;
     train_events *events;
@@ -74,6 +73,11 @@ typedef struct train_epoch {
 /* ---- train.c ---- */
 /* Network and training anew, from the parent. */
 KD_MUST_CHECK kd_status train_start_net(train_run *run, kd_error *err);
+
+/* ---- facts.c ---- */
+/* What the weights depend on, but for the number of threads. NULL without memory. */
+json_t *train_facts(const train_run *run);
+json_t *train_held_ids(const train_run *run); /* of the images that do not train; likewise */
 
 /* ---- steps.c ---- */
 /* Makes the steps of the epoch that are left. */

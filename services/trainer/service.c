@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "kindred/v1/trainer.pb-c.h"
 
 #include "lib/base/file.h"
@@ -162,14 +164,29 @@ static kd_status find_page(
         "no model '%s' to go on after: it was removed meanwhile, list from the start", token);
 }
 
-static void reply_page(
-    kd_call *call, const kd_model *models, size_t n, bool more, const kd_error *failed)
+/* The ids of the images that did not train it: many, and of use for one model alone. Without memory
+ * the record stays as it is. */
+static void leave_out_ids(kd_model *model)
+{
+    json_t *const training = json_loads(model->training ? model->training : "", 0, NULL);
+    char *text = NULL;
+    if (json_object_del(training, "validation_image_ids") == 0)
+        text = json_dumps(training, JSON_COMPACT);
+    if (text) {
+        free(model->training);
+        model->training = text;
+    }
+    json_decref(training);
+}
+
+static void reply_page(kd_call *call, kd_model *models, size_t n, bool more, const kd_error *failed)
 {
     Kindred__V1__Model *const page = calloc(n + 1, sizeof *page);
     Kindred__V1__Model **const pointers = calloc(n + 1, sizeof *pointers);
     if (failed->status == KD_OK && page && pointers) {
         Kindred__V1__ListModelsResponse response = KINDRED__V1__LIST_MODELS_RESPONSE__INIT;
         for (size_t i = 0; i < n; i++) {
+            leave_out_ids(&models[i]);
             page[i] = to_message(&models[i]);
             pointers[i] = &page[i];
         }

@@ -12,7 +12,7 @@ typedef enum role { TRAIN, VALIDATION, HELD } role;
 
 typedef struct card {
     uint64_t order;  /* from seed and image: shuffles */
-    uint32_t family; /* what gives a share, or stays together: its class, or its label */
+    uint32_t family; /* what gives a share, or stays together: its class, or its super-class */
     uint32_t image;
     uint32_t rank; /* among its family's cards of the same role */
     role role;
@@ -168,7 +168,7 @@ static size_t cut_images(card *cards, const train_split_input *input)
 {
     size_t n = deal_cards(cards, input, input->classes);
     if (!give_shares(cards, n, input->share)) {
-        n = deal_cards(cards, input, input->labels);
+        n = deal_cards(cards, input, input->groups);
         (void)give_shares(cards, n, input->share);
     }
     qsort(cards, n, sizeof *cards, by_rank);
@@ -271,7 +271,7 @@ static void fill(train_split *out, card *cards, size_t n)
 kd_status train_split_make(train_split *out, const train_split_input *input, kd_error *err)
 {
     const bool by_class = input->cut == TRAIN_CUT_CLASSES;
-    assert(input->n < UINT32_MAX && input->classes && (!by_class || input->groups));
+    assert(input->n < UINT32_MAX && input->classes && input->groups);
     *out = (train_split){.cut = input->cut};
     if (input->cut != TRAIN_CUT_NONE && !(input->share > 0 && input->share <= SPLIT_MAX_SHARE))
         return kd_error_set(err, KD_INVALID_ARGUMENT,
@@ -289,7 +289,9 @@ kd_status train_split_make(train_split *out, const train_split_input *input, kd_
         train_split_free(out);
         return kd_error_memory(err, "the lists of images");
     }
-    size_t n = deal_cards(cards, input, input->classes);
+    size_t n = 0;
+    if (input->cut != TRAIN_CUT_IMAGES)
+        n = deal_cards(cards, input, input->classes);
     out->by_class = by_class && cut_classes(cards, n, all, input);
     if (by_class && !out->by_class)
         out->cut = TRAIN_CUT_IMAGES;

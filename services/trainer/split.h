@@ -1,6 +1,8 @@
 /* services/trainer/split.h: which images train, and which tell how well.
  *
- * The choice depends on the seed, the labels and which images are usable alone. */
+ * The choice depends on the seed, the classes and which images are usable alone: what trains makes
+ * no difference, so that systems which train on classes and on super-classes can be measured on the
+ * same images. */
 #ifndef KD_TRAINER_SPLIT_H
 #define KD_TRAINER_SPLIT_H
 
@@ -12,7 +14,7 @@
 
 #define SPLIT_SHARE 0.1 /* the default */
 #define SPLIT_MAX_SHARE 0.5
-#define SPLIT_LEAST_IMAGES 4u      /* of a label that gives some up (IMAGES) */
+#define SPLIT_LEAST_IMAGES 4u      /* of a class that gives some up (IMAGES) */
 #define SPLIT_LEAST_CLASSES 4u     /* with 2 images each, that some may be given up (CLASSES) */
 #define SPLIT_MAX_VALIDATION 2000u /* images measured after each epoch */
 #define SPLIT_MAX_GALLERY 2000u
@@ -21,14 +23,14 @@
 typedef enum train_cut {
     /* Whole classes validate, which training never sees: how well unseen products are found. The
      * share is of the classes with 2 to SPLIT_MAX_CLASS images, at least 2 and at most half of
-     * them. Each super-class gives one before any
-     * gives two; none gives more than half of its classes while others can, nor its last one
-     * unless all are down to that. Classes are what counts as found, whatever trains. Trained by
-     * super-class, the network knows the validation images' labels and a classifier's accuracy
-     * can be told; trained by class it knows none of them, and there is no accuracy. */
+     * them. Each super-class gives one before any gives two; none gives more than half of its
+     * classes while others can, nor its last one unless all are down to that. Classes are what
+     * counts as found. Trained by super-class, the network knows the validation images' labels and
+     * a classifier's accuracy can be told; trained by class it knows none of them, and there is no
+     * accuracy. */
     TRAIN_CUT_CLASSES,
-    /* Of each class with SPLIT_LEAST_IMAGES or more a share of its images, at least one, whatever
-     * trains; of each label where no class has so many. */
+    /* Of each class with SPLIT_LEAST_IMAGES or more a share of its images, at least one; of each
+     * super-class where no class has so many. */
     TRAIN_CUT_IMAGES,
     TRAIN_CUT_NONE, /* all train */
 } train_cut;
@@ -38,9 +40,8 @@ const char *train_cut_name(train_cut cut);              /* "classes", "images" o
 
 /* Each array belongs to images 0..n-1; all are borrowed for the call. */
 typedef struct train_split_input {
-    const uint32_t *labels; /* what trains: the classes or the super-classes */
     const uint32_t *classes;
-    const uint32_t *groups; /* CLASSES alone: super-classes */
+    const uint32_t *groups; /* super-classes */
     const bool *usable;
     size_t n;
     train_cut cut;

@@ -35,8 +35,7 @@ static kd_status choose_name(
     const char *const tail = run->job_id + (len > NAME_TAIL ? len - NAME_TAIL : 0);
     kd_model there = {0};
     kd_error why = KD_ERROR_INIT;
-    run->named = asked[0] != '\0';
-    char *const name = run->named
+    char *const name = asked[0] != '\0'
                            ? kd_format("%s", asked)
                            : kd_format("%s-%s", kd_loss_name(run->config.training.loss.loss), tail);
     kd_status status = name ? kd_check_name("model", name, err) : kd_error_memory(err, "a name");
@@ -158,8 +157,7 @@ static kd_status number_labels(train_run *run, kd_error *err)
 static kd_status make_split(train_run *run, kd_error *err)
 {
     const train_config *const c = &run->config;
-    const train_split_input input = {.labels = run->labels,
-        .classes = run->classes,
+    const train_split_input input = {.classes = run->classes,
         .groups = run->groups,
         .usable = loader_usable(run->loader),
         .n = run->n_items,
@@ -194,49 +192,6 @@ static kd_status make_sampler(train_run *run, kd_error *err)
     free(labels);
     free(groups);
     return status;
-}
-
-static json_t *names_json(const loader *l)
-{
-    const char *const *names;
-    size_t n;
-    (void)loader_skipped(l, &names, &n);
-    json_t *const all = json_array();
-    for (size_t i = 0; i < n; i++)
-        (void)json_array_append_new(all, json_string(names[i]));
-    return all;
-}
-
-static void append_ids(json_t *ids, const kd_item *items, const uint32_t *images, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        (void)json_array_append_new(ids, json_integer((json_int_t)items[images[i]].image_id));
-}
-
-/* What the weights depend on, but for the number of threads. NULL without memory. */
-static json_t *describe_facts(const train_run *run)
-{
-    const char *const *names;
-    size_t n_names;
-    const size_t n_back = run->split.n_validation + run->split.n_held;
-    json_t *const ids = json_array();
-    append_ids(ids, run->items, run->split.validation, run->split.n_validation);
-    append_ids(ids, run->items, run->split.held, run->split.n_held);
-    json_t *const data = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:o}",
-        "parent", run->parent.id, "data_hash", run->data_hash, "images",
-        (json_int_t)run->split.n_train + (json_int_t)n_back, "train_images",
-        (json_int_t)run->split.n_train, "validation_images", (json_int_t)n_back, "train_labels",
-        (json_int_t)run->n_labels, "lone_labels", (json_int_t)run->lone, "skipped",
-        (json_int_t)loader_skipped(run->loader, &names, &n_names), "skipped_names",
-        names_json(run->loader), "validation", train_cut_name(run->split.cut),
-        "validation_image_ids", ids);
-    json_t *const facts = train_config_json(&run->asked);
-    const bool good = facts && data && json_object_update(facts, data) == 0;
-    json_decref(data);
-    if (good)
-        return facts;
-    json_decref(facts);
-    return NULL;
 }
 
 /* ---- Network ---- */
@@ -377,8 +332,8 @@ static kd_status prepare(train_run *run, kd_error *err)
     if (status == KD_OK)
         status = make_sampler(run, err);
     if (status == KD_OK)
-        status = train_record_init(
-            &run->record, describe_facts(run), run->config.epochs, run->config.metric, err);
+        status = train_record_init(&run->record, train_facts(run), train_held_ids(run),
+            run->config.epochs, run->config.metric, err);
     if (status == KD_OK)
         status = train_start_net(run, err);
     if (status == KD_OK)
@@ -433,9 +388,9 @@ static kd_status publish(const train_run *run, kd_model *out, kd_error *err)
     if (status != KD_OK)
         return status;
     status = kd_models_publish(dir, weights, out, &existed, &why);
-    /* The same training once more gives the same weights: unless a name was asked for, the model
-     * that is there is the result. */
-    if (status == KD_ALREADY_EXISTS && !run->named) {
+    /* The same training once more gives the same weights: the model that is there is the result. A
+     * name that another one took meanwhile loses nothing either: the id stands for it. */
+    if (status == KD_ALREADY_EXISTS) {
         out->name[0] = '\0';
         status = kd_models_publish(dir, weights, out, &existed, &why);
     }

@@ -284,8 +284,8 @@ static inline kd_server *start_stack(void)
         {"UnloadModel", unload_model, true}, {"ListLoadedModels", list_loaded_models, true}};
     static const kd_method indexer[] = {{"ListCollections", list_collections, true},
         {"ListItems", list_items, true}, {"GetItem", get_item, true}, {"Search", search, true}};
-    const served services[] = {{DOCTOR_GATEWAY, gateway, 2}, {DOCTOR_TRAINER, trainer, 2},
-        {DOCTOR_EMBEDDER, embedder, 4}, {DOCTOR_INDEXER, indexer, 4}};
+    const served services[] = {{DOCTOR_GATEWAY, gateway, 2}, {CLI_TRAINER, trainer, 2},
+        {DOCTOR_EMBEDDER, embedder, 4}, {CLI_INDEXER, indexer, 4}};
     return start_gateway(services, sizeof services / sizeof services[0]);
 }
 

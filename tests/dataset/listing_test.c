@@ -182,6 +182,42 @@ static void test_dataset_listing__opens_one_listing_by_name(void **state)
     free(file);
 }
 
+static void test_dataset_listing__a_subset_is_a_set_of_its_own(void **state)
+{
+    static const bool keep[4] = {false, true, false, true}, none[4] = {false};
+    char hash[KD_SHA256_TEXT], expected[KD_SHA256_TEXT];
+    kd_dataset *some = NULL, *same = NULL, *empty = NULL;
+    size_t n;
+    (void)state;
+    put("Ebay_train.txt", HEADER "1 1 1 mug/a/1.jpg\n2 1 1 mug/a/2.jpg\n3 2 1 mug/b/3.jpg\n");
+    put("Ebay_test.txt", HEADER "4 4 2 bowl/d/4.jpg\n");
+    kd_dataset *const whole = open_ok(KD_SPLIT_ALL);
+    CHECK_OK(kd_dataset_subset(&some, whole, keep, &g_err), g_err);
+    CHECK_OK(kd_dataset_subset(&empty, whole, none, &g_err), g_err);
+    kd_dataset_free(whole); /* nothing is borrowed of it */
+    const kd_item *const items = kd_dataset_items(some, &n);
+    CHECK_INT(2, n);
+    CHECK_INT(2, items[0].image_id);
+    CHECK_STR("mug/a/2.jpg", kd_dataset_path(some, &items[0]));
+    CHECK_INT(4, items[1].image_id);
+    CHECK_INT(1, kd_dataset_train_count(some));
+    CHECK_INT(2, kd_dataset_class_count(some));
+    CHECK_INT(2, kd_dataset_super_class_count(some));
+    CHECK_STR("b", kd_dataset_class_name(some, 2)); /* names of the whole */
+    CHECK_STR(g_dir, kd_dataset_dir(some));
+    CHECK_OK(kd_dataset_hash(some, hash, &g_err), g_err);
+    put("Ebay_train.txt", HEADER "2 1 1 mug/a/2.jpg\n");
+    same = open_ok(KD_SPLIT_ALL);
+    CHECK_OK(kd_dataset_hash(same, expected, &g_err), g_err);
+    CHECK_STR(expected, hash);
+    (void)kd_dataset_items(empty, &n);
+    CHECK_INT(0, n);
+    CHECK_INT(0, kd_dataset_class_count(empty));
+    kd_dataset_free(empty);
+    kd_dataset_free(same);
+    kd_dataset_free(some);
+}
+
 static void test_dataset_listing__takes_names_from_classes_csv(void **state)
 {
     (void)state;
@@ -334,6 +370,7 @@ int main(void)
         TEST(says_what_is_not_there),
         TEST(opens_one_listing_by_name),
         TEST(takes_names_from_classes_csv),
+        TEST(a_subset_is_a_set_of_its_own),
         TEST(names_the_line_of_a_fault_in_classes_csv),
         TEST(takes_names_from_folders),
         TEST(hash_is_that_of_the_lines),

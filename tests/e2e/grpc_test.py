@@ -52,6 +52,10 @@ class EveryMethod(unittest.TestCase):
             gateway, embedder, indexer, trainer, process, health,
             *(f"{package}.ServerReflection" for package in REFLECTION)})
 
+        told = self.ok(f"{gateway}/GetDataset", dataset=str(self.dataset))
+        self.assertEqual(told.train.images, len(kindred.listing(self.dataset)))
+        self.assertEqual(told.test.images, len(kindred.listing(self.dataset, "test")))
+        self.assertEqual(len(told.test.data_hash), 64)
         status = self.ok(f"{gateway}/GetStatus")
         self.assertTrue(all(one.serving for one in status.services))
         about = self.ok(f"{process}/GetProcess")

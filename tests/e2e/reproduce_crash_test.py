@@ -2,6 +2,7 @@
 stopped; what it says in the end is what NumPy makes of the embeddings."""
 
 import json
+import shutil
 import signal
 import unittest
 
@@ -60,16 +61,36 @@ class Reproduce(unittest.TestCase):
         self.check_numbers(done)
         self.check_files(done)
 
-        again = self.stack.ok(*self.command)
-        self.assertEqual(len(self.trainings()), 4)
-        self.assertEqual(again["systems"], done["systems"])
-        for one, other in zip(done["protocols"], again["protocols"]):
-            self.assertEqual(one, other)
+        self.check_again(done)
+        copy = kindred.folder() / "copy"
+        shutil.copytree(self.products, copy)
+        self.check_again(done, copy)
 
         self.stack.ok("collection", "delete", done["systems"][4]["collection"], "--yes")
         self.stack.ok("model", "rm", done["systems"][4]["model_id"])
-        self.stack.ok(*self.command, timeout=200)  # a removed model is trained again
+        both = [self.stack.start(*self.command, "--json") for _ in range(2)]
+        told = []
+        for one in both:  # a removed model is trained again, once for all who ask
+            out, err = one.communicate(timeout=200)
+            self.assertEqual(one.returncode, 0, out + err)
+            told.append(json.loads(out))
         self.assertEqual(len(self.trainings()), 5)
+        self.assertEqual(told[0]["systems"], told[1]["systems"])
+
+        self.stack.down()
+        shutil.rmtree(self.stack.data / "redis")
+        self.stack.up("--datasets", kindred.folder())
+        after = self.stack.ok(*self.command, timeout=200)
+        self.assertEqual(self.trainings(), [])  # jobs are forgotten, models are not
+        self.assertEqual(after["protocols"], told[0]["protocols"])
+
+    def check_again(self, done, products=None):
+        """Nothing is trained a second time."""
+        again = self.stack.ok("reproduce", products or self.products, *self.command[2:])
+        self.assertEqual(len(self.trainings()), 4)
+        self.assertEqual([system["model_id"] for system in again["systems"]],
+                         [system["model_id"] for system in done["systems"]])
+        self.assertEqual(again["protocols"], done["protocols"])
 
     def embed(self, model, split):
         out = kindred.folder() / f"{model}-{split}.npy"
@@ -126,9 +147,19 @@ class Reproduce(unittest.TestCase):
             done = self.stack.run("reproduce", self.products, *options)
             self.assertEqual(done.status, 2, done)
             self.assertIn(word, done.err)
+        models = self.stack.ok("model", "list")
         done = self.stack.run("reproduce", kindred.folder() / "nowhere")
         self.assertEqual(done.status, 1, done)
         self.assertIn("nowhere", done.err)
+        (kindred.folder() / "half").mkdir()
+        shutil.copy(self.products / "Ebay_train.txt", kindred.folder() / "half")
+        done = self.stack.run("reproduce", kindred.folder() / "half")
+        self.assertEqual(done.status, 1, done)
+        self.assertIn("has no test images", done.err)
+        done = self.stack.run("reproduce", self.products, "--out", "/proc/nowhere", "--json")
+        self.assertEqual(done.status, 1, done)
+        self.assertIn("/proc/nowhere", done.error["message"])
+        self.assertEqual(self.stack.ok("model", "list"), models)  # nothing was made for these
         done = self.stack.run("reproduce", self.products, "--weights", "no.pth")
         self.assertEqual(done.status, 1, done)
         self.assertIn("no.pth", done.err)

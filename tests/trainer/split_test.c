@@ -12,11 +12,11 @@ static size_t g_n;
 static uint32_t g_n_classes, g_n_groups;
 static kd_error g_err = KD_ERROR_INIT;
 
-/* Labels 0, 1, … with `each` images, all usable. */
+/* Classes 0, 1, … with `each` images, all usable, each a super-class of its own. */
 static void fill(size_t n, uint32_t each)
 {
     for (uint32_t i = 0; i < n; i++) {
-        g_labels[i] = i / each;
+        g_labels[i] = g_groups[i] = i / each;
         g_usable[i] = true;
     }
     g_n = n;
@@ -24,8 +24,8 @@ static void fill(size_t n, uint32_t each)
 
 static train_split cut_share(double share, uint64_t seed)
 {
-    const train_split_input input = {.labels = g_labels,
-        .classes = g_labels,
+    const train_split_input input = {.classes = g_labels,
+        .groups = g_groups,
         .usable = g_usable,
         .n = g_n,
         .cut = TRAIN_CUT_IMAGES,
@@ -183,53 +183,31 @@ static void add_group(uint32_t classes, uint32_t images)
     g_n_groups++;
 }
 
-static train_split cut_images(double share, uint64_t seed, const uint32_t *labels)
-{
-    const train_split_input input = {.labels = labels,
-        .classes = g_classes,
-        .usable = g_usable,
-        .n = g_n,
-        .cut = TRAIN_CUT_IMAGES,
-        .share = share,
-        .seed = seed};
-    train_split split;
-    CHECK_OK(train_split_make(&split, &input, &g_err), g_err);
-    check_roles(&split);
-    return split;
-}
-
-/* So that systems that train on either can be measured on the same images. */
-static void test_trainer_split__images_are_cut_by_class_whatever_trains(void **state)
-{
-    (void)state;
-    clear();
-    for (int g = 0; g < 4; g++)
-        add_group(5, 10);
-    train_split a = cut_images(0.2, 1, g_classes), b = cut_images(0.2, 1, g_groups);
-    CHECK_INT(20 * 2, a.n_validation);
-    CHECK_INT(a.n_validation, b.n_validation);
-    assert_memory_equal(a.validation, b.validation, a.n_validation * sizeof *a.validation);
-    train_split_free(&a);
-    train_split_free(&b);
-}
-
-static void test_trainer_split__images_are_cut_by_label_where_classes_are_small(void **state)
+static void test_trainer_split__images_are_cut_by_super_class_where_classes_are_small(void **state)
 {
     (void)state;
     clear();
     for (int g = 0; g < 4; g++)
         add_group(10, 2);
-    train_split split = cut_images(0.2, 1, g_groups);
+    const train_split_input input = {.classes = g_classes,
+        .groups = g_groups,
+        .usable = g_usable,
+        .n = g_n,
+        .cut = TRAIN_CUT_IMAGES,
+        .share = 0.2,
+        .seed = 1};
+    train_split split;
+    CHECK_OK(train_split_make(&split, &input, &g_err), g_err);
+    check_roles(&split);
     CHECK_INT(4 * 4, split.n_validation);
     train_split_free(&split);
 }
 
 /* ---- A cut by classes ---- */
 
-static train_split cut_classes(double share, uint64_t seed, const uint32_t *labels)
+static train_split cut_classes(double share, uint64_t seed)
 {
-    const train_split_input input = {.labels = labels,
-        .classes = g_classes,
+    const train_split_input input = {.classes = g_classes,
         .groups = g_groups,
         .usable = g_usable,
         .n = g_n,
@@ -297,7 +275,7 @@ static void test_trainer_split__whole_classes_validate(void **state)
         add_group(4, 1); /* classes of one image train, if they can */
         for (size_t i = 0; i < g_n; i++)
             g_usable[i] = (i * 7 + seed) % 5 > 0;
-        train_split split = cut_classes(0.1, seed, g_classes);
+        train_split split = cut_classes(0.1, seed);
         const census *const c = check_whole(&split);
         CHECK_INT(5, c->n_validation); /* of 50 */
         for (uint32_t g = 0; g < 5; g++)
@@ -318,7 +296,7 @@ static void test_trainer_split__super_classes_give_evenly_and_keep_some(void **s
             clear();
             for (size_t g = 0; g < 6; g++)
                 add_group(sizes[g], 3);
-            train_split split = cut_classes(share, seed, g_groups);
+            train_split split = cut_classes(share, seed);
             const census *const c = check_whole(&split);
             const uint32_t want = (uint32_t)(share * 49 + 0.5); /* 24 at the most */
             CHECK_INT(want, c->n_validation);
@@ -343,7 +321,7 @@ static void test_trainer_split__takes_last_classes_where_there_are_no_others(voi
         clear();
         for (uint32_t i = 0; i < n; i++)
             add_group(1, 2 + i % 3);
-        train_split split = cut_classes(0.5, n, g_groups);
+        train_split split = cut_classes(0.5, n);
         CHECK_INT(n / 2, check_whole(&split)->n_validation);
         train_split_free(&split);
     }
@@ -356,7 +334,7 @@ static void test_trainer_split__gallery_of_unseen_classes_is_spread(void **state
     clear();
     for (int g = 0; g < 4; g++)
         add_group(100, 10);
-    train_split split = cut_classes(0.1, 5, g_classes);
+    train_split split = cut_classes(0.1, 5);
     const census *const c = check_whole(&split);
     CHECK_INT(400, split.n_gallery); /* as many as validate: 360 classes give 1 or 2 */
     for (size_t i = 0; i < split.n_gallery; i++)
@@ -373,7 +351,7 @@ static void test_trainer_split__bounds_hold_for_many_classes(void **state)
     clear();
     for (int g = 0; g < 10; g++)
         add_group(400, 5);
-    train_split split = cut_classes(0.5, 3, g_classes);
+    train_split split = cut_classes(0.5, 3);
     const census *const c = check_whole(&split);
     CHECK_INT(SPLIT_MAX_VALIDATION, split.n_validation);
     CHECK_INT(MOST / 2 - SPLIT_MAX_VALIDATION, split.n_held);
@@ -397,7 +375,7 @@ static void test_trainer_split__large_classes_train(void **state)
         g_n_groups--; /* of the same super-class as the next */
         add_group(3, SPLIT_MAX_CLASS);
         add_group(1, 40);
-        train_split split = cut_classes(0.5, seed, g_groups);
+        train_split split = cut_classes(0.5, seed);
         const census *const c = check_whole(&split);
         CHECK_INT(2, c->n_validation); /* of 4 that could */
         CHECK_INT(5000, c->train[0]);
@@ -407,29 +385,29 @@ static void test_trainer_split__large_classes_train(void **state)
     }
 }
 
-/* Fewer than 4 classes with two images: images are cut in their place. */
+/* Fewer than 4 classes with two images: images are cut in their place, by class. */
 static void test_trainer_split__falls_back_to_images(void **state)
 {
     (void)state;
     clear();
     add_group(3, 10);
     add_group(9, 1);
-    train_split split = cut_classes(0.2, 1, g_classes);
+    train_split split = cut_classes(0.2, 1);
     CHECK_INT(TRAIN_CUT_IMAGES, split.cut);
     CHECK_INT(3 * 2, split.n_validation);
     train_split_free(&split);
     clear();
-    split = cut_classes(0.2, 1, g_classes);
+    split = cut_classes(0.2, 1);
     CHECK_INT(0, split.n_train + split.n_validation + split.n_gallery);
     train_split_free(&split);
     add_group(6, SPLIT_MAX_CLASS + 1);
-    split = cut_classes(0.1, 1, g_classes);
+    split = cut_classes(0.1, 1);
     CHECK_INT(TRAIN_CUT_IMAGES, split.cut);
     CHECK_INT(600, split.n_validation);
     train_split_free(&split);
     clear();
     add_group(4, 2);
-    split = cut_classes(0.1, 1, g_classes);
+    split = cut_classes(0.1, 1);
     CHECK_INT(2, check_whole(&split)->n_validation);
     train_split_free(&split);
 }
@@ -442,8 +420,8 @@ static void test_trainer_split__classes_follow_the_seed_alone(void **state)
     for (int g = 0; g < 3; g++)
         add_group(4, 5);
     for (uint64_t seed = 0; seed < 600; seed++) {
-        train_split a = cut_classes(0.25, seed, g_classes);
-        train_split b = cut_classes(0.25, seed, g_groups); /* what trains makes no difference */
+        train_split a = cut_classes(0.25, seed);
+        train_split b = cut_classes(0.25, seed);
         CHECK_INT(15, a.n_validation);
         assert_memory_equal(a.validation, b.validation, 15 * sizeof *a.validation);
         assert_memory_equal(a.gallery, b.gallery, a.n_gallery * sizeof *a.gallery);
@@ -464,8 +442,8 @@ static void test_trainer_split__none_validate(void **state)
     (void)state;
     fill(100, 10);
     g_usable[7] = false;
-    const train_split_input input = {.labels = g_labels,
-        .classes = g_labels,
+    const train_split_input input = {.classes = g_labels,
+        .groups = g_groups,
         .usable = g_usable,
         .n = 100,
         .cut = TRAIN_CUT_NONE};
@@ -483,8 +461,11 @@ static void test_trainer_split__refuses_a_wrong_share(void **state)
     train_split split;
     (void)state;
     fill(100, 10);
-    train_split_input input = {
-        .labels = g_labels, .usable = g_usable, .n = 100, .cut = TRAIN_CUT_IMAGES};
+    train_split_input input = {.classes = g_labels,
+        .groups = g_groups,
+        .usable = g_usable,
+        .n = 100,
+        .cut = TRAIN_CUT_IMAGES};
     for (size_t i = 0; i < 4; i++) {
         input.share = shares[i];
         CHECK_FAILS(KD_INVALID_ARGUMENT, train_split_make(&split, &input, &g_err), g_err);
@@ -515,8 +496,7 @@ int main(void)
         cmocka_unit_test(test_trainer_split__small_labels_keep_their_images),
         cmocka_unit_test(test_trainer_split__follows_the_seed_alone),
         cmocka_unit_test(test_trainer_split__is_bounded_for_many_labels),
-        cmocka_unit_test(test_trainer_split__images_are_cut_by_class_whatever_trains),
-        cmocka_unit_test(test_trainer_split__images_are_cut_by_label_where_classes_are_small),
+        cmocka_unit_test(test_trainer_split__images_are_cut_by_super_class_where_classes_are_small),
         cmocka_unit_test(test_trainer_split__whole_classes_validate),
         cmocka_unit_test(test_trainer_split__super_classes_give_evenly_and_keep_some),
         cmocka_unit_test(test_trainer_split__takes_last_classes_where_there_are_no_others),

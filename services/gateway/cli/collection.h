@@ -3,9 +3,7 @@
 #ifndef KD_CLI_COLLECTION_H
 #define KD_CLI_COLLECTION_H
 
-#include "kindred/v1/indexer.pb-c.h"
-
-#define CLI_INDEXER (&kindred__v1__indexer_service__descriptor)
+#include "services/gateway/cli/jobs.h"
 
 int collection_add(int argc, const char **argv);
 int collection_delete(int argc, const char **argv);

@@ -9,15 +9,13 @@
 #include "kindred/v1/indexer.pb-c.h"
 #include "kindred/v1/trainer.pb-c.h"
 #include "lib/base/buf.h"
-#include "services/gateway/cli/cli.h"
+#include "services/gateway/cli/jobs.h"
 
 #define DOCTOR_MS 60000        /* for each question: a model may have to be loaded for it */
 #define DOCTOR_LIMIT 8u        /* models and collections that are looked at, unless told */
 #define DOCTOR_TOLERANCE 1e-3f /* of a length of 1 and a score of 1 */
 
 #define DOCTOR_EMBEDDER (&kindred__v1__embedder_service__descriptor)
-#define DOCTOR_INDEXER (&kindred__v1__indexer_service__descriptor)
-#define DOCTOR_TRAINER (&kindred__v1__trainer_service__descriptor)
 #define DOCTOR_GATEWAY (&kindred__v1__gateway_service__descriptor)
 
 typedef enum doctor_state { DOCTOR_OK, DOCTOR_WARN, DOCTOR_FAIL, DOCTOR_SKIP } doctor_state;

@@ -36,7 +36,7 @@ static kd_status find_model(subject *s, kd_error *err)
                 "weights: an id is made from the content), or delete the collection and index the "
                 "dataset again by another model.";
     request.model = s->collection->model_id;
-    kd_status status = doctor_ask(s->d, DOCTOR_TRAINER, "GetModel", &request.base, &answer, err);
+    kd_status status = doctor_ask(s->d, CLI_TRAINER, "GetModel", &request.base, &answer, err);
     if (status == KD_OK && answer->model)
         (void)kd_copy(s->model, sizeof s->model, answer->model->name);
     else if (status == KD_NOT_FOUND)
@@ -76,7 +76,7 @@ static kd_status check_stored(subject *s, uint64_t image_id, kd_error *err)
     request.image_id = image_id;
     s->advice = "Restore a snapshot with `kindred collection restore`, or index the dataset again "
                 "with `kindred index`.";
-    kd_status status = doctor_ask(s->d, DOCTOR_INDEXER, "GetItem", &request.base, &answer, err);
+    kd_status status = doctor_ask(s->d, CLI_INDEXER, "GetItem", &request.base, &answer, err);
     if (status != KD_OK)
         return status;
     (void)snprintf(what, sizeof what, "the vector of image %llu", (unsigned long long)image_id);
@@ -117,7 +117,7 @@ static kd_status search(subject *s, const Kindred__V1__Item *item,
     request.queries = queries;
     request.n_queries = 1;
     request.k = NEIGHBOURS;
-    kd_status status = doctor_ask(s->d, DOCTOR_INDEXER, "Search", &request.base, &answer, err);
+    kd_status status = doctor_ask(s->d, CLI_INDEXER, "Search", &request.base, &answer, err);
     if (status != KD_OK)
         return status;
     const size_t rank =
@@ -157,7 +157,7 @@ static kd_status list_some(subject *s, Kindred__V1__ListItemsResponse **page, kd
     request.collection = s->collection->name;
     request.page_size = PICTURES;
     s->advice = "See the indexer's log.";
-    return doctor_ask(s->d, DOCTOR_INDEXER, "ListItems", &request.base, page, err);
+    return doctor_ask(s->d, CLI_INDEXER, "ListItems", &request.base, page, err);
 }
 
 /* Says the line, but for a fault, which is returned. */
@@ -235,7 +235,7 @@ static bool take_collection(void *arg, const ProtobufCMessage *item)
 void doctor_collections(doctor *d)
 {
     Kindred__V1__ListCollectionsRequest request = KINDRED__V1__LIST_COLLECTIONS_REQUEST__INIT;
-    const cli_pages pages = {.service = DOCTOR_INDEXER,
+    const cli_pages pages = {.service = CLI_INDEXER,
         .method = "ListCollections",
         .field = "collections",
         .timeout_ms = DOCTOR_MS};

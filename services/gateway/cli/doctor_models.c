@@ -113,7 +113,7 @@ static kd_status check_file(doctor *d, const char *id, kd_error *err)
     Kindred__V1__GetModelResponse *answer = NULL;
     request.model = (char *)(uintptr_t)id;
     request.verify = true;
-    const kd_status status = doctor_ask(d, DOCTOR_TRAINER, "GetModel", &request.base, &answer, err);
+    const kd_status status = doctor_ask(d, CLI_TRAINER, "GetModel", &request.base, &answer, err);
     kd_message_free(answer);
     return status;
 }
@@ -170,10 +170,8 @@ static bool take_model(void *arg, const ProtobufCMessage *item)
 void doctor_models(doctor *d)
 {
     Kindred__V1__ListModelsRequest request = KINDRED__V1__LIST_MODELS_REQUEST__INIT;
-    const cli_pages pages = {.service = DOCTOR_TRAINER,
-        .method = "ListModels",
-        .field = "models",
-        .timeout_ms = DOCTOR_MS};
+    const cli_pages pages = {
+        .service = CLI_TRAINER, .method = "ListModels", .field = "models", .timeout_ms = DOCTOR_MS};
     models m = {.d = d, .picture = KD_BUF_INIT};
     kd_error err = KD_ERROR_INIT;
     kd_status status = KD_OK;

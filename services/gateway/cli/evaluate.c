@@ -91,8 +91,7 @@ static int submit(evaluation *r, const cli_common *common, const char *dataset)
     evaluate.check = r->check != 0;
     spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_EVALUATE;
     spec.evaluate = &evaluate;
-    int exit_status =
-        cli_run_job(common, r->command, &spec, r->detach ? CLI_RUN_DETACH : CLI_RUN_SHOW, &job);
+    int exit_status = cli_run_job(common, r->command, &spec, r->detach != 0, &job);
     if (job && r->out)
         exit_status = cli_fetch_report(common, r->command, job->id, r->out);
     cli_free_job(job);

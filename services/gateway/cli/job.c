@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kindred/v1/trainer.pb-c.h"
 #include "lib/base/clock.h"
 
 #include "services/gateway/cli/files.h"
@@ -181,22 +180,20 @@ static void print_job(const Kindred__V1__Job *job)
         cli_print_result(job);
 }
 
-int cli_fetch_curves(
-    const cli_common *common, const char *command, const char *job_id, const char *path)
+kd_status cli_fetch_curves(
+    const cli_common *common, const char *job_id, const char *path, kd_error *err)
 {
     Kindred__V1__GetRunFileRequest request = KINDRED__V1__GET_RUN_FILE_REQUEST__INIT;
     kd_channel *channel = NULL;
-    kd_error err = KD_ERROR_INIT;
     uint64_t bytes = 0;
     request.job_id = (char *)(uintptr_t)job_id;
-    kd_status status = cli_connect(common, &channel, &err);
+    kd_status status = cli_connect(common, &channel, err);
     if (status == KD_OK)
-        status = cli_fetch(channel, &kindred__v1__trainer_service__descriptor, "GetRunFile",
-            &request.base, path, &bytes, &err);
+        status = cli_fetch(channel, CLI_TRAINER, "GetRunFile", &request.base, path, &bytes, err);
     cli_disconnect(channel);
     if (status == KD_OK && !common->json)
         printf("wrote %s\n", path);
-    return status == KD_OK ? EXIT_DONE : cli_error(common, command, &err);
+    return status;
 }
 
 static int job_show(int argc, const char **argv)
@@ -226,8 +223,8 @@ static int job_show(int argc, const char **argv)
         cli_print_message(&response->job->base);
     else if (response->job)
         print_job(response->job);
-    if (exit_status == EXIT_DONE && html)
-        exit_status = cli_fetch_curves(&common, argv[0], args[0], html);
+    if (exit_status == EXIT_DONE && html && cli_fetch_curves(&common, args[0], html, &err) != KD_OK)
+        exit_status = cli_error(&common, argv[0], &err);
     kd_message_free(response);
     free(args);
     return exit_status;
@@ -244,7 +241,7 @@ static int job_watch(int argc, const char **argv)
         "Example: kindred job watch ID",
         NULL, NULL, NULL, 1, 1, &common, &args);
     if (exit_status < 0)
-        exit_status = cli_watch_job(&common, argv[0], args[0], CLI_RUN_SHOW, &job);
+        exit_status = cli_watch_job(&common, argv[0], args[0], CLI_WATCH_SHOW, &job);
     cli_free_job(job);
     free(args);
     return exit_status;

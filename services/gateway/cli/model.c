@@ -3,13 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kindred/v1/trainer.pb-c.h"
-
-#include "services/gateway/cli/cli.h"
 #include "services/gateway/cli/files.h"
+#include "services/gateway/cli/jobs.h"
 #include "services/gateway/cli/progress.h"
 
-#define TRAINER (&kindred__v1__trainer_service__descriptor)
 #define IMPORT_MS 600000 /* a large file from a slow disk, hashed and checked */
 
 /* ---- import, init ---- */
@@ -20,7 +17,7 @@ static int publish(
     Kindred__V1__ImportModelResponse *response = NULL;
     kd_error err = KD_ERROR_INIT;
     const kd_status status =
-        cli_ask(common, TRAINER, "ImportModel", &request->base, IMPORT_MS, &response, &err);
+        cli_ask(common, CLI_TRAINER, "ImportModel", &request->base, IMPORT_MS, &response, &err);
     int exit_status = EXIT_DONE;
     if (status == KD_OK && !response->model)
         (void)kd_error_set(&err, KD_INTERNAL, "the trainer answered without a model");
@@ -128,7 +125,7 @@ static int model_list(int argc, const char **argv)
     if (exit_status >= 0)
         return exit_status;
     Kindred__V1__ListModelsRequest request = KINDRED__V1__LIST_MODELS_REQUEST__INIT;
-    const cli_list list = {.pages = {.service = TRAINER,
+    const cli_list list = {.pages = {.service = CLI_TRAINER,
                                .method = "ListModels",
                                .field = "models",
                                .timeout_ms = CLI_CALL_MS},
@@ -154,8 +151,13 @@ static void print_model(const Kindred__V1__Model *model)
     cli_table_field(table, "data", model->data_hash);
     cli_table_field(table, "created", cli_when(model->created_unix_ms, text));
     cli_table_field(table, "size", cli_bytes(model->bytes, text));
-    cli_table_field(table, "training", model->training_json);
+    json_t *const training = json_loads(model->training_json, 0, NULL);
+    (void)json_object_del(training, "validation_image_ids"); /* for programs: --json has them */
+    char *const text_of = training ? json_dumps(training, JSON_COMPACT) : NULL;
+    cli_table_field(table, "training", text_of);
     cli_table_print(table);
+    free(text_of);
+    json_decref(training);
 }
 
 static int model_show(int argc, const char **argv)
@@ -172,7 +174,8 @@ static int model_show(int argc, const char **argv)
     kd_error err = KD_ERROR_INIT;
     request.model = (char *)(uintptr_t)args[0];
     exit_status = EXIT_DONE;
-    if (cli_ask(&common, TRAINER, "GetModel", &request.base, CLI_CALL_MS, &response, &err) != KD_OK)
+    if (cli_ask(&common, CLI_TRAINER, "GetModel", &request.base, CLI_CALL_MS, &response, &err) !=
+        KD_OK)
         exit_status = cli_error(&common, argv[0], &err);
     else if (response->model && common.json)
         cli_print_message(&response->model->base);
@@ -198,7 +201,7 @@ static int model_rm(int argc, const char **argv)
     kd_error err = KD_ERROR_INIT;
     request.model = (char *)(uintptr_t)args[0];
     exit_status = EXIT_DONE;
-    if (cli_ask(&common, TRAINER, "DeleteModel", &request.base, CLI_CALL_MS, &response, &err) !=
+    if (cli_ask(&common, CLI_TRAINER, "DeleteModel", &request.base, CLI_CALL_MS, &response, &err) !=
         KD_OK)
         exit_status = cli_error(&common, argv[0], &err);
     else if (response->model && common.json)
@@ -234,7 +237,7 @@ static int export_to(const cli_common *common, const char *command, const char *
     cli_interrupt_catch();
     kd_status status = cli_connect(common, &channel, &err);
     if (status == KD_OK)
-        status = cli_fetch(channel, TRAINER, "ExportModel", &request.base, path, &bytes, &err);
+        status = cli_fetch(channel, CLI_TRAINER, "ExportModel", &request.base, path, &bytes, &err);
     cli_disconnect(channel);
     if (status != KD_OK)
         return cli_error(common, command, &err);

@@ -1,8 +1,8 @@
 /* services/gateway/cli/reproduce.h: the systems of the program that kindred began from, and how
  * each preset trains them.
  *
- * reproduce_presets.c says what is trained, reproduce.c has it done, reproduce_result.c says what
- * came of it. */
+ * reproduce_presets.c says what is trained, reproduce.c goes from step to step, reproduce_jobs.c
+ * has each done, reproduce_result.c says what came of it. */
 #ifndef KD_CLI_REPRODUCE_H
 #define KD_CLI_REPRODUCE_H
 
@@ -32,7 +32,7 @@ Kindred__V1__TrainSpec reproduce_training(const reproduce_preset *preset, size_t
 typedef struct reproduce_part {
     char name[REPRODUCE_NAME]; /* of model and collection */
     char *model_id;            /* owned */
-    Kindred__V1__Job *train;   /* owned; NULL for the plain one */
+    Kindred__V1__Job *train;   /* owned; NULL for the plain one, and where it is forgotten */
 } reproduce_part;
 
 typedef struct reproduction {
@@ -41,6 +41,8 @@ typedef struct reproduction {
     const reproduce_preset *preset;
     const char *weights, *out; /* may be NULL */
     char *dataset;             /* owned, absolute */
+    char *data_hash;           /* owned: of the training set */
+    bool nothing_held;         /* no class has images to hold back */
     uint64_t seed;
     uint64_t image_size, epochs; /* 0: the preset's */
     reproduce_part parts[REPRODUCE_SYSTEMS];

@@ -123,19 +123,28 @@ static kd_status write_json(const reproduction *r, kd_error *err)
     return status;
 }
 
+/* A training whose folder was removed has none any more. */
+static kd_status write_curves(const reproduction *r, size_t system, kd_error *err)
+{
+    const Kindred__V1__Job *const job = r->parts[system].train;
+    if (!job)
+        return KD_OK;
+    char *const path = cli_must(kd_format("%s/curves-%s.html", r->out, reproduce_system(system)));
+    kd_status status = cli_fetch_curves(r->common, job->id, path, err);
+    if (status == KD_NOT_FOUND) {
+        (void)fprintf(stderr, "%s is left out: %s\n", path, err->message);
+        status = KD_OK;
+    }
+    free(path);
+    return status;
+}
+
 int reproduce_write(const reproduction *r)
 {
     kd_error err = KD_ERROR_INIT;
-    kd_status status = kd_make_dirs(r->out, &err);
-    if (status == KD_OK)
-        status = write_json(r, &err);
-    if (status != KD_OK)
-        return cli_error(r->common, r->command, &err);
-    int exit_status = cli_fetch_report(r->common, r->command, r->evaluation->id, r->out);
-    for (size_t i = 1; exit_status == EXIT_DONE && i < r->preset->n_systems; i++) {
-        char *const path = cli_must(kd_format("%s/curves-%s.html", r->out, reproduce_system(i)));
-        exit_status = cli_fetch_curves(r->common, r->command, r->parts[i].train->id, path);
-        free(path);
-    }
-    return exit_status;
+    kd_status status = write_json(r, &err);
+    for (size_t i = 1; status == KD_OK && i < r->preset->n_systems; i++)
+        status = write_curves(r, i, &err);
+    return status == KD_OK ? cli_fetch_report(r->common, r->command, r->evaluation->id, r->out)
+                           : cli_error(r->common, r->command, &err);
 }

@@ -258,8 +258,7 @@ static int submit(request *r, const cli_common *common, const char *dataset)
     r->spec.dataset = path;
     spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_TRAIN;
     spec.train = &r->spec;
-    const int exit_status =
-        cli_run_job(common, r->command, &spec, r->detach ? CLI_RUN_DETACH : CLI_RUN_SHOW, &job);
+    const int exit_status = cli_run_job(common, r->command, &spec, r->detach != 0, &job);
     cli_free_job(job);
     free(path);
     return exit_status;

@@ -155,52 +155,59 @@ static int run_watch(watch *w, Kindred__V1__Job **done)
     return exit_status;
 }
 
-int cli_watch_job(const cli_common *common, const char *command, const char *job_id, cli_run how,
+int cli_watch_job(const cli_common *common, const char *command, const char *job_id, cli_watch how,
     Kindred__V1__Job **done)
 {
-    watch w = {
-        .common = common, .command = command, .job_id = job_id, .quiet = how == CLI_RUN_QUIET};
+    watch w = {.common = common,
+        .command = command,
+        .job_id = job_id,
+        .quiet = how == CLI_WATCH_QUIET,
+        .seen = how != CLI_WATCH_SHOW,
+        .since_ms = kd_mono_ms()};
     cli_bar_init(&w.bar, command, common->json);
     return run_watch(&w, done);
 }
 
-int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobSpec *spec,
-    cli_run how, Kindred__V1__Job **done)
+kd_status cli_submit_job(const cli_common *common, Kindred__V1__JobSpec *spec,
+    const char *request_id, Kindred__V1__Job **job, kd_error *err)
 {
     Kindred__V1__SubmitJobRequest request = KINDRED__V1__SUBMIT_JOB_REQUEST__INIT;
     Kindred__V1__SubmitJobResponse *response = NULL;
+    *job = NULL;
+    request.spec = spec;
+    request.request_id = (char *)(uintptr_t)request_id;
+    kd_status status =
+        cli_ask(common, CLI_GATEWAY, "SubmitJob", &request.base, CLI_CALL_MS, &response, err);
+    if (status == KD_OK && !response->job)
+        status = kd_error_set(err, KD_INTERNAL, "the gateway answered without a job");
+    if (status == KD_OK) {
+        *job = response->job;
+        response->job = NULL;
+    }
+    kd_message_free(response);
+    return status;
+}
+
+int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobSpec *spec,
+    bool detach, Kindred__V1__Job **done)
+{
+    Kindred__V1__Job *job = NULL;
     kd_error err = KD_ERROR_INIT;
     int exit_status = EXIT_DONE;
 
     *done = NULL;
     uint8_t random[8] = {0};
-    char request_id[2 * sizeof random + 1];
-    if (getrandom(random, sizeof random, 0) == (ssize_t)sizeof random) {
+    char request_id[2 * sizeof random + 1] = "";
+    if (getrandom(random, sizeof random, 0) == (ssize_t)sizeof random)
         kd_hex(random, sizeof random, request_id);
-        request.request_id = request_id;
-    }
-    request.spec = spec;
-    const kd_status status =
-        cli_ask(common, CLI_GATEWAY, "SubmitJob", &request.base, CLI_CALL_MS, &response, &err);
-    if (status == KD_OK && !response->job)
-        (void)kd_error_set(&err, KD_INTERNAL, "the gateway answered without a job");
-    if (status != KD_OK || !response->job) {
+    if (cli_submit_job(common, spec, request_id, &job, &err) != KD_OK)
         exit_status = cli_error(common, command, &err);
-    } else if (how == CLI_RUN_DETACH) {
-        if (common->json)
-            cli_print_message(&response->job->base);
-        else
-            puts(response->job->id);
-    } else {
-        watch w = {.common = common,
-            .command = command,
-            .job_id = response->job->id,
-            .quiet = how == CLI_RUN_QUIET,
-            .seen = true,
-            .since_ms = kd_mono_ms()};
-        cli_bar_init(&w.bar, command, common->json);
-        exit_status = run_watch(&w, done);
-    }
-    kd_message_free(response);
+    else if (detach && common->json)
+        cli_print_message(&job->base);
+    else if (detach)
+        puts(job->id);
+    else
+        exit_status = cli_watch_job(common, command, job->id, CLI_WATCH_SUBMITTED, done);
+    cli_free_job(job);
     return exit_status;
 }
