@@ -155,22 +155,57 @@ static int best_first(const void *left, const void *right, void *ids)
     return (x > y) - (x < y);
 }
 
-/* Where fast scores lie so near that their order may be another in kd_dot's eyes, kd_dot decides;
- * and it gives the first ones their scores. */
+/* kd_dot's scores and order for n images. */
+static void decide(const pass *p, size_t q, ranked *found, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        found[i].score = exact(p, q, found[i].place);
+    if (n > 1)
+        qsort_r(found, n, sizeof *found, best_first, (void *)p->input->gallery_ids);
+}
+
+/* Which of q's labels an image has, a bit for each. */
+static unsigned shared_labels(const pass *p, size_t q, size_t place)
+{
+    unsigned bits = 0;
+    for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++) {
+        const kd_label_table *const t = &p->tables.of[kind];
+        bits |= (unsigned)(t->gallery[place] == t->queries[q]) << kind;
+    }
+    return bits;
+}
+
+/* Puts n images, sorted by their fast scores, into an order that answers as kd_dot's. Its order
+ * can be another only where scores lie near each other, and beyond the first ones no answer depends
+ * on the order of two images that share the same labels with the query. So kd_dot decides among
+ * the first, and around each place further down where shared labels change: over everything that
+ * is near the other side. Two that differ and are near each other have such a place between them.
+ */
 static void settle(const pass *p, ranked *found, size_t n, size_t q, size_t first, size_t depth)
 {
     const float near = 2 * kd_score_margin(p->input->dim);
-    for (size_t from = 0, to; from < n && from < depth; from = to) {
-        for (to = from + 1; to < n && found[to - 1].score - found[to].score <= near;)
-            to++;
-        if (to - from == 1 && from >= first)
-            continue;
-        for (size_t i = from; i < to; i++)
-            found[i].score = exact(p, q, found[i].place);
-        if (to - from > 1)
-            qsort_r(
-                found + from, to - from, sizeof *found, best_first, (void *)p->input->gallery_ids);
+    size_t from = 0, to = first < n ? first : n; /* what kd_dot has to decide next */
+    unsigned labels = 0;
+    float above = 0;
+    for (size_t i = to, low = 0; i < n; i++) {
+        const unsigned last = labels;
+        labels = shared_labels(p, q, found[i].place);
+        if (i == first || labels != last) {
+            above = found[i - 1].score;
+            while (found[low].score - found[i].score > near)
+                low++;
+            if (low >= depth)
+                break;
+            if (low > to) {
+                decide(p, q, found + from, to - from);
+                from = low;
+            }
+            to = i;
+        }
+        if (above - found[i].score <= near)
+            to = i + 1;
     }
+    decide(p, q, found + from, to - from);
 }
 
 /* The first depth images for query q, best first, into w->found; returns how many there are. */
