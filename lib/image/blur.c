@@ -62,19 +62,21 @@ static uint16_t lost(const kernel *k)
     return (uint16_t)((k->reach + 2) / 2);
 }
 
-MULTIVERSION static void widen_row(const uint8_t *restrict row, size_t n, uint16_t *restrict wide)
+KD_MULTIVERSION static void widen_row(
+    const uint8_t *restrict row, size_t n, uint16_t *restrict wide)
 {
     for (size_t i = 0; i < n; i++)
         wide[i] = (uint16_t)(row[i] << VALUE_BITS);
 }
 
-MULTIVERSION static void narrow_row(const uint16_t *restrict wide, size_t n, uint8_t *restrict row)
+KD_MULTIVERSION static void narrow_row(
+    const uint16_t *restrict wide, size_t n, uint8_t *restrict row)
 {
     for (size_t i = 0; i < n; i++)
         row[i] = (uint8_t)((wide[i] + ONE_HALF) >> VALUE_BITS);
 }
 
-MULTIVERSION static void start(const uint16_t *restrict middle, size_t n, uint16_t weight,
+KD_MULTIVERSION static void start(const uint16_t *restrict middle, size_t n, uint16_t weight,
     uint16_t first, uint16_t *restrict sums)
 {
     for (size_t i = 0; i < n; i++)
@@ -82,7 +84,7 @@ MULTIVERSION static void start(const uint16_t *restrict middle, size_t n, uint16
 }
 
 /* What lies at a distance to either side, and what lies one further. */
-MULTIVERSION static void add(const uint16_t *const near[2], const uint16_t *const far[2],
+KD_MULTIVERSION static void add(const uint16_t *const near[2], const uint16_t *const far[2],
     const uint16_t weights[2], size_t n, uint16_t *restrict sums)
 {
     const uint16_t *const a = near[0], *const b = near[1], *const c = far[0], *const d = far[1];

@@ -31,7 +31,7 @@ static int16_t fixed(double value, int bits)
 /* ---- Light ---- */
 
 /* gain has 13 bits behind the point, offset 4. */
-MULTIVERSION static void light_bytes(
+KD_MULTIVERSION static void light_bytes(
     uint8_t *restrict bytes, size_t n, uint16_t gain, int16_t offset)
 {
     for (size_t i = 0; i < n; i++) {
@@ -51,7 +51,7 @@ void augment_light(kd_image *image, double gain, double offset)
 
 /* ---- Colours ---- */
 
-MULTIVERSION static void load(chunk *restrict c, const uint8_t *restrict pixels, size_t n)
+KD_MULTIVERSION static void load(chunk *restrict c, const uint8_t *restrict pixels, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         c->r[i] = (int16_t)(pixels[3 * i] << 4);
@@ -60,7 +60,7 @@ MULTIVERSION static void load(chunk *restrict c, const uint8_t *restrict pixels,
     }
 }
 
-MULTIVERSION static void store(const chunk *restrict c, uint8_t *restrict pixels, size_t n)
+KD_MULTIVERSION static void store(const chunk *restrict c, uint8_t *restrict pixels, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         pixels[3 * i] = (uint8_t)((c->r[i] + 8) >> 4);
@@ -76,7 +76,7 @@ static inline int16_t away_from(int16_t luma, int16_t value, int16_t factor)
     return limit((int16_t)(luma + away), 0, MOST);
 }
 
-MULTIVERSION static void saturate(chunk *c, int16_t factor)
+KD_MULTIVERSION static void saturate(chunk *c, int16_t factor)
 {
     for (size_t i = 0; i < CHUNK; i++) {
         const uint16_t sum =
@@ -109,7 +109,7 @@ static inline int16_t smaller(int16_t a, int16_t b)
  * 0..6 × span, pure red at 0, green at 2 and blue at 4 × span. A channel is largest up to one span
  * from its own hue and smallest from two spans on. turn: in sixths of the circle, 13 bits behind
  * the point. */
-MULTIVERSION static void turn_hue(chunk *c, int16_t turn)
+KD_MULTIVERSION static void turn_hue(chunk *c, int16_t turn)
 {
     for (size_t i = 0; i < CHUNK; i++) {
         const int16_t r = c->r[i], g = c->g[i], b = c->b[i];

@@ -88,7 +88,7 @@ typedef int32_t vector __attribute__((vector_size(LANES * sizeof(int32_t))));
 typedef uint64_t halves __attribute__((vector_size(LANES * sizeof(int32_t))));
 
 /* One of the two rows; pair begins at its own lanes, and wide has room for the row and a number. */
-MULTIVERSION static void widen_row(
+KD_MULTIVERSION static void widen_row(
     const uint8_t *restrict row, uint32_t width, int32_t *restrict wide, int32_t *restrict pair)
 {
     const size_t n = (size_t)width * 3;
@@ -134,7 +134,7 @@ static ALWAYS_INLINE void resize_rows_by(const int32_t *restrict pair, const tap
 /* upper and lower are the two rows of the result, or twice the same. Each output takes the same
  * number of taps, so that a compiler can unroll the usual numbers: pair has that many pixels of
  * nothing behind it, and what is too many weighs nothing. */
-MULTIVERSION static void resize_rows(const int32_t *restrict pair, const taps *restrict t,
+KD_MULTIVERSION static void resize_rows(const int32_t *restrict pair, const taps *restrict t,
     uint32_t width, uint8_t *upper, uint8_t *lower)
 {
     switch (t->used) {
@@ -166,8 +166,9 @@ static ALWAYS_INLINE void blend_rows_by(const uint8_t *rows, size_t stride, cons
     }
 }
 
-MULTIVERSION static void blend_many_rows(const uint8_t *rows, size_t stride, const int32_t *weights,
-    uint32_t count, size_t len, int32_t *restrict sums, uint8_t *restrict out)
+KD_MULTIVERSION static void blend_many_rows(const uint8_t *rows, size_t stride,
+    const int32_t *weights, uint32_t count, size_t len, int32_t *restrict sums,
+    uint8_t *restrict out)
 {
     for (size_t i = 0; i < len; i++)
         sums[i] = ONE_HALF;
@@ -183,7 +184,7 @@ MULTIVERSION static void blend_many_rows(const uint8_t *rows, size_t stride, con
 
 /* out = a weighted sum of count rows, each len bytes long; sums has room for len. The usual counts
  * keep their sums in registers. */
-MULTIVERSION static void blend_rows(const uint8_t *rows, size_t stride, const int32_t *weights,
+KD_MULTIVERSION static void blend_rows(const uint8_t *rows, size_t stride, const int32_t *weights,
     uint32_t count, size_t len, int32_t *restrict sums, uint8_t *restrict out)
 {
     switch (count) {

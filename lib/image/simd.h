@@ -4,14 +4,7 @@
 
 #include <stdint.h>
 
-/* The inner loops are compiled a second time for CPUs with AVX2 and chosen at start; sanitizers
- * don't work in code that runs that early. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
-    !defined(__SANITIZE_THREAD__)
-#define MULTIVERSION __attribute__((target_clones("avx2", "default")))
-#else
-#define MULTIVERSION
-#endif
+#include "lib/base/simd.h"
 
 /* Into a function that is compiled twice, so that this is, too. */
 #define ALWAYS_INLINE inline __attribute__((always_inline))
