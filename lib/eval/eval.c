@@ -8,18 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/eval/scan.h"
 #include "lib/eval/tables.h"
 
 #define FIRST_FIVE 5u
 #define VOTE_K 5u
-#define RADIX_BITS 11u
+#define RADIX_BITS 8u
 #define RADIX (1u << RADIX_BITS)
-#define PASSES 3u /* of RADIX_BITS over 32 */
-
-typedef struct ranked {
-    float score;
-    uint32_t place; /* in the gallery */
-} ranked;
+#define PASSES 4u /* of RADIX_BITS over 32 */
 
 typedef struct pass {
     const kd_eval_input *input;
@@ -32,7 +28,7 @@ typedef struct pass {
 typedef struct workspace { /* of one block of queries */
     uint32_t counts[KD_EVAL_BINS];
     uint64_t all[KD_EVAL_BINS], same[KD_EVAL_KINDS][KD_EVAL_BINS];
-    ranked *found, *spare; /* n_gallery each */
+    kd_ranked *found, *spare; /* n_gallery each */
 } workspace;
 
 static size_t larger(size_t a, size_t b)
@@ -42,30 +38,12 @@ static size_t larger(size_t a, size_t b)
 
 /* ---- Bins ---- */
 
-/* Of a score of -1 to 1, or a little beyond. */
-static uint32_t bin_of(float score)
-{
-    float bin = (score + 1.0f) * (KD_EVAL_BINS / 2.0f);
-    bin = bin < 0 ? 0 : bin;
-    bin = bin > KD_EVAL_BINS - 1 ? KD_EVAL_BINS - 1 : bin;
-    return (uint32_t)(int32_t)bin; /* signed on the way: that has an instruction */
-}
-
-/* Bins first and counts after: the compiler makes vectors of the first loop. */
 static void count_row(workspace *w, const float *row, size_t n, uint32_t self)
 {
-    enum { AT_ONCE = 256 };
-    uint32_t bins[AT_ONCE];
     memset(w->counts, 0, sizeof w->counts);
-    for (size_t from = 0; from < n; from += AT_ONCE) {
-        const size_t here = n - from < AT_ONCE ? n - from : AT_ONCE;
-        for (size_t i = 0; i < here; i++)
-            bins[i] = bin_of(row[from + i]);
-        for (size_t i = 0; i < here; i++)
-            w->counts[bins[i]]++;
-    }
+    kd_scan_count(row, n, w->counts);
     if (self != KD_EVAL_NONE)
-        w->counts[bin_of(row[self])]--;
+        w->counts[kd_scan_bin(row[self])]--;
     for (size_t b = 0; b < KD_EVAL_BINS; b++)
         w->all[b] += w->counts[b];
 }
@@ -79,29 +57,7 @@ static float floor_of(const workspace *w, size_t depth, size_t dim)
     if (bin == 0)
         return -2;
     const float edge = (float)bin / (KD_EVAL_BINS / 2.0f) - 1.0f;
-    return edge - 2 * kd_score_margin(dim) - 1e-6f; /* and what bin_of rounded away */
-}
-
-/* The images that reach the floor into w->found, in the gallery's order. */
-static size_t collect(workspace *w, const float *row, size_t n, uint32_t self, float floor)
-{
-    enum { AT_ONCE = 16 };
-    size_t found = 0;
-    for (size_t from = 0; from < n; from += AT_ONCE) {
-        const size_t here = n - from < AT_ONCE ? n - from : AT_ONCE;
-        if (here == AT_ONCE) { /* most have none: looked at as vectors */
-            int32_t any = 0;
-            for (size_t i = 0; i < AT_ONCE; i++)
-                any |= -(row[from + i] >= floor);
-            if (!any)
-                continue;
-        }
-        for (size_t i = from; i < from + here; i++) {
-            w->found[found] = (ranked){row[i], (uint32_t)i};
-            found += row[i] >= floor && i != self;
-        }
-    }
-    return found;
+    return edge - 2 * kd_score_margin(dim) - 1e-6f; /* and what kd_scan_bin rounded away */
 }
 
 /* ---- Order ---- */
@@ -134,7 +90,7 @@ static void sort_ranked(workspace *w, size_t n)
             const uint32_t key = sort_key(w->found[i].score);
             w->spare[starts[p][(key >> (p * RADIX_BITS)) & mask]++] = w->found[i];
         }
-        ranked *const sorted = w->spare;
+        kd_ranked *const sorted = w->spare;
         w->spare = w->found;
         w->found = sorted;
     }
@@ -148,7 +104,7 @@ static float exact(const pass *p, size_t q, size_t place)
 
 static int best_first(const void *left, const void *right, void *ids)
 {
-    const ranked *const a = left, *const b = right;
+    const kd_ranked *const a = left, *const b = right;
     if (a->score > b->score || a->score < b->score)
         return a->score > b->score ? -1 : 1;
     const uint64_t x = ((const uint64_t *)ids)[a->place], y = ((const uint64_t *)ids)[b->place];
@@ -156,7 +112,7 @@ static int best_first(const void *left, const void *right, void *ids)
 }
 
 /* kd_dot's scores and order for n images. */
-static void decide(const pass *p, size_t q, ranked *found, size_t n)
+static void decide(const pass *p, size_t q, kd_ranked *found, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         found[i].score = exact(p, q, found[i].place);
@@ -181,7 +137,7 @@ static unsigned shared_labels(const pass *p, size_t q, size_t place)
  * the first, and around each place further down where shared labels change: over everything that
  * is near the other side. Two that differ and are near each other have such a place between them.
  */
-static void settle(const pass *p, ranked *found, size_t n, size_t q, size_t first, size_t depth)
+static void settle(const pass *p, kd_ranked *found, size_t n, size_t q, size_t first, size_t depth)
 {
     const float near = 2 * kd_score_margin(p->input->dim);
     size_t from = 0, to = first < n ? first : n; /* what kd_dot has to decide next */
@@ -213,7 +169,8 @@ static size_t rank(
     const pass *p, workspace *w, size_t q, const float *row, uint32_t self, size_t depth)
 {
     const kd_eval_input *const input = p->input;
-    const size_t n = collect(w, row, input->n_gallery, self, floor_of(w, depth, input->dim));
+    const float floor = floor_of(w, depth, input->dim);
+    const size_t n = kd_scan_reach(row, input->n_gallery, floor, self, w->found);
     sort_ranked(w, n);
     settle(p, w->found, n, q, larger(KD_EVAL_HITS, p->vote_k), depth);
     return n < depth ? n : depth;
@@ -221,7 +178,7 @@ static size_t rank(
 
 /* ---- One query's answer ---- */
 
-static uint32_t vote(const pass *p, const kd_label_table *t, const ranked *found, size_t n)
+static uint32_t vote(const pass *p, const kd_label_table *t, const kd_ranked *found, size_t n)
 {
     uint32_t winner = KD_EVAL_NONE;
     double most = -1;
@@ -243,7 +200,7 @@ static uint32_t vote(const pass *p, const kd_label_table *t, const ranked *found
 }
 
 static uint8_t labels_of_five(
-    const kd_label_table *t, uint32_t truth, const ranked *found, size_t n)
+    const kd_label_table *t, uint32_t truth, const kd_ranked *found, size_t n)
 {
     uint32_t seen[FIRST_FIVE + 1] = {truth};
     uint8_t n_seen = 1;
@@ -257,7 +214,7 @@ static uint8_t labels_of_five(
     return n_seen;
 }
 
-static void answer(const pass *p, const kd_label_table *t, const ranked *found, size_t n,
+static void answer(const pass *p, const kd_label_table *t, const kd_ranked *found, size_t n,
     uint32_t truth, kd_answer *out)
 {
     const uint32_t positives = out->positives;
@@ -303,24 +260,24 @@ static void count_same(workspace *w, unsigned kind, const kd_label_table *t, uin
         return;
     for (uint32_t m = t->starts[truth]; m < t->starts[truth + 1]; m++)
         if (t->members[m] != self)
-            w->same[kind][bin_of(row[t->members[m]])]++;
+            w->same[kind][kd_scan_bin(row[t->members[m]])]++;
 }
 
 /* ---- The first right image beyond the ranks in order ---- */
 
 /* Is a ranked before b? */
-static bool before(const pass *p, ranked a, ranked b)
+static bool before(const pass *p, kd_ranked a, kd_ranked b)
 {
     return best_first(&a, &b, (void *)p->input->gallery_ids) < 0;
 }
 
 /* The best image of label truth, which has one. */
-static ranked best_positive(const pass *p, const kd_label_table *t, uint32_t truth, size_t q,
+static kd_ranked best_positive(const pass *p, const kd_label_table *t, uint32_t truth, size_t q,
     const float *row, uint32_t self)
 {
     const float margin = 2 * kd_score_margin(p->input->dim);
     float most = -2;
-    ranked best = {.score = -2};
+    kd_ranked best = {.score = -2};
     for (uint32_t m = t->starts[truth]; m < t->starts[truth + 1]; m++)
         if (t->members[m] != self && row[t->members[m]] > most)
             most = row[t->members[m]];
@@ -328,7 +285,7 @@ static ranked best_positive(const pass *p, const kd_label_table *t, uint32_t tru
         const uint32_t place = t->members[m];
         if (place == self || row[place] < most - margin)
             continue;
-        const ranked one = {exact(p, q, place), place};
+        const kd_ranked one = {exact(p, q, place), place};
         if (before(p, one, best))
             best = one;
     }
@@ -339,12 +296,13 @@ static uint32_t rank_of_first(const pass *p, const kd_label_table *t, uint32_t t
     const float *row, uint32_t self)
 {
     const float margin = kd_score_margin(p->input->dim);
-    const ranked best = best_positive(p, t, truth, q, row, self);
+    const kd_ranked best = best_positive(p, t, truth, q, row, self);
     size_t better = 0;
     for (size_t i = 0; i < p->input->n_gallery && better < KD_EVAL_DEPTH; i++) {
         if (row[i] < best.score - margin || i == self)
             continue;
-        if (row[i] > best.score + margin || before(p, (ranked){exact(p, q, i), (uint32_t)i}, best))
+        if (row[i] > best.score + margin ||
+            before(p, (kd_ranked){exact(p, q, i), (uint32_t)i}, best))
             better++;
     }
     return better < KD_EVAL_DEPTH ? (uint32_t)better + 1 : 0;
@@ -400,7 +358,7 @@ static bool visit(void *arg, size_t first, size_t n, float *scores)
     pass *const p = arg;
     const size_t columns = p->input->n_gallery;
     workspace *const w = calloc(1, sizeof *w);
-    ranked *const room = malloc((2 * columns + 2) * sizeof *room);
+    kd_ranked *const room = malloc((2 * columns + 2) * sizeof *room);
     if (w && room) {
         w->found = room;
         w->spare = room + columns + 1;
