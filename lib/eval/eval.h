@@ -86,9 +86,10 @@ typedef struct kd_eval {
 } kd_eval;
 
 /* Measures every query against every gallery image: time as of one matrix product of the two,
- * memory beside the inputs about 300 bytes a query and 32 MiB of scores for each thread.
- * KD_INVALID_ARGUMENT for no queries, an empty gallery, an image twice in it, a vector that is not
- * of length 1; KD_CANCELLED. *out (kd_eval_free) is empty on failure. */
+ * memory beside the inputs about 300 bytes a query and that of kd_scores, which is quicker where
+ * the queries are the gallery. KD_INVALID_ARGUMENT for no queries, an empty gallery, an image twice
+ * in it, a vector that is not of length 1; KD_CANCELLED. *out (kd_eval_free) is empty on failure.
+ */
 KD_MUST_CHECK kd_status kd_eval_run(const kd_eval_input *input, kd_eval *out, kd_error *err);
 void kd_eval_free(kd_eval *eval);
 

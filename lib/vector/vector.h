@@ -94,8 +94,10 @@ KD_MUST_CHECK kd_status kd_topk_run(
 /* ---- All scores ---- */
 /* For what looks further than any k. visit gets each block of queries once, on the pool's threads,
  * with its scores against the whole gallery (its own to change): row i of n × n_gallery is query
- * first + i. They come from the fast kernel, each within kd_score_margin of kd_dot's. Memory beside
- * the inputs: 32 MiB a thread, or 8 rows. The rest is as in kd_topk. */
+ * first + i. They come from the fast kernel, each within kd_score_margin of kd_dot's. Where the
+ * queries are the gallery's first vectors (the same memory), scores of one query with another are
+ * used for both. Memory beside the inputs: 64 MiB a thread, or 8 rows; and 256 MiB then. The rest
+ * is as in kd_topk. */
 typedef struct kd_scores {
     const float *queries;
     size_t n_queries;
