@@ -14,18 +14,39 @@ bool plain(const torch::Tensor &tensor)
            tensor.is_non_overlapping_and_dense();
 }
 
-void by_operations(const AdamStep &step, torch::Tensor &parameter, const torch::Tensor &gradient,
-    torch::Tensor &first, torch::Tensor &second)
+void by_lists(const std::vector<const AdamMove *> &moves)
 {
-    torch::Tensor g = gradient;
-    if (step.shrink != 1)
-        parameter.mul_(step.shrink);
-    if (step.pull != 0)
-        g = gradient.add(parameter, step.pull);
-    first.lerp_(g, 1 - step.beta1);
-    second.mul_(step.beta2).addcmul_(g, g, 1 - step.beta2);
-    const torch::Tensor divisor = second.sqrt().div_(step.correction2).add_(step.epsilon);
-    parameter.addcdiv_(first, divisor, -step.rate / step.correction1);
+    if (moves.empty())
+        return;
+    const AdamStep &shared = moves.front()->step;
+    std::vector<torch::Tensor> parameters, gradients, first, second;
+    std::vector<at::Scalar> shrinks, pulls, corrections, rates;
+    bool shrinking = false, pulling = false;
+    for (const AdamMove *move : moves) {
+        const AdamStep &step = move->step;
+        parameters.push_back(move->parameter);
+        gradients.push_back(move->gradient);
+        first.push_back(move->first);
+        second.push_back(move->second);
+        shrinks.emplace_back(step.shrink);
+        pulls.emplace_back(step.pull);
+        corrections.emplace_back(step.correction2);
+        rates.emplace_back(-step.rate / step.correction1);
+        shrinking = shrinking || step.shrink != 1;
+        pulling = pulling || step.pull != 0;
+    }
+    if (shrinking)
+        at::_foreach_mul_(parameters, shrinks);
+    if (pulling)
+        gradients = at::_foreach_add(gradients, at::_foreach_mul(parameters, pulls));
+    at::_foreach_mul_(first, shared.beta1);
+    at::_foreach_add_(first, gradients, 1 - shared.beta1);
+    at::_foreach_mul_(second, shared.beta2);
+    at::_foreach_addcmul_(second, gradients, gradients, 1 - shared.beta2);
+    const std::vector<torch::Tensor> divisors = at::_foreach_sqrt(second);
+    at::_foreach_div_(divisors, corrections);
+    at::_foreach_add_(divisors, shared.epsilon);
+    at::_foreach_addcdiv_(parameters, first, divisors, rates);
 }
 
 /* The same, in the same order. */
@@ -48,23 +69,24 @@ void by_values(const AdamStep &step, float *__restrict p, const float *__restric
 
 } // namespace
 
-void adam_step(const AdamStep &step, torch::Tensor &parameter, const torch::Tensor &gradient,
-    torch::Tensor &first, torch::Tensor &second)
+void adam_move(std::vector<AdamMove> &moves)
 {
-    if (!plain(parameter) || !plain(first) || !plain(second) || !gradient.is_cpu() ||
-        gradient.scalar_type() != torch::kFloat || first.strides() != parameter.strides() ||
-        second.strides() != parameter.strides()) {
-        by_operations(step, parameter, gradient, first, second);
-        return;
+    std::vector<const AdamMove *> others;
+    for (AdamMove &move : moves) {
+        const torch::Tensor &p = move.parameter, &gradient = move.gradient;
+        if (!plain(p) || !plain(move.first) || !plain(move.second) || !gradient.is_cpu() ||
+            gradient.scalar_type() != torch::kFloat || move.first.strides() != p.strides() ||
+            move.second.strides() != p.strides()) {
+            others.push_back(&move);
+            continue;
+        }
+        /* Autograd may have given it another layout than the parameter's. */
+        const torch::Tensor g =
+            gradient.strides() == p.strides() ? gradient : torch::empty_like(p).copy_(gradient);
+        by_values(move.step, p.data_ptr<float>(), g.data_ptr<float>(), move.first.data_ptr<float>(),
+            move.second.data_ptr<float>(), p.numel());
     }
-    /* Autograd may have given it another layout than the parameter's. */
-    const torch::Tensor g = gradient.strides() == parameter.strides()
-                                ? gradient
-                                : torch::empty_like(parameter).copy_(gradient);
-    float *const to_p = parameter.data_ptr<float>(), *const to_first = first.data_ptr<float>(),
-                 *const to_second = second.data_ptr<float>();
-    const float *const from = g.data_ptr<float>();
-    by_values(step, to_p, from, to_first, to_second, parameter.numel());
+    by_lists(others);
 }
 
 } // namespace kd::nn

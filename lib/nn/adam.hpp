@@ -2,6 +2,8 @@
 #ifndef KD_NN_ADAM_HPP
 #define KD_NN_ADAM_HPP
 
+#include <vector>
+
 #include <torch/types.h>
 
 namespace kd::nn
@@ -16,11 +18,17 @@ struct AdamStep {
     double correction1, correction2; /* of the mean, and of the root of the squares' mean */
 };
 
-/* first and second have the parameter's strides. By tensor operations, or, for float32 on the CPU,
- * in one loop: they read and write the memory three times as often, which is all that they do. One
- * thread: with OpenMP here, a LibTorch that brings its own would keep two teams of threads. */
-void adam_step(const AdamStep &step, torch::Tensor &parameter, const torch::Tensor &gradient,
-    torch::Tensor &first, torch::Tensor &second);
+/* first and second have the parameter's strides. */
+struct AdamMove {
+    AdamStep step;
+    torch::Tensor parameter, gradient, first, second;
+};
+
+/* All of one network, betas and epsilon the same for all. For float32 on the CPU each in one loop:
+ * tensor operations read and write the memory three times as often, which is all that they do. One
+ * thread: with OpenMP here, a LibTorch that brings its own would keep two teams of threads. Else by
+ * operations on lists of tensors, which on a GPU take a few kernels for all of them. */
+void adam_move(std::vector<AdamMove> &moves);
 
 } // namespace kd::nn
 

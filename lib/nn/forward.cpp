@@ -1,101 +1,22 @@
-/* The fast way to an embedding on the CPU: batch normalisation folded into the convolutions, the
- * network written as TorchScript, and LibTorch's optimize_for_inference, which fuses ReLU and
- * addition into oneDNN's convolutions and keeps oneDNN's blocked layout between them. */
-#include <bit>
+/* A frozen network's life: made, checked against the plain one, warmed, and run batch by batch. */
 #include <cassert>
 #include <cinttypes>
 #include <cmath>
-#include <cstring>
-#include <memory>
 #include <random>
-#include <sstream>
 
-#include <torch/script.h>
-
-#include "lib/nn/nn_internal.hpp"
+#include "lib/nn/frozen.hpp"
 
 using namespace kd::nn;
 
 struct kd_forward {
-    torch::jit::Module module;
-    torch::Device device;
+    std::unique_ptr<Frozen> frozen;
     torch::Tensor weight, bias; /* of the projection, on the CPU; undefined without one */
     int64_t image_size;
     std::vector<int64_t> batches; /* warmed sizes, ascending; the last is the largest allowed */
-    torch::Tensor padded;         /* room for the largest batch, N×S×S×3 */
 };
 
 namespace
 {
-
-constexpr double max_difference = 1e-3; /* relative; float32 gives about 1e-6 */
-
-/* ---- The network as TorchScript ---- */
-
-class Script
-{
-  public:
-    explicit Script(ResNet18Impl &model) : module_("kindred_resnet18")
-    {
-        /* Without this attribute optimize_for_inference does nothing, and says nothing. */
-        module_.register_attribute("training", c10::BoolType::get(), false);
-        text_ << "def forward(self, x):\n";
-        text_ << "    x = torch.relu(" << convolve(model.conv1, model.bn1, "x") << ")\n";
-        text_ << "    x = torch.max_pool2d(x, [3, 3], [2, 2], [1, 1])\n";
-        for (torch::nn::Sequential &layer : model.layers)
-            for (size_t i = 0; i < layer->size(); i++)
-                add(layer->at<BlockImpl>(i));
-        text_ << "    return torch.adaptive_avg_pool2d(x, [1, 1])\n";
-    }
-    torch::jit::Module finish(torch::Device device)
-    {
-        module_.define(text_.str());
-        module_.to(device);
-        module_.eval();
-        return torch::jit::optimize_for_inference(module_);
-    }
-
-  private:
-    void add(BlockImpl &block)
-    {
-        text_ << "    y = torch.relu(" << convolve(block.conv1, block.bn1, "x") << ")\n";
-        text_ << "    y = " << convolve(block.conv2, block.bn2, "y") << "\n";
-        if (!block.downsample.is_empty())
-            text_ << "    x = "
-                  << convolve(block.downsample[0]->as<torch::nn::Conv2dImpl>(),
-                         block.downsample[1]->as<torch::nn::BatchNorm2dImpl>(), "x")
-                  << "\n";
-        text_ << "    x = torch.relu(torch.add(y, x))\n";
-    }
-    std::string convolve(
-        const torch::nn::Conv2d &conv, const torch::nn::BatchNorm2d &norm, const char *input)
-    {
-        return convolve(conv.get(), norm.get(), input);
-    }
-    /* norm(conv(x)) = (w · scale) x + (bias - mean · scale), scale = weight / sqrt(var + eps) */
-    std::string convolve(const torch::nn::Conv2dImpl *conv, const torch::nn::BatchNorm2dImpl *norm,
-        const char *input)
-    {
-        const torch::Tensor scale =
-            norm->weight.to(torch::kDouble) /
-            (norm->running_var.to(torch::kDouble) + norm->options.eps()).sqrt();
-        const torch::Tensor weight = conv->weight.to(torch::kDouble) * scale.reshape({-1, 1, 1, 1});
-        const torch::Tensor bias = norm->bias - norm->running_mean * scale;
-        const std::string n = std::to_string(count_++);
-        module_.register_parameter("w" + n, weight.to(torch::kFloat).detach(), false);
-        module_.register_parameter("b" + n, bias.to(torch::kFloat).detach(), false);
-        const int64_t stride = conv->options.stride()->at(0);
-        const int64_t padding = conv->weight.size(2) / 2;
-        std::ostringstream call;
-        call << "torch.conv2d(" << input << ", self.w" << n << ", self.b" << n << ", [" << stride
-             << ", " << stride << "], [" << padding << ", " << padding << "])";
-        return call.str();
-    }
-
-    torch::jit::Module module_;
-    std::ostringstream text_;
-    int count_ = 0;
-};
 
 /* ---- The self-check ---- */
 
@@ -118,15 +39,15 @@ class WithoutOneDnn
     bool was_;
 };
 
-torch::Tensor run_module(kd_forward *forward, const torch::Tensor &images)
+/* Relative; float32 gives about 1e-6, bfloat16 4e-3. */
+double allowed_difference(kd_precision precision)
 {
-    torch::Tensor result = forward->module.forward({images.to(forward->device)}).toTensor();
-    return result.flatten(1).to(torch::kCPU).contiguous();
+    return precision == KD_PRECISION_BFLOAT16 ? 2e-2 : 1e-3;
 }
 
 /* Debian 13's oneDNN computes some shapes wrongly on some CPUs, so the plain network runs without
  * it: two results from the same wrong code would agree. */
-void check_itself(kd_forward *forward, ResNet18 &plain)
+void check_itself(kd_forward *forward, ResNet18 &plain, kd_precision precision)
 {
     const int64_t size = forward->image_size;
     torch::Tensor image = torch::empty({1, size, size, 3});
@@ -135,7 +56,8 @@ void check_itself(kd_forward *forward, ResNet18 &plain)
     for (int64_t i = 0; i < image.numel(); i++)
         image.data_ptr<float>()[i] = draw(generator);
     const torch::Tensor view = view_pixels(image.data_ptr<float>(), 1, size);
-    const torch::Tensor fast = run_module(forward, view);
+    torch::Tensor fast = torch::empty({1, static_cast<int64_t>(KD_NN_FEATURES)});
+    (void)forward->frozen->run(image.data_ptr<float>(), 1, 1, fast.data_ptr<float>());
     torch::Tensor reference;
     {
         const WithoutOneDnn without;
@@ -145,7 +67,7 @@ void check_itself(kd_forward *forward, ResNet18 &plain)
     const double difference = (fast - reference).norm().item<double>();
     if (!std::isfinite(length))
         fail(KD_INTERNAL, "the network's weights give values that are not finite");
-    if (!(difference <= max_difference * length))
+    if (!(difference <= allowed_difference(precision) * length))
         fail(KD_INTERNAL,
             "the optimised network differs from the plain one by %.3g (relative): %s computes "
             "wrongly on this machine",
@@ -163,13 +85,16 @@ std::vector<int64_t> batch_sizes(int64_t max)
     return sizes;
 }
 
-/* The first calls of a batch size cost far more than later ones: oneDNN makes its kernels, and
- * LibTorch's interpreter watches two runs before it settles. */
+/* The first calls of a batch size cost far more than later ones: oneDNN makes its kernels, cuDNN
+ * chooses, and LibTorch's interpreter watches two runs before it settles. */
 void warm(kd_forward *forward)
 {
+    const int64_t size = forward->image_size, most = forward->batches.back();
+    const torch::Tensor pixels = torch::zeros({most, size, size, 3});
+    torch::Tensor features = torch::empty({most, static_cast<int64_t>(KD_NN_FEATURES)});
     for (const int64_t n : forward->batches)
         for (int i = 0; i < 2; i++)
-            (void)run_module(forward, forward->padded.narrow(0, 0, n).permute({0, 3, 1, 2}));
+            (void)forward->frozen->run(pixels.data_ptr<float>(), n, n, features.data_ptr<float>());
 }
 
 /* How many of the n images that are left go into the next call, and in which warmed batch: padded
@@ -189,44 +114,42 @@ void next_batch(const kd_forward *forward, int64_t n, int64_t *take, int64_t *ba
     *take = *batch = below;
 }
 
-/* oneDNN's ReLU makes a NaN a 0, so that it would not show in the result. */
-bool all_finite(const float *values, size_t n)
-{
-    constexpr uint32_t exponent = 0x7F800000u;
-    uint32_t bad = 0;
-    for (size_t i = 0; i < n; i++)
-        bad |= (std::bit_cast<uint32_t>(values[i]) & exponent) == exponent;
-    return bad == 0;
-}
-
 /* features: n × KD_NN_FEATURES, filled. */
 void run(kd_forward *forward, const float *pixels, size_t n, float *features)
 {
     const size_t image_floats =
         3 * static_cast<size_t>(forward->image_size) * static_cast<size_t>(forward->image_size);
-    for (size_t i = 0; i < n; i++)
-        if (!all_finite(pixels + i * image_floats, image_floats))
-            fail(KD_INVALID_ARGUMENT, "image %zu of the batch has a pixel that is not finite", i);
     for (size_t done = 0; done < n;) {
         int64_t take = 0;
         int64_t batch = 0;
         next_batch(forward, static_cast<int64_t>(n - done), &take, &batch);
-        torch::Tensor images = view_pixels(pixels + done * image_floats, take, forward->image_size);
-        if (batch > take) {
-            forward->padded.narrow(0, 0, take).copy_(images.permute({0, 2, 3, 1}));
-            images = forward->padded.narrow(0, 0, batch).permute({0, 3, 1, 2});
-        }
-        const torch::Tensor result = run_module(forward, images);
-        std::memcpy(features + done * KD_NN_FEATURES, result.data_ptr<float>(),
-            static_cast<size_t>(take) * KD_NN_FEATURES * sizeof *features);
+        const int64_t bad = forward->frozen->run(
+            pixels + done * image_floats, take, batch, features + done * KD_NN_FEATURES);
+        if (bad >= 0)
+            fail(KD_INVALID_ARGUMENT, "image %zu of the batch has a pixel that is not finite",
+                done + static_cast<size_t>(bad));
         done += static_cast<size_t>(take);
     }
+}
+
+void check_precision(torch::Device device, kd_precision precision)
+{
+    if (precision == KD_PRECISION_BFLOAT16 && !(device.is_cuda() && kd_nn_has_bfloat16()))
+        fail(KD_FAILED_PRECONDITION,
+            "a forward in bfloat16 needs a GPU of compute capability 8.0 (Ampere) or later, which "
+            "this machine has not");
 }
 
 } // namespace
 
 kd_status kd_forward_new(
     kd_forward **out, const kd_net *net, uint32_t image_size, uint32_t max_batch, kd_error *err)
+{
+    return kd_forward_new_in(out, net, image_size, max_batch, KD_PRECISION_FLOAT32, err);
+}
+
+kd_status kd_forward_new_in(kd_forward **out, const kd_net *net, uint32_t image_size,
+    uint32_t max_batch, kd_precision precision, kd_error *err)
 {
     assert(out && net);
     *out = nullptr;
@@ -235,6 +158,7 @@ kd_status kd_forward_new(
         if (max_batch == 0 || max_batch > KD_NN_MAX_BATCH)
             fail(KD_INVALID_ARGUMENT, "the largest batch is %" PRIu32 ", allowed 1..%u", max_batch,
                 KD_NN_MAX_BATCH);
+        check_precision(net->device, precision);
         adopt_threads();
         /* More than NoGradGuard: without autograd's dispatch key some releases (2.6) refuse
          * max_pool2d in oneDNN's layout. */
@@ -242,11 +166,14 @@ kd_status kd_forward_new(
         ResNet18 plain = copy_of(net->model, torch::kCPU);
         const int64_t size = image_size;
         const bool projects = !plain->projection.is_empty();
-        auto forward = std::make_unique<kd_forward>(kd_forward{Script(*plain).finish(net->device),
-            net->device, projects ? plain->projection->weight.detach() : torch::Tensor(),
+        const FoldedNet folded = fold(*plain);
+        auto forward = std::make_unique<kd_forward>(kd_forward{
+            net->device.is_cuda() ? freeze_on_cuda(folded, size, max_batch, net->device, precision)
+                                  : freeze_on_cpu(folded, size, max_batch),
+            projects ? plain->projection->weight.detach() : torch::Tensor(),
             projects ? plain->projection->bias.detach() : torch::Tensor(), size,
-            batch_sizes(max_batch), torch::zeros({max_batch, size, size, 3})});
-        check_itself(forward.get(), plain);
+            batch_sizes(max_batch)});
+        check_itself(forward.get(), plain, precision);
         warm(forward.get());
         *out = forward.release();
     });

@@ -54,6 +54,23 @@ torch::Tensor labels_tensor(const uint32_t *labels, int64_t n)
     return tensor;
 }
 
+torch::Tensor sent(const torch::Tensor &tensor, const torch::Tensor &like)
+{
+    /* From memory that isn't pinned the driver has taken it when this returns. */
+    return tensor.to(like.device(), true);
+}
+
+torch::Tensor constant(float value, const torch::Tensor &like)
+{
+    return torch::full({}, value, torch::TensorOptions(torch::kFloat).device(like.device()));
+}
+
+torch::Tensor selected(const torch::Tensor &values, const torch::Tensor &mask)
+{
+    const torch::Tensor places = mask.flatten().nonzero().squeeze(1);
+    return values.flatten().index_select(0, sent(places, values));
+}
+
 torch::Tensor log_one_plus_sum_exp(const torch::Tensor &x, const torch::Tensor &mask, int64_t dim)
 {
     const torch::Tensor kept =
@@ -66,13 +83,12 @@ torch::Tensor log_one_plus_sum_exp(const torch::Tensor &x, const torch::Tensor &
 PairMeans pair_means(const torch::Tensor &distances, const torch::Tensor &labels)
 {
     torch::NoGradGuard no_grad;
-    const torch::Tensor here = labels.to(distances.device());
-    const torch::Tensor same = here.unsqueeze(1).eq(here.unsqueeze(0));
+    const torch::Tensor same = labels.unsqueeze(1).eq(labels.unsqueeze(0));
     torch::Tensor positive = same.clone();
     positive.fill_diagonal_(false);
     const auto mean = [&distances](const torch::Tensor &mask) {
-        const torch::Tensor sum = distances.masked_select(mask).sum();
-        return (sum / mask.sum().clamp_min(1)).item<float>();
+        const torch::Tensor chosen = selected(distances, mask);
+        return chosen.sum() / std::max<int64_t>(chosen.numel(), 1);
     };
     return {mean(positive), mean(same.logical_not())};
 }

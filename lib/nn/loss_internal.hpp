@@ -10,16 +10,26 @@
 namespace kd::nn
 {
 
-/* What one batch gave. */
+/* What one batch gave: all on the device, so that nobody waits for it before it is read. */
 struct LossValue {
-    torch::Tensor loss;      /* a scalar that has its gradient */
-    float active_share;      /* of the terms that were compared those above 0; 1 without a margin */
-    float positive_distance; /* mean distance of the batch's pairs of the same label … */
-    float negative_distance; /* … of different labels, in the loss's own space and distance; 0
-                              * without such pairs. Losses without a choice of them: Euclidean,
-                              * between normalised embeddings */
-    float accuracy;          /* a head's: share of the batch it names right; -1 without */
+    torch::Tensor loss;         /* a scalar that has its gradient */
+    torch::Tensor active_share; /* a scalar: of the terms that were compared those above 0; 1
+                                 * without a margin */
+    torch::Tensor accuracy;  /* a scalar, a head's: share of the batch it names right; -1 without */
+    torch::Tensor distances; /* n × n, between the batch's embeddings in the loss's own space and
+                              * distance. Losses without a choice of them: Euclidean, between
+                              * normalised embeddings */
 };
+
+/* Mean distance of a batch's pairs of the same label and of different ones; 0 where there is no
+ * such pair. distances n × n; labels n, on the CPU. */
+struct PairMeans {
+    torch::Tensor positive, negative; /* scalars on the device */
+};
+PairMeans pair_means(const torch::Tensor &distances, const torch::Tensor &labels);
+
+/* int64 on the CPU. */
+torch::Tensor labels_tensor(const uint32_t *labels, int64_t n);
 
 /* A loss with its head and its memory. Everything is on one device. */
 class Loss

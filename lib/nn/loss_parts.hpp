@@ -16,18 +16,15 @@ torch::Tensor unit_rows(const torch::Tensor &rows);
  * a matrix product near ones would be lost in rounding. A distance of 0 has the gradient 0. */
 torch::Tensor euclidean(const torch::Tensor &a, const torch::Tensor &b);
 
-/* int64 on the CPU. */
-torch::Tensor labels_tensor(const uint32_t *labels, int64_t n);
+/* A copy where like is, of a tensor on the CPU, without a wait for a GPU's work. */
+torch::Tensor sent(const torch::Tensor &tensor, const torch::Tensor &like);
+/* A scalar beside like. */
+torch::Tensor constant(float value, const torch::Tensor &like);
+/* As masked_select, the mask on the CPU: to count one on a GPU is to wait for it. */
+torch::Tensor selected(const torch::Tensor &values, const torch::Tensor &mask);
 
 /* log(1 + Σ exp(x)) along dim, of what the mask keeps. */
 torch::Tensor log_one_plus_sum_exp(const torch::Tensor &x, const torch::Tensor &mask, int64_t dim);
-
-/* Mean distance of a batch's pairs of the same label and of different ones; 0 where there is no
- * such pair. distances n × n, labels n. */
-struct PairMeans {
-    float positive, negative;
-};
-PairMeans pair_means(const torch::Tensor &distances, const torch::Tensor &labels);
 
 std::unique_ptr<Loss> make_head_loss(
     const kd_loss_options &options, int64_t dim, uint64_t seed, torch::Device device);

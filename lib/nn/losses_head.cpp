@@ -140,17 +140,15 @@ LossValue HeadLoss::evaluate(const torch::Tensor &embeddings, const uint32_t *la
             fail(KD_INVALID_ARGUMENT,
                 "the label of image %" PRId64 " is %" PRIu32 ", allowed is 0..%" PRIu32, i,
                 labels[i], options_.classes - 1);
-    const torch::Tensor target = labels_tensor(labels, n).to(embeddings.device());
+    const torch::Tensor target = sent(labels_tensor(labels, n), embeddings);
     const torch::Tensor answers = scores(embeddings);
     LossValue value;
     value.loss = loss_of(embeddings, answers, target);
-    value.active_share = 1;
     torch::NoGradGuard no_grad;
-    value.accuracy = answers.argmax(1).eq(target).to(torch::kFloat).mean().item<float>();
+    value.active_share = constant(1, embeddings);
+    value.accuracy = answers.argmax(1).eq(target).to(torch::kFloat).mean();
     const torch::Tensor unit = unit_rows(embeddings);
-    const PairMeans means = pair_means(euclidean(unit, unit), target);
-    value.positive_distance = means.positive;
-    value.negative_distance = means.negative;
+    value.distances = euclidean(unit, unit);
     return value;
 }
 

@@ -106,8 +106,7 @@ void PairLoss::remember(const torch::Tensor &embeddings, const uint32_t *labels)
     need_room(n);
     const Ring now = ring();
     const torch::Tensor where = places(now.next, n, memory);
-    embeddings_.index_copy_(
-        0, where.to(embeddings_.device()), embeddings.detach().to(torch::kFloat));
+    embeddings_.index_copy_(0, sent(where, embeddings_), embeddings.detach().to(torch::kFloat));
     labels_.index_copy_(0, where, labels_tensor(labels, n));
     int64_t *const state = state_.data_ptr<int64_t>();
     state[0] = std::min(memory, now.count + n);
@@ -125,8 +124,8 @@ References PairLoss::references(const torch::Tensor &embeddings, const torch::Te
     const int64_t kept = std::min(now.count, memory - n); /* the youngest: the batch goes over the
                                                            * others */
     const torch::Tensor where = places(now.next - kept + memory, kept, memory);
-    return {torch::cat(
-                {embeddings_.index_select(0, where.to(embeddings_.device())), embeddings.detach()}),
+    return {
+        torch::cat({embeddings_.index_select(0, sent(where, embeddings_)), embeddings.detach()}),
         torch::cat({labels_.index_select(0, where), labels}), kept};
 }
 
@@ -162,26 +161,26 @@ void need_a_triplet(const Masks &masks)
 /* ---- Contrastive and triplet ---- */
 
 struct Terms {
-    torch::Tensor loss;
-    int64_t active, count;
+    torch::Tensor loss, active; /* scalars */
+    int64_t count;
 };
 
 /* Of the terms above 0 alone, or all where none is: that the others are 0 keeps a NaN in sight. */
 Terms reduce(const torch::Tensor &terms, kd_reduction reduction)
 {
-    const auto active = (terms.detach() > 0).sum().item<int64_t>();
+    const torch::Tensor active = (terms.detach() > 0).sum();
     const torch::Tensor sum = terms.sum();
-    const bool mean = reduction == KD_REDUCTION_MEAN && active > 0;
-    return {mean ? sum / active : sum, active, terms.size(0)};
+    const bool mean = reduction == KD_REDUCTION_MEAN;
+    return {mean ? sum / active.clamp_min(1) : sum, active, terms.size(0)};
 }
 
 struct Chosen {
     torch::Tensor anchor, positive, negative; /* numbers of rows and columns, on the device */
 };
 
-torch::Tensor index_tensor(const std::vector<int64_t> &list, torch::Device device)
+torch::Tensor index_tensor(const std::vector<int64_t> &list, const torch::Tensor &like)
 {
-    return torch::tensor(list, torch::kLong).to(device);
+    return sent(torch::tensor(list, torch::kLong), like);
 }
 
 Chosen choose(const kd_loss_options &options, const torch::Tensor &distances,
@@ -209,9 +208,8 @@ Chosen choose(const kd_loss_options &options, const torch::Tensor &distances,
         batch.distances = compared.data_ptr<float>();
     }
     const Triplets found = mine(options.miner, batch);
-    const torch::Device device = distances.device();
-    return {index_tensor(found.anchor, device), index_tensor(found.positive, device),
-        index_tensor(found.negative, device)};
+    return {index_tensor(found.anchor, distances), index_tensor(found.positive, distances),
+        index_tensor(found.negative, distances)};
 }
 
 Terms triplet(const kd_loss_options &options, const torch::Tensor &distances, const Chosen &chosen)
@@ -238,8 +236,8 @@ Terms terms_of(const kd_loss_options &options, const torch::Tensor &distances,
     const Masks masks = make_masks(labels, references);
     if (options.loss == KD_LOSS_CONTRASTIVE && options.miner == KD_MINER_ALL) {
         need_a_pair(masks);
-        return contrastive(options, distances.masked_select(masks.positive.to(distances.device())),
-            distances.masked_select(masks.negative.to(distances.device())));
+        return contrastive(
+            options, selected(distances, masks.positive), selected(distances, masks.negative));
     }
     need_a_triplet(masks);
     const Chosen chosen = choose(options, distances, embeddings, labels, references, seed);
@@ -259,12 +257,12 @@ LossValue PairLoss::by_distance(const torch::Tensor &embeddings, const torch::Te
     const Terms terms = terms_of(options_, distances, embeddings, labels, references, seed);
     /* Where nothing was chosen, the loss is 0 still for finite embeddings alone. */
     const torch::Tensor loss = terms.count > 0 ? terms.loss : (embeddings * 0).sum();
-    const float share =
-        terms.count > 0 ? static_cast<float>(terms.active) / static_cast<float>(terms.count) : 0.0f;
     const bool margin = options_.loss == KD_LOSS_CONTRASTIVE || options_.margin > 0;
-    const PairMeans means =
-        pair_means(distances.detach().narrow(1, references.first, labels.size(0)), labels);
-    return {loss, margin ? share : 1.0f, means.positive, means.negative, -1};
+    const torch::Tensor share = !margin           ? constant(1, loss)
+                                : terms.count > 0 ? terms.active.to(torch::kFloat) / terms.count
+                                                  : constant(0, loss);
+    return {loss, share, constant(-1, loss),
+        distances.detach().narrow(1, references.first, labels.size(0))};
 }
 
 /* ---- Multi-similarity and supervised contrastive ---- */
@@ -301,15 +299,13 @@ LossValue PairLoss::by_similarity(const torch::Tensor &embeddings, const torch::
         need_a_pair(masks);
     else
         need_a_triplet(masks);
-    const torch::Device device = embeddings.device();
-    masks = {masks.positive.to(device), masks.negative.to(device)};
+    masks = {sent(masks.positive, embeddings), sent(masks.negative, embeddings)};
     const torch::Tensor unit = unit_rows(embeddings);
     const torch::Tensor cosines = torch::linear(unit, unit_rows(references.embeddings));
     const torch::Tensor loss = pairs ? multi_similarity(options_, cosines, masks)
                                      : supervised_contrastive(options_, cosines, masks);
     torch::NoGradGuard no_grad;
-    const PairMeans means = pair_means(euclidean(unit, unit), labels);
-    return {loss, 1, means.positive, means.negative, -1};
+    return {loss, constant(1, loss), constant(-1, loss), euclidean(unit, unit)};
 }
 
 LossValue PairLoss::evaluate(const torch::Tensor &embeddings, const uint32_t *labels, uint64_t seed)

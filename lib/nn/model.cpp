@@ -157,6 +157,25 @@ torch::Device best_device()
     return device;
 }
 
+torch::ScalarType scalar_type(kd_precision precision)
+{
+    return precision == KD_PRECISION_BFLOAT16 ? torch::kBFloat16 : torch::kFloat;
+}
+
+torch::MemoryFormat best_layout(torch::Device device, kd_precision precision)
+{
+    return device.is_cuda() && precision == KD_PRECISION_FLOAT32
+               ? torch::MemoryFormat::Contiguous
+               : torch::MemoryFormat::ChannelsLast;
+}
+
+void lay_out(ResNet18Impl &model, torch::MemoryFormat layout)
+{
+    for (torch::Tensor &parameter : model.parameters())
+        if (parameter.dim() == 4)
+            parameter.set_data(parameter.detach().contiguous(layout));
+}
+
 namespace
 {
 

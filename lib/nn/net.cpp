@@ -16,10 +16,7 @@ std::unique_ptr<kd_net> make_net()
 {
     auto net = std::make_unique<kd_net>(kd_net{ResNet18(), best_device()});
     net->model->to(net->device);
-    /* The layout in which oneDNN and cuDNN are fastest; set once, kept by every later copy_. */
-    for (torch::Tensor &parameter : net->model->parameters())
-        if (parameter.dim() == 4)
-            parameter.set_data(parameter.detach().contiguous(torch::MemoryFormat::ChannelsLast));
+    lay_out(*net->model, best_layout(net->device, KD_PRECISION_FLOAT32));
     return net;
 }
 

@@ -37,6 +37,14 @@ void kd_nn_set_threads(unsigned threads);
 /* "LibTorch 1.13.1, CPU, 2 threads", static. */
 const char *kd_nn_describe(void);
 
+typedef enum kd_precision {
+    KD_PRECISION_FLOAT32,
+    KD_PRECISION_BFLOAT16, /* convolutions and matrix products; weights and loss stay float32 */
+} kd_precision;
+/* Whether the machine computes so faster than in float32: a GPU from Ampere on, a CPU with
+ * AVX512-BF16. */
+bool kd_nn_has_bfloat16(void);
+
 /* ---- Network ---- */
 typedef struct kd_net kd_net;
 
@@ -78,6 +86,12 @@ typedef struct kd_forward kd_forward;
  * 1e-3 relative (a broken LibTorch build). Batch sizes 1, 2, 4 … max_batch are warmed. */
 KD_MUST_CHECK kd_status kd_forward_new(
     kd_forward **out, const kd_net *net, uint32_t image_size, uint32_t max_batch, kd_error *err);
+
+/* The same in a precision. BFLOAT16 keeps the weights in it too, but the projection; embeddings
+ * move by about 4e-3 (relative), 2e-2 being what the check lets pass. KD_FAILED_PRECONDITION for
+ * BFLOAT16 on a CPU, or on a GPU before Ampere, which has no instructions for it. */
+KD_MUST_CHECK kd_status kd_forward_new_in(kd_forward **out, const kd_net *net, uint32_t image_size,
+    uint32_t max_batch, kd_precision precision, kd_error *err);
 
 /* pixels      n × S × S × 3 floats, normalised, RGB interleaved, borrowed
  * embeddings  n × kd_net_dim floats, filled, each of length 1

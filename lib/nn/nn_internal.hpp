@@ -48,6 +48,15 @@ struct NamedTensor {
 
 torch::Device best_device();
 
+torch::ScalarType scalar_type(kd_precision precision);
+
+/* In which a device's convolutions of a precision are fastest: channels last, but channels first
+ * for cuDNN's in float32, which without TF32 are matrix products on the plain cores (14 % at batch
+ * 32; docs/gpu.md). */
+torch::MemoryFormat best_layout(torch::Device device, kd_precision precision);
+/* Lays the convolutions' weights so; every later copy_ keeps it. */
+void lay_out(ResNet18Impl &model, torch::MemoryFormat layout);
+
 /* Parameters and running statistics, in order of name; num_batches_tracked is left out. */
 std::vector<NamedTensor> state_of(const ResNet18Impl &model);
 std::vector<NamedTensor> parameters_of(const ResNet18Impl &model);

@@ -3,8 +3,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "lib/nn/adam.hpp"
-
 namespace kd::nn
 {
 
@@ -43,33 +41,47 @@ void Optimizer::clear_gradients()
         slot.parameter.tensor.mutable_grad() = torch::Tensor();
 }
 
-double Optimizer::clip_gradients(double clip)
+std::vector<torch::Tensor> Optimizer::gradients() const
 {
-    std::vector<torch::Tensor> lengths;
+    std::vector<torch::Tensor> list;
     for (const Slot &slot : slots_)
         if (slot.parameter.tensor.grad().defined())
-            lengths.push_back(slot.parameter.tensor.grad().norm());
-    if (lengths.empty())
-        return 0;
-    const double length = torch::stack(lengths).to(torch::kDouble).norm().item<double>();
+            list.push_back(slot.parameter.tensor.grad());
+    return list;
+}
+
+torch::Tensor Optimizer::gradient_length() const
+{
+    torch::NoGradGuard no_grad;
+    const std::vector<torch::Tensor> list = gradients();
+    if (list.empty())
+        return {};
+    std::vector<torch::Tensor> lengths;
+    if (list.front().is_cuda())
+        lengths = at::_foreach_norm(list); /* a few kernels for all of them */
+    else
+        for (const torch::Tensor &gradient : list)
+            lengths.push_back(gradient.norm());
+    return torch::stack(lengths).to(torch::kDouble).norm();
+}
+
+void Optimizer::clip_gradients(double length, double clip)
+{
+    torch::NoGradGuard no_grad;
     /* torch.nn.utils.clip_grad_norm_ */
     const double factor = clip / (length + 1e-6);
     if (clip > 0 && factor < 1)
-        for (const Slot &slot : slots_)
-            if (slot.parameter.tensor.grad().defined())
-                slot.parameter.tensor.mutable_grad().mul_(factor);
-    return length;
+        at::_foreach_mul_(gradients(), factor);
 }
 
-void Optimizer::step_adam(Slot &slot, const torch::Tensor &gradient) const
+AdamStep Optimizer::adam_step_of(const Slot &slot) const
 {
     const double rate = rates_[slot.head ? 1 : 0];
     const double decay = slot.decays ? decay_ : 0;
     const bool apart = kind_ == KD_OPTIMIZER_ADAMW;
     const auto count = static_cast<double>(slot.steps);
-    const AdamStep step = {rate, apart ? 1 - rate * decay : 1, apart ? 0 : decay, beta1, beta2,
-        epsilon, 1 - std::pow(beta1, count), std::sqrt(1 - std::pow(beta2, count))};
-    adam_step(step, slot.parameter.tensor, gradient, slot.first, slot.second);
+    return {rate, apart ? 1 - rate * decay : 1, apart ? 0 : decay, beta1, beta2, epsilon,
+        1 - std::pow(beta1, count), std::sqrt(1 - std::pow(beta2, count))};
 }
 
 /* torch.optim.SGD, without dampening. */
@@ -84,6 +96,7 @@ void Optimizer::step_sgd(Slot &slot, const torch::Tensor &gradient) const
 void Optimizer::step()
 {
     torch::NoGradGuard no_grad;
+    std::vector<AdamMove> moves;
     for (Slot &slot : slots_) {
         const torch::Tensor &gradient = slot.parameter.tensor.grad();
         if (!gradient.defined())
@@ -97,8 +110,10 @@ void Optimizer::step()
         if (kind_ == KD_OPTIMIZER_SGD)
             step_sgd(slot, gradient);
         else
-            step_adam(slot, gradient);
+            moves.push_back(
+                {adam_step_of(slot), slot.parameter.tensor, gradient, slot.first, slot.second});
     }
+    adam_move(moves);
 }
 
 std::vector<NamedTensor> Optimizer::state() const

@@ -4,6 +4,7 @@
 #ifndef KD_NN_OPTIMIZER_HPP
 #define KD_NN_OPTIMIZER_HPP
 
+#include "lib/nn/adam.hpp"
 #include "lib/nn/nn_internal.hpp"
 #include "lib/nn/training.h"
 
@@ -19,9 +20,11 @@ class Optimizer
     /* Of the backbone, and of everything else. */
     void set_rates(double backbone, double head);
     void clear_gradients();
-    /* Length of the gradient over all parameters that have one; not finite when one is not. When it
-     * is longer than clip (above 0) all are shortened by the same factor. */
-    double clip_gradients(double clip);
+    /* Length of the gradient over all parameters that have one, a float64 scalar on their device;
+     * undefined where none has. */
+    torch::Tensor gradient_length() const;
+    /* When that length is more than clip (above 0) all are shortened by the same factor. */
+    void clip_gradients(double length, double clip);
     /* Moves the parameters that have a gradient. */
     void step();
 
@@ -39,6 +42,7 @@ class Optimizer
     void adopt(const Saved &saved);
 
   private:
+    std::vector<torch::Tensor> gradients() const;
     struct Slot {
         NamedTensor parameter;
         bool head;
@@ -47,7 +51,7 @@ class Optimizer
         torch::Tensor first;  /* Adam's mean of gradients, SGD's velocity */
         torch::Tensor second; /* Adam's mean of squares */
     };
-    void step_adam(Slot &slot, const torch::Tensor &gradient) const;
+    AdamStep adam_step_of(const Slot &slot) const;
     void step_sgd(Slot &slot, const torch::Tensor &gradient) const;
 
     kd_optimizer kind_;

@@ -9,6 +9,7 @@
 
 #include <malloc.h>
 
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 #include <torch/cuda.h>
@@ -113,8 +114,8 @@ const char *kd_nn_describe(void)
 
 bool kd_nn_has_bfloat16(void)
 {
-    if (torch::cuda::is_available())
-        return true;
+    if (torch::cuda::is_available()) /* the name is older than cuDNN 9; it asks for Ampere */
+        return at::detail::getCUDAHooks().supportsBFloat16ConvolutionWithCuDNNv8();
 #if defined(__x86_64__)
     return __builtin_cpu_supports("avx512bf16") != 0;
 #else

@@ -19,25 +19,30 @@ class StatisticsGuard
   public:
     explicit StatisticsGuard(const std::vector<torch::Tensor> &statistics) : live_(statistics)
     {
-        for (const torch::Tensor &tensor : statistics)
-            saved_.push_back(tensor.clone());
+        if (!live_.empty())
+            saved_ = torch::cat(live_); /* one copy, which on a GPU costs less than forty */
     }
     ~StatisticsGuard()
     {
+        if (!saved_.defined())
+            return;
         torch::NoGradGuard no_grad;
-        for (size_t i = 0; i < saved_.size(); i++)
-            live_[i].copy_(saved_[i]);
+        int64_t from = 0;
+        for (torch::Tensor &tensor : live_) {
+            tensor.copy_(saved_.narrow(0, from, tensor.numel()));
+            from += tensor.numel();
+        }
     }
     void keep_new()
     {
-        saved_.clear();
+        saved_.reset();
     }
     StatisticsGuard(const StatisticsGuard &) = delete;
     StatisticsGuard &operator=(const StatisticsGuard &) = delete;
 
   private:
-    const std::vector<torch::Tensor> &live_;
-    std::vector<torch::Tensor> saved_;
+    std::vector<torch::Tensor> live_; /* of one dimension */
+    torch::Tensor saved_;
 };
 
 /* Within its life convolutions and matrix products compute in bfloat16. */
@@ -108,39 +113,58 @@ torch::Tensor compute_features(kd_training *training, const torch::Tensor &image
     return training->net->model->features(images).to(torch::kFloat);
 }
 
+/* Fills *stats with one wait for a GPU, which has the whole backward to do by then. Returns the
+ * gradient's length. Throws when it or the loss is not finite. */
+double take_stats(const LossValue &value, const uint32_t *labels, const torch::Tensor &length,
+    kd_step_stats *stats)
+{
+    const torch::NoGradGuard no_grad;
+    const PairMeans means =
+        pair_means(value.distances, labels_tensor(labels, value.distances.size(0)));
+    const torch::Tensor numbers = torch::stack(
+        {value.loss, value.active_share, means.positive, means.negative, value.accuracy})
+                                      .to(torch::kCPU);
+    const float *const n = numbers.data_ptr<float>();
+    const double known = length.defined() ? length.item<double>() : 0;
+    if (!std::isfinite(n[0]))
+        fail(KD_INTERNAL, "the loss of the step is not finite");
+    if (!std::isfinite(known))
+        fail(KD_INTERNAL, "the gradients of the step are not finite");
+    *stats = {n[0], n[1], n[2], n[3], n[4], static_cast<float>(known)};
+    return known;
+}
+
 void finish_step(kd_training *training, const torch::Tensor &features, const uint32_t *labels,
     kd_step_stats *stats)
 {
     const torch::Tensor embeddings = training->net->model->project(features);
     const LossValue value = training->loss->evaluate(
         embeddings, labels, step_seed(training->options.seed, training->steps));
-    const auto loss = value.loss.item<float>();
-    if (!std::isfinite(loss))
-        fail(KD_INTERNAL, "the loss of the step is not finite");
     training->optimizer->clear_gradients();
     /* A batch without an active term has nothing to move. */
-    double length = 0;
+    torch::Tensor length;
     if (value.loss.requires_grad()) {
         value.loss.backward();
-        length =
-            training->optimizer->clip_gradients(static_cast<double>(training->options.clip_norm));
+        length = training->optimizer->gradient_length();
     }
-    if (!std::isfinite(length))
-        fail(KD_INTERNAL, "the gradients of the step are not finite");
+    const double known = take_stats(value, labels, length, stats);
+    training->optimizer->clip_gradients(known, static_cast<double>(training->options.clip_norm));
     training->optimizer->step();
     training->loss->remember(embeddings.detach(), labels);
     training->steps++;
-    *stats = {loss, value.active_share, value.positive_distance, value.negative_distance,
-        value.accuracy, static_cast<float>(length)};
 }
 
 void step_pixels(kd_training *training, const float *pixels, const uint32_t *labels, int64_t n,
     uint32_t image_size, kd_step_stats *stats)
 {
     check_image_size(image_size);
-    const torch::Tensor images = view_pixels(pixels, n, image_size).to(training->net->device);
+    const kd_training_options &options = training->options;
+    const torch::Tensor images =
+        training->staging.send(pixels, n, n, image_size)
+            .images.contiguous(best_layout(training->net->device, options.precision));
     set_mode(training);
-    StatisticsGuard guard(training->statistics);
+    const bool moves = !options.freeze_norm && !options.freeze_backbone;
+    StatisticsGuard guard(moves ? training->statistics : std::vector<torch::Tensor>());
     finish_step(training, compute_features(training, images), labels, stats);
     guard.keep_new();
 }
@@ -149,7 +173,7 @@ torch::Tensor take_features(const kd_training *training, const float *features, 
 {
     return torch::from_blob(const_cast<float *>(features),
         {static_cast<int64_t>(n), static_cast<int64_t>(KD_NN_FEATURES)})
-        .to(training->net->device);
+        .to(training->net->device, true);
 }
 
 void check_number(const char *name, float value, float most)
@@ -198,15 +222,20 @@ kd_status kd_training_new(
     *out = nullptr;
     return guarded(err, "starting a training", [&] {
         check_options(*options);
-        auto training = std::make_unique<kd_training>();
-        training->net = net;
-        training->options = *options;
+        if (options->precision == KD_PRECISION_BFLOAT16 && net->device.is_cuda() &&
+            !kd_nn_has_bfloat16())
+            fail(KD_FAILED_PRECONDITION,
+                "a training in bfloat16 needs a GPU of compute capability 8.0 (Ampere) or later");
+        auto training = std::make_unique<kd_training>(
+            kd_training{net, *options, {}, {}, {}, Staging(net->device)});
+        lay_out(*net->model, best_layout(net->device, options->precision));
         training->loss = make_loss(options->loss, net->model->dim(), options->seed, net->device);
         std::vector<NamedTensor> parameters = parameters_of(*net->model);
         for (const NamedTensor &item : training->loss->parameters())
             parameters.push_back(item);
         for (const auto &item : net->model->named_buffers())
-            training->statistics.push_back(item.value());
+            if (item.value().is_floating_point()) /* not the count of batches, which nobody reads */
+                training->statistics.push_back(item.value());
         training->optimizer =
             std::make_unique<Optimizer>(options->optimizer, static_cast<double>(options->momentum),
                 static_cast<double>(options->weight_decay), parameters);

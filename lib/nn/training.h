@@ -27,13 +27,6 @@ typedef enum kd_optimizer {
 const char *kd_optimizer_name(kd_optimizer optimizer); /* "adamw", static */
 bool kd_optimizer_parse(const char *name, kd_optimizer *out);
 
-typedef enum kd_precision {
-    KD_PRECISION_FLOAT32,
-    KD_PRECISION_BFLOAT16, /* convolutions and matrix products; weights and loss stay float32 */
-} kd_precision;
-/* Whether the machine computes so faster than in float32. A slow one computes it all the same. */
-bool kd_nn_has_bfloat16(void);
-
 typedef struct kd_training_options {
     kd_loss_options loss;
     kd_optimizer optimizer;

@@ -5,6 +5,7 @@
 
 #include "lib/nn/loss_internal.hpp"
 #include "lib/nn/optimizer.hpp"
+#include "lib/nn/staging.hpp"
 
 struct kd_training {
     kd_net *net; /* borrowed */
@@ -12,6 +13,7 @@ struct kd_training {
     std::unique_ptr<kd::nn::Loss> loss;
     std::unique_ptr<kd::nn::Optimizer> optimizer; /* of the net's parameters and the loss's */
     std::vector<torch::Tensor> statistics; /* running means and variances, the net's memory */
+    kd::nn::Staging staging;               /* of steps from pixels */
     int64_t steps = 0;
 };
 

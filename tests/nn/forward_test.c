@@ -126,6 +126,31 @@ static void test_nn_forward__outlives_its_network(void **state)
     kd_forward_free(forward);
 }
 
+/* Where there is no such GPU it says what it wants. */
+static void test_nn_forward__bfloat16_is_near_float32_or_refused(void **state)
+{
+    (void)state;
+    kd_forward *forward = NULL;
+    float exact[MAX * KD_NN_FEATURES], near[MAX * KD_NN_FEATURES];
+    const kd_status status =
+        kd_forward_new_in(&forward, g_net, SIZE, MAX, KD_PRECISION_BFLOAT16, &g_err);
+    if (!strstr(kd_nn_describe(), "CUDA") || !kd_nn_has_bfloat16()) {
+        CHECK_FAILS(KD_FAILED_PRECONDITION, status, g_err);
+        CHECK_HAS("compute capability 8.0", g_err.message);
+        assert_null(forward);
+        return;
+    }
+    CHECK_OK(status, g_err);
+    CHECK_OK(kd_forward_run(g_forward, g_pixels, MAX, exact, &g_err), g_err);
+    CHECK_OK(kd_forward_run(forward, g_pixels, MAX, near, &g_err), g_err);
+    double squares = 0; /* of MAX differences of embeddings of length 1 */
+    for (size_t k = 0; k < MAX * KD_NN_FEATURES; k++)
+        squares += pow((double)exact[k] - (double)near[k], 2);
+    CHECK(squares > 0);
+    CHECK(squares < MAX * 2e-2 * 2e-2);
+    kd_forward_free(forward);
+}
+
 static void *run_on_thread(void *embedding)
 {
     static kd_error err;
@@ -178,6 +203,7 @@ int main(void)
         cmocka_unit_test(test_nn_forward__nan_pixels_are_refused),
         cmocka_unit_test(test_nn_forward__weights_that_overflow_are_refused),
         cmocka_unit_test(test_nn_forward__outlives_its_network),
+        cmocka_unit_test(test_nn_forward__bfloat16_is_near_float32_or_refused),
         cmocka_unit_test(test_nn_forward__runs_on_any_thread),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
