@@ -44,7 +44,7 @@ static kd_status make(bench *b, kd_error *err)
         b->labels[i] = i / PER_LABEL;
     kd_status status = kd_net_new(&b->net, SEED, err);
     if (status == KD_OK && !b->train)
-        return kd_forward_new(&b->forward, b->net, b->size, b->batch, err);
+        return kd_forward_new_in(&b->forward, b->net, b->size, b->batch, b->precision, err);
     kd_training_options options;
     kd_training_defaults(&options);
     options.freeze_norm = true;

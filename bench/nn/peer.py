@@ -1,6 +1,9 @@
 """The same network as a PyTorch user runs it; the lines are those of bench_nn_ours (ours.c).
 
-    peer.py forward|train SIZE BATCH float32|bfloat16 THREADS [compile]
+    peer.py forward|train SIZE BATCH float32|tf32|bfloat16 THREADS [compile]
+
+tf32 is float32 as PyTorch comes: on a GPU its convolutions round their inputs to 10 bits. bfloat16 is
+the whole network in it for a forward, autocast for a training.
 """
 
 import json
@@ -17,6 +20,7 @@ half, threads = sys.argv[4] == "bfloat16", int(sys.argv[5])
 device = "cuda" if torch.cuda.is_available() else "cpu"
 torch.set_num_threads(threads)
 torch.backends.cudnn.benchmark = True
+torch.backends.cudnn.allow_tf32 = sys.argv[4] == "tf32"
 torch.manual_seed(1)
 
 net = torchvision.models.resnet18()
