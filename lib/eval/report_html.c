@@ -386,17 +386,16 @@ static void write_also(const kd_report *report, kd_buf *out)
         kd_buf_puts(out, "<h3>");
         kd_html_text(out, other->protocol ? other->protocol : "unnamed");
         kd_buf_puts(out, "</h3>\n<p>");
-        kd_html_text(out, meaning ? meaning : "");
-        kd_buf_puts(out, meaning ? ": " : "");
         kd_report_count(out, other->queries);
-        kd_buf_puts(out, " query images, ");
+        kd_buf_puts(out, " query images ask ");
         kd_report_count(out, other->gallery);
-        kd_buf_puts(out, " gallery images");
         if (other->skipped > 0) {
             kd_buf_puts(out, ", ");
             kd_report_count(out, other->skipped);
-            kd_buf_puts(out, " skipped");
+            kd_buf_puts(out, " are skipped");
         }
+        kd_buf_puts(out, meaning ? ": " : "");
+        kd_html_text(out, meaning ? meaning : "");
         kd_buf_puts(out, ".</p>\n");
         kd_report_summary_table(other, out);
         kd_buf_puts(out, "<details>\n<summary>All measures</summary>\n");
