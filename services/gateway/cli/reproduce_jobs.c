@@ -43,10 +43,8 @@ static bool look(void *arg, const ProtobufCMessage *item)
 static kd_status find_job(const reproduction *r, const char *kind, search *s, kd_error *err)
 {
     Kindred__V1__ListJobsRequest request = KINDRED__V1__LIST_JOBS_REQUEST__INIT;
-    const cli_pages pages = {.service = CLI_GATEWAY,
-        .method = "ListJobs",
-        .field = "jobs",
-        .timeout_ms = CLI_CALL_MS};
+    const cli_pages pages = {
+        .service = CLI_GATEWAY, .method = "ListJobs", .field = "jobs", .timeout_ms = CLI_CALL_MS};
     kd_channel *channel = NULL;
     request.kind = (char *)(uintptr_t)kind;
     kd_status status = cli_connect(r->common, &channel, err);
@@ -90,9 +88,9 @@ static int have_done(const reproduction *r, const char *kind, const char *name,
             s.id = cli_must(strdup(submitted->id));
         }
     }
-    const int exit_status =
-        status == KD_OK ? cli_watch_job(r->common, r->command, s.id, CLI_WATCH_QUIET, job)
-                        : cli_error(r->common, r->command, &err);
+    const int exit_status = status == KD_OK
+                                ? cli_watch_job(r->common, r->command, s.id, CLI_WATCH_QUIET, job)
+                                : cli_error(r->common, r->command, &err);
     cli_free_job(submitted);
     free(s.id);
     return exit_status;
