@@ -18,6 +18,7 @@ help:
 	@echo "make asan       tests under AddressSanitizer; make tsan, tests labelled threads"
 	@echo "make coverage   which lines of lib/ the tests run"
 	@echo "make bench-eval  the metrics beside pytorch-metric-learning [FULL=1]"
+	@echo "make bench-image  photographs to model input beside torchvision and Pillow [FULL=1] [DATA=DIR]"
 	@echo "make bench-nn   lib/nn beside PyTorch, forward and training step [FULL=1]"
 	@echo "make bench-rpc  lib/rpc beside gRPC's C++ server [FULL=1]"
 	@echo "make bench-train  training beside a PyTorch loop [FULL=1] [DATA=DIR] [NORM=batch]"
