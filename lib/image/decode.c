@@ -47,11 +47,9 @@ kd_status kd_image_decode(kd_image *out, const void *bytes, size_t len, kd_error
     return kd_image_decode_scaled(out, bytes, len, 0, err);
 }
 
-kd_status kd_image_decode_scaled(
-    kd_image *out, const void *bytes, size_t len, uint32_t side, kd_error *err)
+/* The format of what may be decoded. */
+static kd_status check(const format **out, const uint8_t *bytes, size_t len, kd_error *err)
 {
-    assert(out && (bytes || len == 0));
-    *out = (kd_image)KD_IMAGE_INIT;
     if (len == 0)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "the image is empty");
     if (len > KD_IMAGE_MAX_BYTES)
@@ -61,11 +59,47 @@ kd_status kd_image_decode_scaled(
     if (!f || !f->decode)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "not a JPEG, PNG or WebP image%s%s",
             f ? ": it is " : "", f ? f->name : "");
-    kd_status status = f->decode(out, bytes, len, side, err);
+    *out = f;
+    return KD_OK;
+}
+
+kd_status kd_image_decode_scaled(
+    kd_image *out, const void *bytes, size_t len, uint32_t side, kd_error *err)
+{
+    const format *f = NULL;
+    assert(out && (bytes || len == 0));
+    *out = (kd_image)KD_IMAGE_INIT;
+    kd_status status = check(&f, bytes, len, err);
+    if (status != KD_OK)
+        return status;
+    status = f->decode(out, bytes, len, side, err);
     if (status == KD_OK)
         status = image_turn_upright(out, image_orientation(bytes, len), err);
     if (status != KD_OK)
         kd_image_free(out);
+    return status;
+}
+
+kd_status image_read(
+    const image_sink *sink, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err)
+{
+    const format *f = NULL;
+    kd_image image = KD_IMAGE_INIT;
+    kd_status status = check(&f, bytes, len, err);
+    if (status != KD_OK)
+        return status;
+    if (f->is == KD_IMAGE_JPEG && image_orientation(bytes, len) == 1)
+        return image_read_jpeg(sink, bytes, len, side, err);
+    status = kd_image_decode_scaled(&image, bytes, len, side, err);
+    if (status == KD_OK)
+        status = sink->begin(sink->arg, image.width, image.height, err);
+    const size_t stride = (size_t)image.width * 3;
+    for (uint32_t y = 0; status == KD_OK && y < image.height; y += IMAGE_STRIP) {
+        const uint32_t left = image.height - y;
+        memcpy(sink->strip(sink->arg, y), image.pixels + y * stride,
+            (left < IMAGE_STRIP ? left : IMAGE_STRIP) * stride);
+    }
+    kd_image_free(&image);
     return status;
 }
 

@@ -5,13 +5,34 @@
 
 #include "lib/image/image.h"
 
-/* side: see kd_image_decode_scaled; 0 decodes the whole. */
+/* Takes an image's rows from the top, so that nobody needs to hold them all. */
+#define IMAGE_STRIP 16u /* rows */
+typedef struct image_sink {
+    void *arg;
+    /* How large the image is; once, before any row. */
+    kd_status (*begin)(void *arg, uint32_t width, uint32_t height, kd_error *err);
+    /* Where the rows from y on go, IMAGE_STRIP of them or what is left, 3 bytes a pixel without
+     * padding. Those above y are there, the last ones when the reader returns KD_OK. */
+    uint8_t *(*strip)(void *arg, uint32_t y);
+} image_sink;
+
+/* A JPEG to a sink, as it is stored; after a failure the sink holds any part. side: see
+ * kd_image_decode_scaled; 0 decodes the whole. */
+KD_MUST_CHECK kd_status image_read_jpeg(
+    const image_sink *sink, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err);
+/* As kd_image_decode_scaled, into a sink: a JPEG that stands upright is never whole in memory. */
+KD_MUST_CHECK kd_status image_read(
+    const image_sink *sink, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err);
+
 KD_MUST_CHECK kd_status image_decode_jpeg(
     kd_image *out, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err);
 KD_MUST_CHECK kd_status image_decode_png(
     kd_image *out, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err);
 KD_MUST_CHECK kd_status image_decode_webp(
     kd_image *out, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err);
+
+/* As kd_image_new, but the pixels are what they are: for who writes them all. */
+KD_MUST_CHECK kd_status image_make(kd_image *out, uint32_t width, uint32_t height, kd_error *err);
 
 /* KD_IMAGE_MAX_SIDE and KD_IMAGE_MAX_PIXELS. */
 KD_MUST_CHECK kd_status image_check_size(uint32_t width, uint32_t height, kd_error *err);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 void kd_image_free(kd_image *image)
 {
@@ -22,7 +23,7 @@ kd_status image_check_size(uint32_t width, uint32_t height, kd_error *err)
     return KD_OK;
 }
 
-kd_status kd_image_new(kd_image *out, uint32_t width, uint32_t height, kd_error *err)
+kd_status image_make(kd_image *out, uint32_t width, uint32_t height, kd_error *err)
 {
     assert(out);
     *out = (kd_image)KD_IMAGE_INIT;
@@ -32,9 +33,17 @@ kd_status kd_image_new(kd_image *out, uint32_t width, uint32_t height, kd_error 
     const kd_status status = image_check_size(width, height, err);
     if (status)
         return status;
-    uint8_t *const pixels = calloc((size_t)width * height, 3);
+    uint8_t *const pixels = malloc((size_t)width * height * 3);
     if (!pixels)
         return kd_error_memory(err, "an image");
     *out = (kd_image){pixels, width, height};
     return KD_OK;
+}
+
+kd_status kd_image_new(kd_image *out, uint32_t width, uint32_t height, kd_error *err)
+{
+    const kd_status status = image_make(out, width, height, err);
+    if (status == KD_OK)
+        memset(out->pixels, 0, (size_t)width * height * 3);
+    return status;
 }

@@ -137,7 +137,7 @@ kd_status image_turn_upright(kd_image *image, unsigned orientation, kd_error *er
         return KD_OK;
     const bool swapped = turns[orientation].swapped;
     kd_image out;
-    const kd_status status = kd_image_new(
+    const kd_status status = image_make(
         &out, swapped ? image->height : image->width, swapped ? image->width : image->height, err);
     if (status != KD_OK)
         return status;

@@ -8,17 +8,30 @@
 #define MAX_PIXELS (256u * 256u)
 #define SIDE 16u
 
-/* The linker puts this before kd_image_new: a header of a few bytes may claim 64 million pixels,
- * which is allowed but would leave no time for anything else. */
+/* The linker puts these before what makes an image: a header of a few bytes may claim 64 million
+ * pixels, which is allowed but would leave no time for anything else. */
+static bool fits(kd_image *out, uint32_t width, uint32_t height)
+{
+    *out = (kd_image)KD_IMAGE_INIT;
+    return (uint64_t)width * height <= MAX_PIXELS;
+}
+
 kd_status __real_kd_image_new(kd_image *out, uint32_t width, uint32_t height, kd_error *err);
 kd_status __wrap_kd_image_new(kd_image *out, uint32_t width, uint32_t height, kd_error *err);
 kd_status __wrap_kd_image_new(kd_image *out, uint32_t width, uint32_t height, kd_error *err)
 {
-    if ((uint64_t)width * height > MAX_PIXELS) {
-        *out = (kd_image)KD_IMAGE_INIT;
-        return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "too large for a fuzzer");
-    }
-    return __real_kd_image_new(out, width, height, err);
+    return fits(out, width, height)
+               ? __real_kd_image_new(out, width, height, err)
+               : kd_error_set(err, KD_RESOURCE_EXHAUSTED, "too large for a fuzzer");
+}
+
+kd_status __real_image_make(kd_image *out, uint32_t width, uint32_t height, kd_error *err);
+kd_status __wrap_image_make(kd_image *out, uint32_t width, uint32_t height, kd_error *err);
+kd_status __wrap_image_make(kd_image *out, uint32_t width, uint32_t height, kd_error *err)
+{
+    return fits(out, width, height)
+               ? __real_image_make(out, width, height, err)
+               : kd_error_set(err, KD_RESOURCE_EXHAUSTED, "too large for a fuzzer");
 }
 
 /* What was decoded survives PNG, which loses nothing. */

@@ -8,13 +8,6 @@
 #include "tests/support/alloc.h"
 
 #ifndef KD_ALLOC_LIBRARIES
-tjhandle __real_tjInitDecompress(void);
-tjhandle __wrap_tjInitDecompress(void);
-tjhandle __wrap_tjInitDecompress(void)
-{
-    return alloc_refuse() ? NULL : __real_tjInitDecompress();
-}
-
 tjhandle __real_tjInitCompress(void);
 tjhandle __wrap_tjInitCompress(void);
 tjhandle __wrap_tjInitCompress(void)
