@@ -82,6 +82,53 @@ static void test_image_preprocess__runs_decode_resize_normalise(void **state)
     free(input);
 }
 
+/* The one pass against its steps: every way in, and sizes about a strip of rows and a scale's edge.
+ */
+static void check_one_pass(const kd_buf *bytes, uint32_t side, bool scaled_dct)
+{
+    kd_error err = KD_ERROR_INIT;
+    kd_preprocess preprocess = KD_PREPROCESS_INIT;
+    const size_t n = (size_t)side * side * 3;
+    float *const input = malloc(n * sizeof *input), *const expected = malloc(n * sizeof *expected);
+    kd_image image, square;
+    assert_non_null(input);
+    assert_non_null(expected);
+    preprocess.image_size = side;
+    preprocess.scaled_dct = scaled_dct;
+    CHECK_OK(kd_preprocess_decode(&preprocess, &image, bytes->data, bytes->len, &err), err);
+    CHECK_OK(kd_image_resize(&square, &image, side, side, &err), err);
+    kd_preprocess_normalise(&preprocess, &square, expected);
+    CHECK_OK(kd_preprocess_run(&preprocess, bytes->data, bytes->len, input, &err), err);
+    assert_memory_equal(expected, input, n * sizeof *input);
+    kd_image_free(&square);
+    kd_image_free(&image);
+    free(expected);
+    free(input);
+}
+
+static void test_image_preprocess__one_pass_equals_its_steps(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"colour.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg",
+        "full_chroma.jpg", "turned_3.jpg", "turned_6.jpg", "colour.png", "alpha.png", "lossy.webp"};
+    static const uint32_t sizes[][2] = {{1, 1}, {3, 200}, {200, 3}, {15, 16}, {16, 15}, {17, 33},
+        {64, 64}, {348, 348}, {640, 479}, {1001, 97}};
+    static const uint32_t sides[] = {1, 5, 16, 40, 224};
+    for (size_t s = 0; s < sizeof sides / sizeof sides[0]; s++) {
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            kd_buf bytes = read_data(names[i]);
+            check_one_pass(&bytes, sides[s], true);
+            kd_buf_free(&bytes);
+        }
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+            kd_buf bytes = jpeg_picture(sizes[i][0], sizes[i][1]);
+            check_one_pass(&bytes, sides[s], true);
+            check_one_pass(&bytes, sides[s], false);
+            kd_buf_free(&bytes);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -89,6 +136,7 @@ int main(void)
         cmocka_unit_test(test_image_preprocess__a_number_that_differs_changes_the_hash),
         cmocka_unit_test(test_image_preprocess__normalises_each_channel),
         cmocka_unit_test(test_image_preprocess__runs_decode_resize_normalise),
+        cmocka_unit_test(test_image_preprocess__one_pass_equals_its_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
