@@ -92,8 +92,9 @@ static ALWAYS_INLINE void blend_rows_by(const uint8_t *rows, size_t stride, cons
     }
 }
 
-KD_MULTIVERSION static void blend_many_rows(const uint8_t *rows, size_t stride, const int32_t *weights,
-    uint32_t count, size_t len, int32_t *restrict sums, uint8_t *restrict out)
+KD_MULTIVERSION static void blend_many_rows(const uint8_t *rows, size_t stride,
+    const int32_t *weights, uint32_t count, size_t len, int32_t *restrict sums,
+    uint8_t *restrict out)
 {
     for (size_t i = 0; i < len; i++)
         sums[i] = ONE_HALF;
