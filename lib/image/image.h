@@ -85,6 +85,9 @@ KD_MUST_CHECK kd_status kd_preprocess_decode(
 /* Encoded bytes to S × S × 3 floats at input (RGB interleaved, normalised). */
 KD_MUST_CHECK kd_status kd_preprocess_run(
     const kd_preprocess *preprocess, const void *bytes, size_t len, float *input, kd_error *err);
+/* What follows the first step: an image of any size, at least 1 × 1, to floats. */
+KD_MUST_CHECK kd_status kd_preprocess_image(
+    const kd_preprocess *preprocess, const kd_image *image, float *input, kd_error *err);
 /* The last step alone: an S × S image to floats. */
 void kd_preprocess_normalise(const kd_preprocess *preprocess, const kd_image *image, float *input);
 

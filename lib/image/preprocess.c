@@ -66,6 +66,20 @@ kd_status kd_preprocess_decode(
         out, bytes, len, preprocess->scaled_dct ? preprocess->image_size : 0, err);
 }
 
+kd_status kd_preprocess_image(
+    const kd_preprocess *preprocess, const kd_image *image, float *input, kd_error *err)
+{
+    kd_image square = KD_IMAGE_INIT;
+
+    assert(preprocess && image && input);
+    const kd_status status =
+        kd_image_resize(&square, image, preprocess->image_size, preprocess->image_size, err);
+    if (status == KD_OK)
+        kd_preprocess_normalise(preprocess, &square, input);
+    kd_image_free(&square);
+    return status;
+}
+
 /* ---- All steps in one go: rows in from the decoder, rows of floats out ---- */
 
 typedef struct funnel {

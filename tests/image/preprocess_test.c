@@ -72,6 +72,9 @@ static void test_image_preprocess__runs_decode_resize_normalise(void **state)
     kd_preprocess_normalise(&preprocess, &square, expected);
     CHECK_OK(kd_preprocess_run(&preprocess, bytes.data, bytes.len, input, &err), err);
     assert_memory_equal(expected, input, 40 * 40 * 3 * sizeof *input);
+    memset(input, 0, 40 * 40 * 3 * sizeof *input);
+    CHECK_OK(kd_preprocess_image(&preprocess, &image, input, &err), err);
+    assert_memory_equal(expected, input, 40 * 40 * 3 * sizeof *input);
 
     CHECK_FAILS(KD_INVALID_ARGUMENT,
         kd_preprocess_run(&preprocess, bytes.data, bytes.len / 2, input, &err), err);
