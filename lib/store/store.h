@@ -114,14 +114,19 @@ KD_MUST_CHECK kd_status kd_jobs_finish(kd_store *store, const kd_job *job, kd_jo
  * and this attempt doesn't count. KD_ABORTED as above. Saying it again is fine. */
 KD_MUST_CHECK kd_status kd_jobs_release(kd_store *store, const kd_job *job, kd_error *err);
 
-/* ---- Embedding cache: keys kindred:emb:MODEL:SHA256, values dim float32, expiry on each ---- */
+/* ---- Embedding cache: an entry for each model and SHA-256, expiry on each ---- */
+/* How values are kept; each form has entries of its own, and never sees the other's. */
+typedef enum kd_cache_form {
+    KD_CACHE_FLOAT32, /* kindred:emb:MODEL:SHA256, bit for bit */
+    KD_CACHE_FLOAT16, /* kindred:emb16:MODEL:SHA256, half the memory; see lib/base/half.h */
+} kd_cache_form;
 /* One pipelined round trip for n keys. found[i]: row i of vectors (n × dim) was filled. */
-KD_MUST_CHECK kd_status kd_cache_get(kd_store *store, const char *model_id, size_t n,
-    const uint8_t (*sha256)[KD_SHA256_BYTES], size_t dim, float *vectors, bool *found,
+KD_MUST_CHECK kd_status kd_cache_get(kd_store *store, kd_cache_form form, const char *model_id,
+    size_t n, const uint8_t (*sha256)[KD_SHA256_BYTES], size_t dim, float *vectors, bool *found,
     kd_error *err);
-/* ttl_seconds 0 keeps nothing. */
-KD_MUST_CHECK kd_status kd_cache_put(kd_store *store, const char *model_id, size_t n,
-    const uint8_t (*sha256)[KD_SHA256_BYTES], size_t dim, const float *vectors,
+/* Likewise. ttl_seconds 0 keeps nothing. */
+KD_MUST_CHECK kd_status kd_cache_put(kd_store *store, kd_cache_form form, const char *model_id,
+    size_t n, const uint8_t (*sha256)[KD_SHA256_BYTES], size_t dim, const float *vectors,
     uint32_t ttl_seconds, kd_error *err);
 
 #endif

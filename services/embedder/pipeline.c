@@ -149,7 +149,7 @@ static void ask_cache(lookup *l, request *r, bool *found)
         return;
     for (size_t i = 0; i < r->n; i++)
         memcpy(keys[i], r->slots[i].sha256, KD_SHA256_BYTES);
-    if (kd_cache_get(p->lookup_store, r->model.id, r->n, (const uint8_t(*)[KD_SHA256_BYTES])keys,
+    if (kd_cache_get(p->lookup_store, KD_CACHE_FLOAT32, r->model.id, r->n, (const uint8_t(*)[KD_SHA256_BYTES])keys,
             dim, vectors, found, &err) != KD_OK) {
         memset(found, 0, r->n * sizeof *found);
         if (l->cache_again_ms == 0)
@@ -312,7 +312,7 @@ static void write_cache(pipeline *p, const request *r, int64_t *again_ms)
         n++;
     }
     if (n > 0 &&
-        kd_cache_put(p->writer_store, r->model.id, n, (const uint8_t(*)[KD_SHA256_BYTES])keys, dim,
+        kd_cache_put(p->writer_store, KD_CACHE_FLOAT32, r->model.id, n, (const uint8_t(*)[KD_SHA256_BYTES])keys, dim,
             vectors, KD_EMBEDDER_CACHE_TTL_S, &err) != KD_OK) {
         kd_counter_add(p->cache_errors, 1); /* the look-up side says so in the log */
         *again_ms = kd_mono_ms() + CACHE_PAUSE_MS;

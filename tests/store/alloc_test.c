@@ -171,11 +171,11 @@ static void test_store_alloc__other_ends(void **state)
 
 enum { KEYS = 3, DIM = 40 };
 
-static kd_status get_vectors(kd_store *store, uint8_t (*keys)[KD_SHA256_BYTES],
+static kd_status get_vectors(kd_store *store, kd_cache_form form, uint8_t (*keys)[KD_SHA256_BYTES],
     float vectors[KEYS][DIM], bool found[KEYS], kd_error *err)
 {
-    const kd_status status = kd_cache_get(
-        store, "model", KEYS, (const uint8_t(*)[KD_SHA256_BYTES])keys, DIM, vectors[0], found, err);
+    const kd_status status = kd_cache_get(store, form, "model", KEYS,
+        (const uint8_t(*)[KD_SHA256_BYTES])keys, DIM, vectors[0], found, err);
     for (size_t i = 0; i < KEYS; i++)
         CHECK(found[i] == (status == KD_OK)); /* never a row that was not filled */
     return status;
@@ -193,12 +193,14 @@ static kd_status run_cache(void *arg, kd_error *err)
         for (size_t c = 0; c < DIM; c++)
             vectors[i][c] = (float)(i + c);
     open_store(r, &store, &first, err);
-    RUN(&first,
-        kd_cache_put(store, "model", KEYS, (const uint8_t(*)[KD_SHA256_BYTES])keys, DIM, vectors[0],
-            60, err),
-        err);
-    RUN(&first, get_vectors(store, keys, back, found, err), err);
-    assert_memory_equal(vectors, back, sizeof vectors);
+    for (kd_cache_form form = KD_CACHE_FLOAT32; form <= KD_CACHE_FLOAT16; form++) {
+        RUN(&first,
+            kd_cache_put(store, form, "model", KEYS, (const uint8_t(*)[KD_SHA256_BYTES])keys, DIM,
+                vectors[0], 60, err),
+            err);
+        RUN(&first, get_vectors(store, form, keys, back, found, err), err);
+        assert_memory_equal(vectors, back, sizeof vectors); /* small whole numbers: exact in both */
+    }
     kd_store_close(store);
     return first;
 }

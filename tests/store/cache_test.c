@@ -34,9 +34,13 @@ static void test_store_cache__hits_come_back_bit_for_bit_and_misses_are_marked(v
 {
     room *const r = *state;
     batch *const b = make_batch();
-    CHECK_OK(kd_cache_put(r->a, "m1", N / 2, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
+    CHECK_OK(
+        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m1", N / 2, b->keys, DIM, b->vectors[0], 60, &r->err),
+        r->err);
     memset(b->got, 0xab, sizeof b->got);
-    CHECK_OK(kd_cache_get(r->b, "m1", N, b->keys, DIM, b->got[0], b->found, &r->err), r->err);
+    CHECK_OK(
+        kd_cache_get(r->b, KD_CACHE_FLOAT32, "m1", N, b->keys, DIM, b->got[0], b->found, &r->err),
+        r->err);
     for (int i = 0; i < N; i++) {
         CHECK_INT(i < N / 2, b->found[i]);
         if (b->found[i])
@@ -51,9 +55,64 @@ static void test_store_cache__another_model_misses(void **state)
 {
     room *const r = *state;
     batch *const b = make_batch();
-    CHECK_OK(kd_cache_put(r->a, "m1", 1, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
-    CHECK_OK(kd_cache_get(r->a, "m2", 1, b->keys, DIM, b->got[0], b->found, &r->err), r->err);
+    CHECK_OK(
+        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m1", 1, b->keys, DIM, b->vectors[0], 60, &r->err),
+        r->err);
+    CHECK_OK(
+        kd_cache_get(r->a, KD_CACHE_FLOAT32, "m2", 1, b->keys, DIM, b->got[0], b->found, &r->err),
+        r->err);
     CHECK(!b->found[0]);
+    free(b);
+}
+
+static void test_store_cache__float16_takes_half_and_is_close(void **state)
+{
+    room *const r = *state;
+    batch *const b = make_batch();
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < DIM; j++)
+            b->vectors[i][j] = (float)((i * 31 + j * 17) % 200 - 100) / 100;
+    CHECK_OK(kd_cache_put(r->a, KD_CACHE_FLOAT16, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err),
+        r->err);
+    CHECK_OK(
+        kd_cache_get(r->b, KD_CACHE_FLOAT16, "m", N, b->keys, DIM, b->got[0], b->found, &r->err),
+        r->err);
+    for (int i = 0; i < N; i++) {
+        CHECK(b->found[i]);
+        for (int j = 0; j < DIM; j++)
+            CHECK_NEAR((double)b->vectors[i][j], (double)b->got[i][j], 0.00025);
+    }
+    redisReply *const keys = room_redis(r, "KEYS kindred:emb16:m:*");
+    CHECK_INT(N, keys->elements);
+    char command[160];
+    (void)snprintf(command, sizeof command, "STRLEN %s", keys->element[0]->str);
+    freeReplyObject(keys);
+    CHECK_INT(2 * DIM, room_number(r, command));
+    free(b);
+}
+
+/* Also where the lengths agree: 2 × DIM halves and DIM floats. */
+static void test_store_cache__the_two_forms_never_meet(void **state)
+{
+    room *const r = *state;
+    batch *const b = make_batch();
+    CHECK_OK(kd_cache_put(r->a, KD_CACHE_FLOAT16, "m", 1, b->keys, DIM, b->vectors[0], 60, &r->err),
+        r->err);
+    CHECK_OK(
+        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys + 1, DIM, b->vectors[1], 60, &r->err),
+        r->err);
+    CHECK_OK(kd_cache_get(
+                 r->a, KD_CACHE_FLOAT32, "m", 2, b->keys, DIM / 2, b->got[0], b->found, &r->err),
+        r->err);
+    CHECK(!b->found[0] && !b->found[1]);
+    CHECK_OK(
+        kd_cache_get(r->a, KD_CACHE_FLOAT32, "m", 2, b->keys, DIM, b->got[0], b->found, &r->err),
+        r->err);
+    CHECK(!b->found[0] && b->found[1]);
+    CHECK_OK(
+        kd_cache_get(r->a, KD_CACHE_FLOAT16, "m", 2, b->keys, DIM, b->got[0], b->found, &r->err),
+        r->err);
+    CHECK(b->found[0] && !b->found[1]);
     free(b);
 }
 
@@ -61,8 +120,12 @@ static void test_store_cache__a_value_of_another_length_is_a_miss(void **state)
 {
     room *const r = *state;
     batch *const b = make_batch();
-    CHECK_OK(kd_cache_put(r->a, "m", 1, b->keys, DIM / 2, b->vectors[0], 60, &r->err), r->err);
-    CHECK_OK(kd_cache_get(r->a, "m", 1, b->keys, DIM, b->got[0], b->found, &r->err), r->err);
+    CHECK_OK(
+        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM / 2, b->vectors[0], 60, &r->err),
+        r->err);
+    CHECK_OK(
+        kd_cache_get(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM, b->got[0], b->found, &r->err),
+        r->err);
     CHECK(!b->found[0]);
     free(b);
 }
@@ -71,11 +134,14 @@ static void test_store_cache__entries_expire(void **state)
 {
     room *const r = *state;
     batch *const b = make_batch();
-    CHECK_OK(kd_cache_put(r->a, "m", 2, b->keys, DIM, b->vectors[0], 1, &r->err), r->err);
+    CHECK_OK(kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", 2, b->keys, DIM, b->vectors[0], 1, &r->err),
+        r->err);
     CHECK_INT(2, room_number(r, "DBSIZE"));
     b->found[0] = true;
     for (const int64_t until = kd_mono_ms() + 10000; b->found[0] && kd_mono_ms() < until;)
-        CHECK_OK(kd_cache_get(r->a, "m", 1, b->keys, DIM, b->got[0], b->found, &r->err), r->err);
+        CHECK_OK(kd_cache_get(
+                     r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM, b->got[0], b->found, &r->err),
+            r->err);
     CHECK(!b->found[0]);
     free(b);
 }
@@ -84,7 +150,9 @@ static void test_store_cache__every_entry_carries_an_expiry(void **state)
 {
     room *const r = *state;
     batch *const b = make_batch();
-    CHECK_OK(kd_cache_put(r->a, "m", 1, b->keys, DIM, b->vectors[0], 100, &r->err), r->err);
+    CHECK_OK(
+        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM, b->vectors[0], 100, &r->err),
+        r->err);
     redisReply *const keys = room_redis(r, "KEYS kindred:emb:m:*");
     CHECK_INT(1, keys->elements);
     char command[160];
@@ -93,7 +161,8 @@ static void test_store_cache__every_entry_carries_an_expiry(void **state)
     const long long ttl = room_number(r, command);
     CHECK(ttl > 0 && ttl <= 100);
     /* Without a lifetime nothing is kept. */
-    CHECK_OK(kd_cache_put(r->a, "z", 1, b->keys, DIM, b->vectors[0], 0, &r->err), r->err);
+    CHECK_OK(kd_cache_put(r->a, KD_CACHE_FLOAT32, "z", 1, b->keys, DIM, b->vectors[0], 0, &r->err),
+        r->err);
     CHECK_INT(1, room_number(r, "DBSIZE"));
     free(b);
 }
@@ -104,11 +173,15 @@ static void test_store_cache__a_full_redis_refuses_and_the_connection_goes_on(vo
     batch *const b = make_batch();
     freeReplyObject(room_redis(r, "CONFIG SET maxmemory 1"));
     CHECK_FAILS(KD_RESOURCE_EXHAUSTED,
-        kd_cache_put(r->a, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
+        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err),
+        r->err);
     freeReplyObject(room_redis(r, "CONFIG SET maxmemory 0"));
     CHECK_OK(kd_store_ping(r->a, &r->err), r->err);
-    CHECK_OK(kd_cache_put(r->a, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
-    CHECK_OK(kd_cache_get(r->a, "m", N, b->keys, DIM, b->got[0], b->found, &r->err), r->err);
+    CHECK_OK(kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err),
+        r->err);
+    CHECK_OK(
+        kd_cache_get(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->got[0], b->found, &r->err),
+        r->err);
     CHECK(b->found[N - 1]);
     free(b);
 }
@@ -129,8 +202,10 @@ static void test_store_cache__a_large_batch_neither_stalls_nor_mixes_rows(void *
         for (int j = 0; j < DIM; j++)
             vectors[(size_t)i * DIM + (size_t)j] = (float)(i + j);
     }
-    CHECK_OK(kd_cache_put(r->a, "m", MANY, keys, DIM, vectors, 60, &r->err), r->err);
-    CHECK_OK(kd_cache_get(r->a, "m", MANY, keys, DIM, got, found, &r->err), r->err);
+    CHECK_OK(
+        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", MANY, keys, DIM, vectors, 60, &r->err), r->err);
+    CHECK_OK(
+        kd_cache_get(r->a, KD_CACHE_FLOAT32, "m", MANY, keys, DIM, got, found, &r->err), r->err);
     for (int i = 0; i < MANY; i++)
         CHECK(found[i]);
     CHECK(same_bits(vectors, got, sizeof *got * MANY * DIM));
@@ -146,6 +221,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_store_cache__hits_come_back_bit_for_bit_and_misses_are_marked),
         TEST(test_store_cache__another_model_misses),
+        TEST(test_store_cache__float16_takes_half_and_is_close),
+        TEST(test_store_cache__the_two_forms_never_meet),
         TEST(test_store_cache__a_value_of_another_length_is_a_miss),
         TEST(test_store_cache__entries_expire),
         TEST(test_store_cache__every_entry_carries_an_expiry),
