@@ -54,6 +54,8 @@ static void call_free(kd_call *call)
 {
     kd_server *const server = call->server;
     const bool counted = call->grpc != NULL;
+    if (call->gone)
+        call->gone(call->watch_arg);
     atomic_fetch_sub(&server->bytes, call->charged);
     for (size_t i = 0; i < call->n_waiting; i++)
         grpc_byte_buffer_destroy(call->waiting[i]);

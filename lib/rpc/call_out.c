@@ -96,7 +96,7 @@ void kd_call_on_sent(void *owner, bool ok)
     call->sending = NULL;
     kd_call_send_next(call);
     void (*const wrote)(void *) = call->answered ? NULL : call->wrote;
-    void *const arg = call->wrote_arg;
+    void *const arg = call->watch_arg;
     pthread_cond_broadcast(&call->room);
     pthread_mutex_unlock(&call->mutex);
     if (wrote)
@@ -211,6 +211,16 @@ void kd_call_fail(kd_call *call, const kd_error *error)
 kd_status kd_call_write(kd_call *call, const ProtobufCMessage *message, bool wait)
 {
     return kd_call_send(call, kd_pack(message), wait);
+}
+
+void kd_call_watch(kd_call *call, void (*wrote)(void *arg), void (*gone)(void *arg), void *arg)
+{
+    pthread_mutex_lock(&call->mutex);
+    assert(!call->wrote && !call->gone);
+    call->wrote = wrote;
+    call->gone = gone;
+    call->watch_arg = arg;
+    pthread_mutex_unlock(&call->mutex);
 }
 
 void kd_call_finish(kd_call *call, const kd_error *error)

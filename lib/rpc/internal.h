@@ -187,11 +187,12 @@ struct kd_call {
 
     pthread_mutex_t mutex; /* guards what follows; of other locks only the metrics' is taken here */
     pthread_cond_t room;
-    grpc_byte_buffer *waiting[16];
+    grpc_byte_buffer *waiting[KD_RPC_CALL_WAITING];
     size_t n_waiting;
     grpc_byte_buffer *sending;
-    void (*wrote)(void *arg); /* a proxy's: room again */
-    void *wrote_arg;
+    void (*wrote)(void *arg); /* room again */
+    void (*gone)(void *arg);  /* the call is freed; NULL: nobody asks */
+    void *watch_arg;
     bool metadata_sent, sending_now, answered, status_sent;
     bool close_asked;    /* RECV_CLOSE_ON_SERVER has been started */
     atomic_bool reading; /* waits for a message; read without the mutex by a drain */

@@ -223,7 +223,7 @@ static void proxy_start(outgoing *o)
     grpc_op ops[4];
     pthread_mutex_lock(&call->mutex);
     call->wrote = proxy_wrote;
-    call->wrote_arg = o;
+    call->watch_arg = o;
     pthread_mutex_unlock(&call->mutex);
     memset(ops, 0, sizeof ops);
     grpc_op *const end = kd_side_add_begin(&o->side, ops);

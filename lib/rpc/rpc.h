@@ -31,6 +31,7 @@
 #define KD_RPC_MAX_MESSAGE (64u << 20)   /* bytes, both ways */
 #define KD_RPC_MAX_UNPACKED (256u << 20) /* bytes of memory that unpacking one may take */
 #define KD_RPC_MAX_METADATA (16u << 10)  /* bytes of a call's headers */
+#define KD_RPC_CALL_WAITING 16u          /* messages of an answer that wait for its reader */
 #define KD_TRACE_TEXT 56                 /* a W3C traceparent and NUL */
 
 /* Before the first thread of a process that uses this module; routes gRPC's own log. */
@@ -118,10 +119,15 @@ typedef void (*kd_on_message)(
     void *arg, kd_call *call, ProtobufCMessage *message, const kd_error *error);
 void kd_call_read(kd_call *call, kd_on_message fn, void *arg);
 /* Methods that answer a stream: queues a message. KD_CANCELLED when the client has gone or has read
- * nothing for stall_ms; when the client reads slowly and 16 wait: waits for room, or without wait
- * KD_RESOURCE_EXHAUSTED, as after two seconds when all workers wait so. Never with wait from a
- * handler that isn't blocking. */
+ * nothing for stall_ms; when the client reads slowly and KD_RPC_CALL_WAITING wait: waits for room,
+ * or without wait KD_RESOURCE_EXHAUSTED, as after two seconds when all workers wait so. Never with
+ * wait from a handler that isn't blocking. */
 KD_MUST_CHECK kd_status kd_call_write(kd_call *call, const ProtobufCMessage *message, bool wait);
+/* For who writes without wait: wrote runs on a server thread each time that a message has gone out
+ * (and once more after a cancellation, if any were on their way), until the call is answered; a run
+ * that has begun by then may still go on. gone runs when nothing holds the call any more, and is
+ * the last use of arg. Once, before the first write. */
+void kd_call_watch(kd_call *call, void (*wrote)(void *arg), void (*gone)(void *arg), void *arg);
 /* Ends a stream once what was written has gone out; error NULL or KD_OK for a good end. */
 void kd_call_finish(kd_call *call, const kd_error *error);
 /* The client has gone or its deadline has passed: nobody waits for the answer. */

@@ -1,5 +1,6 @@
 #include "tests/rpc/echo.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "lib/rpc/internal.h"
@@ -56,6 +57,61 @@ static void repeat(void *state, kd_call *call, const ProtobufCMessage *message)
             break;
         }
     kd_call_finish(call, NULL);
+}
+
+/* Pour: as Repeat, by a handler that may not wait. */
+typedef struct pour {
+    echo_room *room;
+    kd_call *call;
+    pthread_mutex_t mutex; /* guards what follows */
+    uint32_t written, times, unsent;
+    bool over;
+} pour;
+
+static void pour_on(pour *p, uint32_t sent)
+{
+    echo_response response = ECHO_RESPONSE;
+    pthread_mutex_lock(&p->mutex);
+    const bool was_over = p->over;
+    p->unsent -= sent;
+    while (!p->over && p->written < p->times && p->unsent < KD_RPC_CALL_WAITING) {
+        response.times = p->written++;
+        const kd_status status = kd_call_write(p->call, &response.base, false);
+        assert_int_not_equal(KD_RESOURCE_EXHAUSTED, status);
+        p->unsent++;
+        p->over = status != KD_OK;
+    }
+    p->over = p->over || p->written == p->times;
+    const bool ends = p->over && !was_over;
+    pthread_mutex_unlock(&p->mutex);
+    if (ends)
+        kd_call_finish(p->call, NULL);
+}
+
+static void on_wrote(void *arg)
+{
+    pour_on(arg, 1);
+}
+
+static void on_gone(void *arg)
+{
+    pour *const p = arg;
+    pthread_mutex_destroy(&p->mutex);
+    atomic_fetch_add(&p->room->gone, 1);
+    free(p);
+}
+
+static void begin_pour(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    pour *const p = calloc(1, sizeof *p);
+    assert_non_null(p);
+    p->room = state;
+    p->call = call;
+    atomic_fetch_add(&p->room->taken, 1);
+    p->times = ((const echo_request *)(const void *)message)->times;
+    pthread_mutex_init(&p->mutex, NULL);
+    kd_call_watch(call, on_wrote, on_gone, p);
+    pour_on(p, 0);
 }
 
 typedef struct talk {
@@ -146,14 +202,17 @@ static void chat(void *state, kd_call *call, const ProtobufCMessage *none)
 void echo_start(echo_room *room, const kd_server_options *options, const char *address)
 {
     static const kd_method methods[] = {{"Echo", echo, true}, {"Act", echo, true},
-        {"Repeat", repeat, true}, {"Collect", collect, false}, {"Chat", chat, true}};
+        {"Repeat", repeat, true}, {"Pour", begin_pour, false}, {"Collect", collect, false},
+        {"Chat", chat, true}};
     kd_server_options own = KD_SERVER_OPTIONS_INIT;
     if (options)
         own = *options;
     echo_set = (kd_descriptor_set){echo_descriptors, echo_descriptors_len};
     own.descriptors = &echo_set;
     CHECK_OK(kd_server_new(&room->server, &own, &room->err), room->err);
-    CHECK_OK(kd_server_add(room->server, ECHO, methods, 5, room, &room->err), room->err);
+    CHECK_OK(kd_server_add(
+                 room->server, ECHO, methods, sizeof methods / sizeof methods[0], room, &room->err),
+        room->err);
     CHECK_OK(
         kd_server_start(room->server, address ? address : "127.0.0.1:0", &room->port, &room->err),
         room->err);

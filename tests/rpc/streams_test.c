@@ -186,6 +186,56 @@ static void test_rpc_streams__a_client_may_leave(void **state)
     CHECK_INT(0, atomic_load(&g_room.server->bytes));
 }
 
+/* Through a handler that may not wait for its reader. */
+static kd_stream *begin_pour(echo_room *room, uint32_t times)
+{
+    kd_stream *stream = NULL;
+    echo_request request = ECHO_REQUEST;
+    request.times = times;
+    CHECK_OK(kd_stream_open(&stream, room->channel, ECHO, "Pour", &request.base, NULL, &room->err),
+        room->err);
+    return stream;
+}
+
+static void pour_through(echo_room *room)
+{
+    enum { TIMES = 5000 };
+    echo_response *response = NULL;
+    kd_stream *const stream = begin_pour(room, TIMES);
+    kd_sleep_ms(20); /* as many as there is room for wait by now */
+    for (uint32_t i = 0; i < TIMES; i++) {
+        CHECK_OK(hear(room, stream, &response), room->err);
+        CHECK_INT(i, response->times);
+        kd_message_free(response);
+    }
+    CHECK_OK(hear(room, stream, &response), room->err);
+    assert_null(response);
+    kd_stream_close(stream);
+}
+
+static void test_rpc_streams__a_handler_that_may_not_wait_is_told_of_room(void **state)
+{
+    (void)state;
+    atomic_store(&g_room.gone, 0);
+    atomic_store(&g_room.taken, 0);
+    pour_through(&g_room);
+    pour_through(&g_front);
+    for (int i = 0; i < 50; i++) {
+        echo_room *const room = i % 2 ? &g_room : &g_front;
+        echo_response *response = NULL;
+        kd_stream *const stream = begin_pour(room, UINT32_MAX);
+        for (int heard = 0; heard < i; heard++) {
+            CHECK_OK(hear(room, stream, &response), room->err);
+            kd_message_free(response);
+        }
+        kd_stream_close(stream);
+    }
+    WAIT_FOR(atomic_load(&g_front.server->in_flight) == 0);
+    WAIT_FOR(atomic_load(&g_room.server->in_flight) == 0);
+    CHECK(atomic_load(&g_room.taken) >= 2 + 48); /* the others left before they came */
+    CHECK_INT(atomic_load(&g_room.taken), atomic_load(&g_room.gone)); /* let go of, once */
+}
+
 static void test_rpc_streams__a_message_that_is_none_ends_them(void **state)
 {
     kd_stream *stream = begin(&g_room, "Chat");
@@ -458,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_rpc_streams__one_thread_reads_while_another_writes),
         cmocka_unit_test(test_rpc_streams__a_server_may_end_a_stream_first),
         cmocka_unit_test(test_rpc_streams__a_client_may_leave),
+        cmocka_unit_test(test_rpc_streams__a_handler_that_may_not_wait_is_told_of_room),
         cmocka_unit_test(test_rpc_streams__a_message_that_is_none_ends_them),
         cmocka_unit_test(test_rpc_call__metadata_reaches_the_last_hop),
         cmocka_unit_test(test_rpc_call__metadata_has_a_limit),
