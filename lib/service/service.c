@@ -17,7 +17,7 @@
 
 typedef struct options {
     const char *listen, *http, *data, *log_level, *ready;
-    int log_json, threads, version;
+    int log_json, threads, cache_float16, version;
     const char *redis, *embedder, *indexer, *trainer;
     kd_tls tls; /* ca: of the other services */
     const char *client_ca;
@@ -41,6 +41,11 @@ static int parse_options(
         POPT_TABLEEND};
     struct poptOption threads[] = {{"threads", 0, POPT_ARG_INT, &o->threads, 0,
                                        "threads that compute; 0 takes every core", "N"},
+        POPT_TABLEEND};
+    struct poptOption cache[] = {
+        {"cache-float16", 0, POPT_ARG_NONE, &o->cache_float16, 0,
+            "keep cached embeddings as float16: half the memory, each value off by less than 0.001",
+            NULL},
         POPT_TABLEEND};
     struct poptOption none[] = {POPT_TABLEEND};
     struct poptOption table[] = {
@@ -70,6 +75,8 @@ static int parse_options(
         {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_DATASETS ? datasets : none, 0,
             NULL, NULL},
         {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_THREADS ? threads : none, 0, NULL,
+            NULL},
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_CACHE ? cache : none, 0, NULL,
             NULL},
         POPT_AUTOHELP POPT_TABLEEND};
     char name[64];
@@ -221,6 +228,7 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
     process.indexer = o.indexer;
     process.trainer = o.trainer;
     process.threads = (unsigned)o.threads;
+    process.cache_float16 = o.cache_float16;
     process.channel.tls = o.tls.cert ? &o.tls : NULL;
 
     /* hiredis and gRPC write to sockets whose peers may have gone. Signals that end the process are

@@ -7,6 +7,7 @@
 #ifndef KD_SERVICE_SERVICE_H
 #define KD_SERVICE_SERVICE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lib/base/metrics.h"
@@ -23,6 +24,7 @@ enum {
     KD_TAKES_PEERS = 2,    /* --embedder, --indexer, --trainer HOST:PORT */
     KD_TAKES_DATASETS = 4, /* --datasets DIR, repeatable */
     KD_TAKES_THREADS = 8,  /* --threads N */
+    KD_TAKES_CACHE = 16,   /* --cache-float16 */
 };
 
 typedef struct kd_process {
@@ -32,6 +34,7 @@ typedef struct kd_process {
     const char *datasets[KD_SERVICE_MAX_ROOTS];
     size_t n_datasets;
     unsigned threads; /* of computation; 0: as many as there are cores */
+    bool cache_float16;
     /* For the channels to the other services; its tls is NULL for plain text. */
     kd_channel_options channel;
     /* Made by kd_service_main. */

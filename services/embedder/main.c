@@ -13,13 +13,24 @@ static kd_status start(kd_process *process, kd_error *err)
     kd_nn_set_threads(threads);
     kd_status status = kd_service_folder(process, "models", &models_dir, err);
     if (status == KD_OK)
-        status = pipeline_new(&p, models_dir, process->redis, threads, process->metrics, err);
+        status = pipeline_new(&p, models_dir,
+            &(pipeline_options){.redis = process->redis,
+                .cache_form = process->cache_float16 ? KD_CACHE_FLOAT16 : KD_CACHE_FLOAT32,
+                .threads = threads,
+                .metrics = process->metrics},
+            err);
     if (status == KD_OK) {
         process->state = p;
         status = service_add(process->server, p, err);
         KD_LOG(KD_LOG_INFO, "runtime", KD_STR("nn", kd_nn_describe()));
     }
     return status;
+}
+
+static void drain(kd_process *process)
+{
+    if (process->state)
+        pipeline_drain(process->state);
 }
 
 static void stop(kd_process *process)
@@ -33,9 +44,10 @@ int main(int argc, char **argv)
         .help = "Runs ResNet18 on images: kindred.v1.EmbedderService.",
         .listen = "127.0.0.1:7701",
         .http_listen = "127.0.0.1:7781",
-        .takes = KD_TAKES_REDIS | KD_TAKES_THREADS,
+        .takes = KD_TAKES_REDIS | KD_TAKES_THREADS | KD_TAKES_CACHE,
         .server = KD_SERVER_OPTIONS_INIT,
         .start = start,
+        .drain = drain,
         .stop = stop};
     return kd_service_main(argc, (const char **)argv, &spec);
 }

@@ -1,117 +1,63 @@
+/* Decoding, the way in, and the pipeline's life. */
 #include "services/embedder/pipeline.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/image/image.h"
 
-#define CACHE_TIMEOUT_MS 100 /* a look-up that takes longer costs more than it saves */
-#define CACHE_PAUSE_MS 1000  /* after a failure the cache is left alone for so long */
-#define LOOKUP_QUEUE 512
+#define CACHE_TIMEOUT_MS 100  /* a look-up that takes longer costs more than it saves */
 #define CACHE_WRITE_QUEUE 256 /* requests; more are answered without being cached */
-
-/* ---- The way out ---- */
-
-static void request_free(request *r)
-{
-    for (size_t i = 0; i < r->n; i++)
-        free(r->slots[i].pixels);
-    kd_model_clear(&r->model);
-    free(r);
-}
-
-static void send_answer(request *r)
-{
-    Kindred__V1__EmbedResponse response = KINDRED__V1__EMBED_RESPONSE__INIT;
-    Kindred__V1__Embedding embeddings[KD_EMBEDDER_MAX_REQUEST_IMAGES];
-    Kindred__V1__Embedding *list[KD_EMBEDDER_MAX_REQUEST_IMAGES];
-    Kindred__V1__Problem problems[KD_EMBEDDER_MAX_REQUEST_IMAGES];
-    for (size_t i = 0; i < r->n; i++) {
-        slot *const s = &r->slots[i];
-        list[i] = &embeddings[i];
-        kindred__v1__embedding__init(&embeddings[i]);
-        if (s->problem.status == KD_OK) {
-            embeddings[i].n_values = r->model.dim;
-            embeddings[i].values = s->values;
-            embeddings[i].cached = s->cached;
-        } else {
-            kindred__v1__problem__init(&problems[i]);
-            problems[i].code = (uint32_t)s->problem.status;
-            problems[i].message = s->problem.message;
-            embeddings[i].problem = &problems[i];
-        }
-    }
-    response.model_id = r->model.id;
-    response.dim = r->model.dim;
-    response.n_embeddings = r->n;
-    response.embeddings = list;
-    kd_call_reply(r->call, &response.base);
-}
-
-/* The request is over: answers it and hands it to the cache writer, if there is anything new. */
-static void request_finish(request *r)
-{
-    pipeline *const p = r->pipeline;
-    bool fresh = false;
-    if (r->error.status != KD_OK) {
-        kd_call_fail(r->call, &r->error);
-    } else {
-        for (size_t i = 0; i < r->n; i++)
-            fresh = fresh || (r->slots[i].problem.status == KD_OK && !r->slots[i].cached);
-        send_answer(r);
-    }
-    atomic_fetch_sub(&p->images, (int)r->n);
-    if (!fresh || !kd_queue_try_push(p->cache_writes, r))
-        request_free(r);
-}
-
-void pipeline_slot_done(slot *s)
-{
-    request *const r = s->owner;
-    if (s->problem.status == KD_INVALID_ARGUMENT)
-        kd_counter_add(r->pipeline->broken_total, 1);
-    if (atomic_fetch_sub(&r->pending, 1) == 1)
-        request_finish(r);
-}
-
-/* Fails the request before any of its slots went on. */
-static void request_fail(request *r)
-{
-    atomic_store(&r->pending, 0);
-    request_finish(r);
-}
+/* Requests that may wait for their look-up, and images for their decoding: all there can be. */
+#define PLACES (KD_EMBEDDER_MAX_IMAGES + KD_EMBEDDER_MAX_STREAMS * KD_EMBEDDER_STREAM_IMAGES)
 
 /* ---- Decode ---- */
 
-static void decode_slot(slot *s)
+/* Pixels come as the client says: they have no header that a decoder would check. */
+static kd_status preprocess_pixels(
+    const kd_preprocess *preprocess, const Kindred__V1__Pixels *pixels, float *input, kd_error *err)
 {
-    request *const r = s->owner;
-    const kd_preprocess *const preprocess = &r->model.preprocess;
-    const size_t side = preprocess->image_size;
-    if (kd_call_cancelled(r->call)) {
-        (void)kd_error_set(&s->problem, KD_CANCELLED, "the client has gone");
-        return;
-    }
-    s->pixels = malloc(side * side * 3 * sizeof *s->pixels);
-    if (!s->pixels)
-        (void)kd_error_memory(&s->problem, "an image");
-    else if (kd_preprocess_run(preprocess, s->bytes, s->len, s->pixels, &s->problem) == KD_OK)
-        s->problem.status = KD_OK;
+    const uint32_t width = pixels->width, height = pixels->height;
+    const size_t len = pixels->rgb.len;
+    if (width == 0 || height == 0 || width > KD_IMAGE_MAX_SIDE || height > KD_IMAGE_MAX_SIDE)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "the pixels are %u × %u, each side is 1 to %u", width, height, KD_IMAGE_MAX_SIDE);
+    if (len != (size_t)width * height * 3)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "the pixels have %zu bytes, %u × %u × 3 are %zu", len, width, height,
+            (size_t)width * height * 3);
+    if (len > KD_IMAGE_MAX_BYTES)
+        return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
+            "the pixels have %zu bytes, the limit is %u", len, KD_IMAGE_MAX_BYTES);
+    const kd_image image = {pixels->rgb.data, width, height};
+    return kd_preprocess_image(preprocess, &image, input, err);
 }
 
-static void decode_task(void *arg)
+static kd_status decode(slot *s, kd_error *err)
 {
-    slot *const s = arg;
+    const kd_preprocess *const preprocess = &s->owner->model.preprocess;
+    const size_t side = preprocess->image_size;
+    s->input = malloc(side * side * 3 * sizeof *s->input);
+    if (!s->input)
+        return kd_error_memory(err, "an image");
+    return s->pixels ? preprocess_pixels(preprocess, s->pixels, s->input, err)
+                     : kd_preprocess_run(preprocess, s->bytes, s->len, s->input, err);
+}
+
+void decode_task(void *first)
+{
+    slot *const s = first;
     pipeline *const p = s->owner->pipeline;
-    decode_slot(s);
-    work *const w = s->problem.status == KD_OK ? calloc(1, sizeof *w) : NULL;
-    if (!w) {
-        if (s->problem.status == KD_OK)
+    work *w = NULL;
+    if (pipeline_wanted(s) && decode(s, &s->problem) == KD_OK) {
+        s->problem.status = KD_OK;
+        w = calloc(1, sizeof *w);
+        if (!w)
             (void)kd_error_memory(&s->problem, "an image");
+    }
+    if (!w) {
         atomic_fetch_sub(&p->decoding, 1);
-        pipeline_slot_done(s);
+        pipeline_land(s, NULL);
         return;
     }
     w->type = WORK_IMAGE;
@@ -123,137 +69,58 @@ static void decode_task(void *arg)
     if (!pushed) {
         free(w);
         (void)kd_error_set(&s->problem, KD_UNAVAILABLE, "the embedder is shutting down");
-        pipeline_slot_done(s);
+        pipeline_land(s, NULL);
     }
-}
-
-/* ---- Look-up ---- */
-
-typedef struct lookup {
-    pipeline *p;
-    int64_t cache_again_ms; /* the cache failed: not before this time */
-} lookup;
-
-/* Fills the slots that the cache knows; found[i], false before, tells. A cache that fails costs one
- * time-out, then it is left alone for a while. */
-static void ask_cache(lookup *l, request *r, bool *found)
-{
-    pipeline *const p = l->p;
-    const size_t dim = r->model.dim;
-    uint8_t keys[KD_EMBEDDER_MAX_REQUEST_IMAGES][KD_SHA256_BYTES];
-    kd_error err = KD_ERROR_INIT;
-    if (r->n == 0 || kd_mono_ms() < l->cache_again_ms)
-        return;
-    float *const vectors = malloc(r->n * dim * sizeof *vectors);
-    if (!vectors)
-        return;
-    for (size_t i = 0; i < r->n; i++)
-        memcpy(keys[i], r->slots[i].sha256, KD_SHA256_BYTES);
-    if (kd_cache_get(p->lookup_store, KD_CACHE_FLOAT32, r->model.id, r->n, (const uint8_t(*)[KD_SHA256_BYTES])keys,
-            dim, vectors, found, &err) != KD_OK) {
-        memset(found, 0, r->n * sizeof *found);
-        if (l->cache_again_ms == 0)
-            kd_log_error(KD_LOG_WARN, "cache_lost", &err);
-        l->cache_again_ms = kd_mono_ms() + CACHE_PAUSE_MS;
-        kd_counter_add(p->cache_errors, 1);
-    } else if (l->cache_again_ms != 0) {
-        l->cache_again_ms = 0;
-        KD_LOG(KD_LOG_INFO, "cache_back", KD_STR("redis", p->redis));
-    }
-    for (size_t i = 0; i < r->n; i++)
-        if (found[i])
-            memcpy(r->slots[i].values, vectors + i * dim, dim * sizeof *vectors);
-    free(vectors);
-}
-
-static void lookup_request(lookup *l, request *r)
-{
-    pipeline *const p = l->p;
-    bool found[KD_EMBEDDER_MAX_REQUEST_IMAGES] = {false};
-    if (kd_call_cancelled(r->call)) {
-        (void)kd_error_set(&r->error, KD_CANCELLED, "the client has gone");
-        request_fail(r);
-        return;
-    }
-    for (size_t i = 0; i < r->n; i++) {
-        if (kd_sha256(r->slots[i].bytes, r->slots[i].len, r->slots[i].sha256, &r->error) != KD_OK) {
-            request_fail(r);
-            return;
-        }
-    }
-    ask_cache(l, r, found);
-    /* Counted before the first goes on, so that the request can't end under our hands: one more for
-     * ourselves. */
-    atomic_store(&r->pending, r->n + 1);
-    kd_counter_add(p->images_total, r->n);
-    for (size_t i = 0; i < r->n; i++) {
-        slot *const s = &r->slots[i];
-        if (found[i]) {
-            s->cached = true;
-            kd_counter_add(p->cached_total, 1);
-            pipeline_slot_done(s);
-            continue;
-        }
-        atomic_fetch_add(&p->decoding, 1);
-        if (!kd_pool_try_run(p->decoders, decode_task, s)) { /* the count of images forbids it */
-            atomic_fetch_sub(&p->decoding, 1);
-            (void)kd_error_set(&s->problem, KD_RESOURCE_EXHAUSTED, "too many images wait already");
-            pipeline_slot_done(s);
-        }
-    }
-    if (atomic_fetch_sub(&r->pending, 1) == 1)
-        request_finish(r);
-}
-
-static void *lookup_main(void *arg)
-{
-    lookup l = {arg, 0};
-    request *r;
-    while ((r = kd_queue_pop(l.p->lookups, -1)) != NULL)
-        lookup_request(&l, r);
-    return NULL;
 }
 
 /* ---- The way in ---- */
 
+/* Makes the message's request. */
+static kd_status make_request(pipeline *p, kd_call *call, const Kindred__V1__EmbedRequest *message,
+    request **out, kd_error *err)
+{
+    const size_t n_images = message->n_images, n = n_images + message->n_pixels;
+    *out = NULL;
+    if (n == 0 || n > KD_EMBEDDER_MAX_REQUEST_IMAGES) {
+        (void)kd_error_set(err, KD_INVALID_ARGUMENT,
+            "the request has %zu images, allowed are 1 to %u", n, KD_EMBEDDER_MAX_REQUEST_IMAGES);
+        return KD_INVALID_ARGUMENT;
+    }
+    const kd_status status = request_new(out, p, call, n, message->vector_format, err);
+    if (status != KD_OK)
+        return status;
+    for (size_t i = 0; i < n; i++) {
+        slot *const s = &(*out)->slots[i];
+        if (i < n_images) {
+            s->bytes = message->images[i].data;
+            s->len = message->images[i].len;
+        } else {
+            s->pixels = message->pixels[i - n_images];
+        }
+    }
+    return kd_models_find(p->models_dir, message->model, &(*out)->model, err);
+}
+
 void pipeline_embed(pipeline *p, kd_call *call, const Kindred__V1__EmbedRequest *message)
 {
     kd_error err = KD_ERROR_INIT;
-    const size_t n = message->n_images;
-    if (n == 0 || n > KD_EMBEDDER_MAX_REQUEST_IMAGES) {
-        (void)kd_error_set(&err, KD_INVALID_ARGUMENT,
-            "the request has %zu images, allowed are 1 to %u", n, KD_EMBEDDER_MAX_REQUEST_IMAGES);
-        kd_call_fail(call, &err);
-        return;
-    }
-    request *const r = calloc(1, sizeof *r + n * sizeof r->slots[0]);
-    if (!r) {
-        (void)kd_error_memory(&err, "a request");
-        kd_call_fail(call, &err);
-        return;
-    }
-    r->pipeline = p;
-    r->call = call;
-    r->n = n;
-    for (size_t i = 0; i < n; i++) {
-        r->slots[i].owner = r;
-        r->slots[i].bytes = message->images[i].data;
-        r->slots[i].len = message->images[i].len;
-    }
-    if (kd_models_find(p->models_dir, message->model, &r->model, &err) != KD_OK) {
+    request *r = NULL;
+    if (make_request(p, call, message, &r, &err) != KD_OK) {
         kd_call_fail(call, &err);
         request_free(r);
         return;
     }
-    if (atomic_fetch_add(&p->images, (int)n) + (int)n > KD_EMBEDDER_MAX_IMAGES ||
+    const int n = (int)r->n;
+    kd_gauge_add(p->queued, n);
+    if (atomic_fetch_add(&p->images, n) + n > KD_EMBEDDER_MAX_IMAGES ||
         !kd_queue_try_push(p->lookups, r)) {
-        atomic_fetch_sub(&p->images, (int)n);
+        atomic_fetch_sub(&p->images, n);
+        kd_gauge_add(p->queued, -n);
         (void)kd_error_set(&err, KD_RESOURCE_EXHAUSTED,
             "%d images are in work already; try again later", KD_EMBEDDER_MAX_IMAGES);
         kd_call_fail(call, &err);
         request_free(r);
     }
-    kd_gauge_set(p->queued, atomic_load(&p->images));
 }
 
 /* Hands an order about a model to the runner. */
@@ -288,50 +155,6 @@ void pipeline_unload(pipeline *p, kd_call *call, const char *model)
     order(p, call, model, WORK_UNLOAD);
 }
 
-/* ---- Cache writer ---- */
-
-/* *again_ms: as for look-ups. A silent Redis would otherwise hold up what waits here, and with it
- * the end of the process, by a time-out for each request. */
-static void write_cache(pipeline *p, const request *r, int64_t *again_ms)
-{
-    const size_t dim = r->model.dim;
-    uint8_t keys[KD_EMBEDDER_MAX_REQUEST_IMAGES][KD_SHA256_BYTES];
-    size_t n = 0;
-    kd_error err = KD_ERROR_INIT;
-    if (kd_mono_ms() < *again_ms)
-        return;
-    float *const vectors = malloc(r->n * dim * sizeof *vectors);
-    if (!vectors)
-        return;
-    for (size_t i = 0; i < r->n; i++) {
-        const slot *const s = &r->slots[i];
-        if (s->problem.status != KD_OK || s->cached)
-            continue;
-        memcpy(keys[n], s->sha256, KD_SHA256_BYTES);
-        memcpy(vectors + n * dim, s->values, dim * sizeof *vectors);
-        n++;
-    }
-    if (n > 0 &&
-        kd_cache_put(p->writer_store, KD_CACHE_FLOAT32, r->model.id, n, (const uint8_t(*)[KD_SHA256_BYTES])keys, dim,
-            vectors, KD_EMBEDDER_CACHE_TTL_S, &err) != KD_OK) {
-        kd_counter_add(p->cache_errors, 1); /* the look-up side says so in the log */
-        *again_ms = kd_mono_ms() + CACHE_PAUSE_MS;
-    }
-    free(vectors);
-}
-
-static void *writer_main(void *arg)
-{
-    pipeline *const p = arg;
-    int64_t again_ms = 0;
-    request *r;
-    while ((r = kd_queue_pop(p->cache_writes, -1)) != NULL) {
-        write_cache(p, r, &again_ms);
-        request_free(r);
-    }
-    return NULL;
-}
-
 /* ---- Life ---- */
 
 static void make_metrics(pipeline *p, kd_metrics *m)
@@ -339,6 +162,12 @@ static void make_metrics(pipeline *p, kd_metrics *m)
     p->images_total = kd_metrics_counter(m, "kindred_embed_images_total", "", "Images taken");
     p->cached_total =
         kd_metrics_counter(m, "kindred_embed_cache_hits_total", "", "Images found in the cache");
+    p->shared_total = kd_metrics_counter(m, "kindred_embed_shared_total", "",
+        "Images that got the result of the same image, which was in work already");
+    p->computed_total = kd_metrics_counter(
+        m, "kindred_embed_computed_total", "", "Images that went through the forward");
+    p->dropped_total = kd_metrics_counter(m, "kindred_embed_dropped_total", "",
+        "Images whose clients had gone or whose deadlines had passed before they were computed");
     p->broken_total =
         kd_metrics_counter(m, "kindred_embed_broken_total", "", "Images that could not be decoded");
     p->cache_errors = kd_metrics_counter(
@@ -360,9 +189,10 @@ static kd_status start_thread(pthread_t *thread, bool *started, void *(*run)(voi
     return KD_OK;
 }
 
-kd_status pipeline_new(pipeline **out, char *models_dir, const char *redis, unsigned threads,
-    kd_metrics *metrics, kd_error *err)
+kd_status pipeline_new(
+    pipeline **out, char *models_dir, const pipeline_options *options, kd_error *err)
 {
+    const char *const redis = options->redis;
     *out = NULL;
     pipeline *p = calloc(1, sizeof *p);
     if (!p) {
@@ -371,11 +201,15 @@ kd_status pipeline_new(pipeline **out, char *models_dir, const char *redis, unsi
     }
     p->models_dir = models_dir;
     p->redis = redis;
+    p->cache_form = options->cache_form;
     pthread_mutex_init(&p->mutex, NULL);
-    make_metrics(p, metrics);
-    kd_status status = kd_pool_new(&p->decoders, "decode", threads, KD_EMBEDDER_MAX_IMAGES, err);
+    pthread_mutex_init(&p->streams_mutex, NULL);
+    make_metrics(p, options->metrics);
+    kd_status status = kd_pool_new(&p->decoders, "decode", options->threads, PLACES, err);
     if (status == KD_OK)
-        status = kd_queue_new(&p->lookups, LOOKUP_QUEUE, err);
+        status = flights_new(&p->flights, err);
+    if (status == KD_OK)
+        status = kd_queue_new(&p->lookups, PLACES, err);
     if (status == KD_OK)
         status = kd_queue_new(&p->ready, KD_EMBEDDER_MAX_DECODED, err);
     if (status == KD_OK)
@@ -399,6 +233,11 @@ kd_status pipeline_new(pipeline **out, char *models_dir, const char *redis, unsi
     return status;
 }
 
+void pipeline_drain(pipeline *p)
+{
+    streams_drain(p);
+}
+
 /* Stage by stage, in the order of the flow: each drains what it has. */
 void pipeline_free(pipeline *p)
 {
@@ -418,11 +257,13 @@ void pipeline_free(pipeline *p)
     if (p->writer_started)
         pthread_join(p->writer_thread, NULL);
     runner_unload_all(p);
+    flights_free(p->flights);
     kd_queue_free(p->lookups);
     kd_queue_free(p->ready);
     kd_queue_free(p->cache_writes);
     kd_store_close(p->lookup_store);
     kd_store_close(p->writer_store);
+    pthread_mutex_destroy(&p->streams_mutex);
     pthread_mutex_destroy(&p->mutex);
     free(p->models_dir);
     free(p);

@@ -154,12 +154,10 @@ static void take(runner *r, work *w)
 {
     slot *const s = w->image;
     free(w);
-    if (kd_call_cancelled(s->owner->call)) {
-        (void)kd_error_set(&s->problem, KD_CANCELLED, "the client has gone");
-        pipeline_slot_done(s);
-        return;
-    }
-    r->batch[r->n++] = s;
+    if (pipeline_wanted(s))
+        r->batch[r->n++] = s;
+    else
+        pipeline_land(s, NULL);
 }
 
 /* Fills the batch: what is there at once; then, while images are being decoded, a little longer. */
@@ -203,9 +201,9 @@ static kd_status run_batch(runner *r, kd_error *err)
             return kd_error_memory(err, "a batch");
     }
     for (size_t i = 0; i < r->n; i++) {
-        memcpy(r->pixels + i * size, r->batch[i]->pixels, size * sizeof *r->pixels);
-        free(r->batch[i]->pixels);
-        r->batch[i]->pixels = NULL;
+        memcpy(r->pixels + i * size, r->batch[i]->input, size * sizeof *r->pixels);
+        free(r->batch[i]->input);
+        r->batch[i]->input = NULL;
     }
     r->dim = m->model.dim;
     const int64_t begun = kd_mono_ns();
@@ -213,6 +211,7 @@ static kd_status run_batch(runner *r, kd_error *err)
     status = kd_forward_run(m->forward, r->pixels, r->n, r->values, err);
     kd_histogram_observe(r->p->forward_seconds, (double)(kd_mono_ns() - begun) / 1e9);
     kd_counter_add(r->p->batches_total, 1);
+    kd_counter_add(r->p->computed_total, r->n);
     return status;
 }
 
@@ -220,18 +219,14 @@ static void forward(runner *r)
 {
     kd_error err = KD_ERROR_INIT;
     const kd_status status = run_batch(r, &err);
+    if (status != KD_OK)
+        kd_log_error(KD_LOG_ERROR, "forward_failed", &err);
     for (size_t i = 0; i < r->n; i++) {
         slot *const s = r->batch[i];
         if (status == KD_OK)
             memcpy(s->values, r->values + i * r->dim, r->dim * sizeof *s->values);
-        else
-            s->problem = s->owner->error =
-                err; /* this thread alone writes the request's error now */
-        pipeline_slot_done(s);
+        pipeline_land(s, status == KD_OK ? NULL : &err);
     }
-    if (status != KD_OK)
-        kd_log_error(KD_LOG_ERROR, "forward_failed", &err);
-    kd_gauge_set(r->p->queued, atomic_load(&r->p->images));
 }
 
 void *runner_main(void *arg)

@@ -37,6 +37,12 @@ static void embed(void *state, kd_call *call, const ProtobufCMessage *message)
     pipeline_embed(state, call, (const Kindred__V1__EmbedRequest *)message);
 }
 
+static void open_stream(void *state, kd_call *call, const ProtobufCMessage *none)
+{
+    (void)none;
+    pipeline_embed_stream(state, call);
+}
+
 static void load_model(void *state, kd_call *call, const ProtobufCMessage *message)
 {
     pipeline_load(state, call, ((const Kindred__V1__LoadModelRequest *)message)->model);
@@ -65,7 +71,8 @@ static void list_loaded_models(void *state, kd_call *call, const ProtobufCMessag
 
 kd_status service_add(kd_server *server, pipeline *p, kd_error *err)
 {
-    static const kd_method methods[] = {{"Embed", embed, false}, {"LoadModel", load_model, false},
+    static const kd_method methods[] = {{"Embed", embed, false},
+        {"EmbedStream", open_stream, false}, {"LoadModel", load_model, false},
         {"UnloadModel", unload_model, false}, {"ListLoadedModels", list_loaded_models, false}};
     return kd_server_add(server, &kindred__v1__embedder_service__descriptor, methods,
         sizeof methods / sizeof methods[0], p, err);

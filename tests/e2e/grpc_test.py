@@ -81,6 +81,8 @@ class EveryMethod(unittest.TestCase):
         image = (self.dataset / row[3]).read_bytes()
         embedding = self.ok(f"{embedder}/Embed", model="plain", images=[image]).embeddings[0]
         self.assertEqual(len(embedding.values), model.dim)
+        streamed, = self.ok(f"{embedder}/EmbedStream", model="plain", id=7, image=image)
+        self.assertEqual((streamed.id, streamed.embedding.values), (7, embedding.values))
         self.ok(f"{embedder}/UnloadModel", model="plain")
 
         self.ok(f"{indexer}/CreateCollection", name="shop", model_id=model.id, dim=model.dim)
