@@ -47,30 +47,30 @@ kd_status kd_image_decode(kd_image *out, const void *bytes, size_t len, kd_error
     return kd_image_decode_scaled(out, bytes, len, 0, err);
 }
 
-/* The format of what may be decoded. */
-static kd_status check(const format **out, const uint8_t *bytes, size_t len, kd_error *err)
+/* The format of what may be decoded; NULL, and *status says why, for anything else. */
+static const format *check(const uint8_t *bytes, size_t len, kd_status *status, kd_error *err)
 {
-    if (len == 0)
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "the image is empty");
-    if (len > KD_IMAGE_MAX_BYTES)
-        return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "the image has %zu bytes, the limit is %u",
-            len, KD_IMAGE_MAX_BYTES);
     const format *const f = format_of(bytes, len);
-    if (!f || !f->decode)
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "not a JPEG, PNG or WebP image%s%s",
+    *status = KD_OK;
+    if (len == 0)
+        *status = kd_error_set(err, KD_INVALID_ARGUMENT, "the image is empty");
+    else if (len > KD_IMAGE_MAX_BYTES)
+        *status = kd_error_set(err, KD_RESOURCE_EXHAUSTED,
+            "the image has %zu bytes, the limit is %u", len, KD_IMAGE_MAX_BYTES);
+    else if (!f || !f->decode)
+        *status = kd_error_set(err, KD_INVALID_ARGUMENT, "not a JPEG, PNG or WebP image%s%s",
             f ? ": it is " : "", f ? f->name : "");
-    *out = f;
-    return KD_OK;
+    return *status == KD_OK ? f : NULL;
 }
 
 kd_status kd_image_decode_scaled(
     kd_image *out, const void *bytes, size_t len, uint32_t side, kd_error *err)
 {
-    const format *f = NULL;
+    kd_status status;
     assert(out && (bytes || len == 0));
     *out = (kd_image)KD_IMAGE_INIT;
-    kd_status status = check(&f, bytes, len, err);
-    if (status != KD_OK)
+    const format *const f = check(bytes, len, &status, err);
+    if (!f)
         return status;
     status = f->decode(out, bytes, len, side, err);
     if (status == KD_OK)
@@ -83,10 +83,10 @@ kd_status kd_image_decode_scaled(
 kd_status image_read(
     const image_sink *sink, const uint8_t *bytes, size_t len, uint32_t side, kd_error *err)
 {
-    const format *f = NULL;
     kd_image image = KD_IMAGE_INIT;
-    kd_status status = check(&f, bytes, len, err);
-    if (status != KD_OK)
+    kd_status status;
+    const format *const f = check(bytes, len, &status, err);
+    if (!f)
         return status;
     if (f->is == KD_IMAGE_JPEG && image_orientation(bytes, len) == 1)
         return image_read_jpeg(sink, bytes, len, side, err);

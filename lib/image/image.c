@@ -43,7 +43,7 @@ kd_status image_make(kd_image *out, uint32_t width, uint32_t height, kd_error *e
 kd_status kd_image_new(kd_image *out, uint32_t width, uint32_t height, kd_error *err)
 {
     const kd_status status = image_make(out, width, height, err);
-    if (status == KD_OK)
+    if (status == KD_OK && out->pixels)
         memset(out->pixels, 0, (size_t)width * height * 3);
     return status;
 }

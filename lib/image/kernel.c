@@ -176,6 +176,7 @@ void image_normaliser_make(image_normaliser *n, const kd_preprocess *preprocess)
         return;
     fast->normalise(n, values, sizeof values, formula);
     normalise(n, values, sizeof values, table);
+    /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): the same bits are asked for */
     n->by_formula = memcmp(formula, table, sizeof table) == 0;
 }
 

@@ -90,7 +90,7 @@ kd_status image_taps_make(image_taps *t, uint32_t from, uint32_t to, bool flip, 
     if (flip)
         taps_flip(t, to);
     t->groups = (t->used + IMAGE_GROUP - 1) / IMAGE_GROUP;
-    t->pairs = calloc((size_t)to * t->groups, 2 * IMAGE_GROUP * sizeof *t->pairs);
+    t->pairs = calloc((size_t)to * t->groups + 1, 2 * IMAGE_GROUP * sizeof *t->pairs);
     if (!t->pairs)
         return kd_error_memory(err, "resizing an image");
     taps_pair(t, to);

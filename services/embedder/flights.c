@@ -32,7 +32,8 @@ void flights_free(flights *f)
  * good as random. */
 static flight **place_of(flights *f, const flight *one)
 {
-    flight **place = &f->buckets[(one->sha256[0] | one->sha256[1] << 8) % BUCKETS];
+    const unsigned number = one->sha256[0] | (unsigned)one->sha256[1] << 8;
+    flight **place = &f->buckets[number % BUCKETS];
     while (*place && (memcmp((*place)->sha256, one->sha256, KD_SHA256_BYTES) != 0 ||
                          strcmp((*place)->model, one->model) != 0))
         place = &(*place)->next;

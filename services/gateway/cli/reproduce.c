@@ -54,7 +54,7 @@ static kd_status look_at_dataset(reproduction *r, kd_error *err)
     if (status == KD_OK && (!response->train || !response->test))
         status = kd_error_set(err, KD_NOT_FOUND, "%s has no %s images", r->dataset,
             response->train ? "test" : "training");
-    if (status == KD_OK)
+    else if (status == KD_OK)
         r->data_hash = cli_must(strdup(response->train->data_hash));
     kd_message_free(response);
     return status;
@@ -75,7 +75,7 @@ static kd_status import_plain(reproduction *r, kd_error *err)
         cli_ask(r->common, CLI_TRAINER, "ImportModel", &request.base, IMPORT_MS, &response, err);
     if (status == KD_OK && !response->model)
         status = kd_error_set(err, KD_INTERNAL, "the trainer answered without a model");
-    if (status == KD_OK) {
+    else if (status == KD_OK) {
         r->parts[0].model_id = cli_must(strdup(response->model->id));
         name_part(r, 0, &none, r->parts[0].name);
         say(r, reproduce_system(0),

@@ -144,7 +144,8 @@ int reproduce_train(reproduction *r, reproduce_part *part, Kindred__V1__TrainSpe
         if (job && job->result) /* which may have found these weights under another name */
             status = take_model(r, part, job->result->model_id, &there, &err);
         if (exit_status == EXIT_DONE && status == KD_OK && !there)
-            status = kd_error_set(&err, KD_INTERNAL, "job %s brought no model", job->id);
+            status = kd_error_set(
+                &err, KD_INTERNAL, "job %s brought no model", job ? job->id : "that was not told");
         cli_free_job(job);
     }
     return status == KD_OK ? exit_status : cli_error(r->common, r->command, &err);
