@@ -247,8 +247,10 @@ class Embedder(unittest.TestCase):
         for number in range(n):
             stream.send(id=number, model="plain", image=self.fresh())
         self.wait_grown("images_total", BUSY + IN_WORK)
-        time.sleep(0.2)
-        self.assertEqual(self.grown("images_total"), BUSY + IN_WORK)  # it is not read on
+        later = Stream(self.client)  # by its image the first stream would have been read on
+        later.send(id=0, model="plain", image=self.fresh())
+        self.wait_grown("images_total", BUSY + IN_WORK + 1)
+        self.assertEqual(self.grown("images_total"), BUSY + IN_WORK + 1)
         for call in busy:
             call.result()
         stream.end()
@@ -256,7 +258,9 @@ class Embedder(unittest.TestCase):
         self.assertEqual(sorted(answer.id for answer in answers), list(range(n)))
         self.assertEqual({len(answer.embedding.values) for answer in answers}, {self.dim})
         self.assertEqual(len({answer.model_id for answer in answers}), 1)
-        self.assertEqual(self.grown("computed_total"), BUSY + n)
+        later.end()
+        self.assertEqual([answer.id for answer in later.call], [0])
+        self.assertEqual(self.grown("computed_total"), BUSY + n + 1)
 
     def test_stream__that_is_cancelled_drops_what_waits(self):
         for client in (self.client, self.gateway):

@@ -13,7 +13,7 @@
 
 /* ---- watch.c ---- */
 /* Queues the work: *job is owned, cli_free_job. request_id: the same gives the same job again
- * within a day. */
+ * within a day; NULL makes one up, so that a lost answer queues nothing twice. */
 KD_MUST_CHECK kd_status cli_submit_job(const cli_common *common, Kindred__V1__JobSpec *spec,
     const char *request_id, Kindred__V1__Job **job, kd_error *err);
 /* Queues the work, and unless detach watches it to its end, as cli_watch_job does. With detach the

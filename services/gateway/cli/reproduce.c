@@ -146,7 +146,7 @@ static int evaluate(reproduction *r)
     evaluation.protocols = protocols;
     evaluation.n_protocols = r->nothing_held ? 1 : 2;
     if (r->nothing_held && !r->common->json)
-        puts("no class has four images, so that none are held back: val is left out");
+        puts("no class or super-class has four images to hold one of back: val is left out");
     return reproduce_evaluate(r, &evaluation);
 }
 

@@ -42,7 +42,7 @@ typedef struct reproduction {
     const char *weights, *out; /* may be NULL */
     char *dataset;             /* owned, absolute */
     char *data_hash;           /* owned: of the training set */
-    bool nothing_held;         /* no class has images to hold back */
+    bool nothing_held;         /* neither classes nor super-classes have images to hold back */
     uint64_t seed;
     uint64_t image_size, epochs; /* 0: the preset's */
     reproduce_part parts[REPRODUCE_SYSTEMS];

@@ -8,7 +8,6 @@
 #include "kindred/v1/trainer.pb-c.h"
 #include "lib/base/buf.h"
 #include "services/gateway/cli/collection.h"
-#include "services/gateway/cli/progress.h"
 
 /* ---- Jobs that may be there already ---- */
 
@@ -68,31 +67,26 @@ static kd_status retry(const reproduction *r, const char *id, kd_error *err)
 
 /* Has the work done whose result is not there: by the newest job of it, unless that one is done,
  * else by a new one, the same for all who ask at once. */
-static int have_done(const reproduction *r, const char *kind, const char *name,
-    Kindred__V1__JobSpec *spec, Kindred__V1__Job **job)
+static int have_done(const reproduction *r, const char *name, Kindred__V1__JobSpec *spec,
+    const search *newest, Kindred__V1__Job **job)
 {
-    search s = {.spec = spec};
     kd_error err = KD_ERROR_INIT;
     Kindred__V1__Job *submitted = NULL;
-    kd_status status = find_job(r, kind, &s, &err);
-    if (status == KD_OK && (s.state == KINDRED__V1__JOB_STATE__JOB_STATE_FAILED ||
-                               s.state == KINDRED__V1__JOB_STATE__JOB_STATE_CANCELLED))
-        status = retry(r, s.id, &err);
-    if (status == KD_OK && (!s.id || s.state == KINDRED__V1__JOB_STATE__JOB_STATE_DONE)) {
-        const char *const after = s.id ? s.id : "";
+    kd_status status = KD_OK;
+    if (newest->state == KINDRED__V1__JOB_STATE__JOB_STATE_FAILED ||
+        newest->state == KINDRED__V1__JOB_STATE__JOB_STATE_CANCELLED)
+        status = retry(r, newest->id, &err);
+    if (!newest->id || newest->state == KINDRED__V1__JOB_STATE__JOB_STATE_DONE) {
+        const char *const after = newest->id ? newest->id : "";
         char *const request_id = cli_must(kd_format("%.8s%s", name + strlen(name) - 8, after));
         status = cli_submit_job(r->common, spec, request_id, &submitted, &err);
         free(request_id);
-        if (status == KD_OK) {
-            free(s.id);
-            s.id = cli_must(strdup(submitted->id));
-        }
     }
+    const char *const id = submitted ? submitted->id : newest->id;
     const int exit_status = status == KD_OK
-                                ? cli_watch_job(r->common, r->command, s.id, CLI_WATCH_QUIET, job)
+                                ? cli_watch_job(r->common, r->command, id, CLI_WATCH_QUIET, job)
                                 : cli_error(r->common, r->command, &err);
     cli_free_job(submitted);
-    free(s.id);
     return exit_status;
 }
 
@@ -135,12 +129,15 @@ int reproduce_train(reproduction *r, reproduce_part *part, Kindred__V1__TrainSpe
     Kindred__V1__Job *job = NULL;
     kd_error err = KD_ERROR_INIT;
     int exit_status = EXIT_DONE;
+    search newest = {.spec = &spec};
     bool there = false;
     spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_TRAIN;
     spec.train = training;
     kd_status status = take_model(r, part, part->name, &there, &err);
+    if (status == KD_OK && !there)
+        status = find_job(r, "train", &newest, &err);
     if (status == KD_OK && !there) {
-        exit_status = have_done(r, "train", part->name, &spec, &job);
+        exit_status = have_done(r, part->name, &spec, &newest, &job);
         if (job && job->result) /* which may have found these weights under another name */
             status = take_model(r, part, job->result->model_id, &there, &err);
         if (exit_status == EXIT_DONE && status == KD_OK && !there)
@@ -148,6 +145,7 @@ int reproduce_train(reproduction *r, reproduce_part *part, Kindred__V1__TrainSpe
                 &err, KD_INTERNAL, "job %s brought no model", job ? job->id : "that was not told");
         cli_free_job(job);
     }
+    free(newest.id);
     return status == KD_OK ? exit_status : cli_error(r->common, r->command, &err);
 }
 
@@ -177,21 +175,21 @@ int reproduce_index(const reproduction *r, const reproduce_part *part)
     Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
     Kindred__V1__Job *job = NULL;
     kd_error err = KD_ERROR_INIT;
-    search s = {.spec = &spec};
+    search newest = {.spec = &spec};
     bool there = false;
     index.dataset = r->dataset;
     index.model = part->model_id;
     index.collection = (char *)(uintptr_t)part->name;
     spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_INDEX;
     spec.index = &index;
-    kd_status status = find_job(r, "index", &s, &err);
+    kd_status status = find_job(r, "index", &newest, &err);
     if (status == KD_OK)
-        status = is_indexed(r, part, &s, &there, &err);
-    free(s.id);
-    if (status != KD_OK)
-        return cli_error(r->common, r->command, &err);
-    const int exit_status = there ? EXIT_DONE : have_done(r, "index", part->name, &spec, &job);
+        status = is_indexed(r, part, &newest, &there, &err);
+    int exit_status = status == KD_OK ? EXIT_DONE : cli_error(r->common, r->command, &err);
+    if (status == KD_OK && !there)
+        exit_status = have_done(r, part->name, &spec, &newest, &job);
     cli_free_job(job);
+    free(newest.id);
     return exit_status;
 }
 
@@ -204,7 +202,7 @@ int reproduce_evaluate(reproduction *r, Kindred__V1__EvaluateSpec *evaluation)
     kd_error err = KD_ERROR_INIT;
     spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_EVALUATE;
     spec.evaluate = evaluation;
-    if (cli_submit_job(r->common, &spec, "", &job, &err) != KD_OK)
+    if (cli_submit_job(r->common, &spec, NULL, &job, &err) != KD_OK)
         return cli_error(r->common, r->command, &err);
     int exit_status =
         cli_watch_job(r->common, r->command, job->id, CLI_WATCH_QUIET, &r->evaluation);

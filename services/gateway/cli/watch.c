@@ -173,9 +173,13 @@ kd_status cli_submit_job(const cli_common *common, Kindred__V1__JobSpec *spec,
 {
     Kindred__V1__SubmitJobRequest request = KINDRED__V1__SUBMIT_JOB_REQUEST__INIT;
     Kindred__V1__SubmitJobResponse *response = NULL;
+    uint8_t random[8] = {0};
+    char made_up[2 * sizeof random + 1] = "";
     *job = NULL;
+    if (!request_id && getrandom(random, sizeof random, 0) == (ssize_t)sizeof random)
+        kd_hex(random, sizeof random, made_up);
     request.spec = spec;
-    request.request_id = (char *)(uintptr_t)request_id;
+    request.request_id = (char *)(uintptr_t)(request_id ? request_id : made_up);
     kd_status status =
         cli_ask(common, CLI_GATEWAY, "SubmitJob", &request.base, CLI_CALL_MS, &response, err);
     if (status == KD_OK && !response->job)
@@ -196,11 +200,7 @@ int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobS
     int exit_status = EXIT_DONE;
 
     *done = NULL;
-    uint8_t random[8] = {0};
-    char request_id[2 * sizeof random + 1] = "";
-    if (getrandom(random, sizeof random, 0) == (ssize_t)sizeof random)
-        kd_hex(random, sizeof random, request_id);
-    if (cli_submit_job(common, spec, request_id, &job, &err) != KD_OK)
+    if (cli_submit_job(common, spec, NULL, &job, &err) != KD_OK)
         exit_status = cli_error(common, command, &err);
     else if (detach && common->json)
         cli_print_message(&job->base);
