@@ -80,7 +80,7 @@ static kd_status hear_record(
     else if (strcmp(model->data_hash, hash) != 0)
         status = kd_error_set(err, KD_FAILED_PRECONDITION,
             "model %s was trained on another training set than this one", model->name);
-    else if (json_array_size(ids) == 0)
+    else if (!ids || json_array_size(ids) == 0)
         status = kd_error_set(err, KD_FAILED_PRECONDITION,
             "model %s held no images back: it has seen all that could ask", model->name);
     else if (h->ids && !json_equal(h->ids, ids))
