@@ -97,7 +97,7 @@ static void on_gone(void *arg)
 {
     pour *const p = arg;
     pthread_mutex_destroy(&p->mutex);
-    atomic_fetch_add(&p->room->gone, 1);
+    atomic_fetch_add(&p->room->let_go, 1);
     free(p);
 }
 
@@ -107,7 +107,7 @@ static void begin_pour(void *state, kd_call *call, const ProtobufCMessage *messa
     assert_non_null(p);
     p->room = state;
     p->call = call;
-    atomic_fetch_add(&p->room->taken, 1);
+    atomic_fetch_add(&p->room->poured, 1);
     p->times = ((const echo_request *)(const void *)message)->times;
     pthread_mutex_init(&p->mutex, NULL);
     kd_call_watch(call, on_wrote, on_gone, p);

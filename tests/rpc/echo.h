@@ -21,9 +21,10 @@ typedef struct echo_room {
     uint16_t port;
     atomic_uint taken; /* calls that reached a handler */
     atomic_uint answered;
-    atomic_uint drops; /* calls yet to end UNAVAILABLE, as if the connection had broken */
-    atomic_uint gone;  /* streams whose client left */
-    atomic_bool hold;  /* Echo and Act wait for it to be false, or for cancellation */
+    atomic_uint drops;          /* calls yet to end UNAVAILABLE, as if the connection had broken */
+    atomic_uint gone;           /* streams whose client left */
+    atomic_uint poured, let_go; /* Pour: begun, and over */
+    atomic_bool hold;           /* Echo and Act wait for it to be false, or for cancellation */
     kd_error err;
 } echo_room;
 
