@@ -7,8 +7,19 @@
 void kd_best_start(
     kd_best *best, const float *query, const float *base, size_t dim, size_t k, kd_candidate *kept)
 {
-    *best = (kd_best){
-        .query = query, .base = base, .kept = kept, .dim = dim, .k = k, .floor = -INFINITY};
+    *best = (kd_best){.query = query,
+        .base = base,
+        .kept = kept,
+        .dim = dim,
+        .k = k,
+        .floor = -INFINITY,
+        .min_score = -INFINITY};
+}
+
+void kd_best_cut(kd_best *best, float min_score)
+{
+    best->min_score = min_score;
+    best->floor = min_score - kd_score_margin(best->dim);
 }
 
 /* Each is within dim × 2^-24 of the true product, in any order of addition, with or without FMA. */
@@ -25,6 +36,24 @@ static int better_first(const void *left, const void *right)
     if (a->score < b->score)
         return 1;
     return (a->id > b->id) - (a->id < b->id);
+}
+
+static int by_group(const void *left, const void *right)
+{
+    const kd_candidate *a = left, *b = right;
+    return a->group != b->group ? (a->group > b->group) - (a->group < b->group)
+                                : better_first(left, right);
+}
+
+/* Leaves the best of each group. */
+static void thin_groups(kd_best *best)
+{
+    size_t n = 0;
+    qsort(best->kept, best->n_kept, sizeof *best->kept, by_group);
+    for (size_t i = 0; i < best->n_kept; i++)
+        if (n == 0 || best->kept[n - 1].group != best->kept[i].group)
+            best->kept[n++] = best->kept[i];
+    best->n_kept = n;
 }
 
 static void swap(kd_candidate *a, kd_candidate *b)
@@ -69,6 +98,10 @@ static float select_nth(kd_candidate *all, size_t n, size_t nth)
 void kd_best_make_room(kd_best *best)
 {
     const size_t k = best->k;
+    if (best->grouped) { /* the k-th best row says nothing of the k-th best group */
+        kd_best_settle(best);
+        return;
+    }
     best->floor = select_nth(best->kept, best->n_kept, k - 1) - 2 * kd_score_margin(best->dim);
     size_t n = k;
     for (size_t i = k; i < best->n_kept; i++)
@@ -84,10 +117,14 @@ void kd_best_settle(kd_best *best)
     for (size_t i = 0; i < best->n_kept; i++)
         best->kept[i].score =
             kd_dot(best->query, best->base + best->kept[i].row * best->dim, best->dim);
+    if (best->grouped && best->n_kept > 1)
+        thin_groups(best);
     if (best->n_kept > 1)
         qsort(best->kept, best->n_kept, sizeof *best->kept, better_first);
     if (best->n_kept > best->k)
         best->n_kept = best->k;
+    while (best->n_kept > 0 && best->kept[best->n_kept - 1].score < best->min_score)
+        best->n_kept--;
     if (best->n_kept == best->k)
         best->floor = best->kept[best->k - 1].score - kd_score_margin(best->dim);
 }

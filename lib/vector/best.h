@@ -3,7 +3,7 @@
  * Rows are offered with a score from a fast kernel whose order of addition is its own business.
  * Whatever could still be among the best is kept, scored again by kd_dot and ordered by (score,
  * id): the answer depends on kd_dot alone, never on the kernel, the tiling or the order of offers.
- */
+ * With groups, the best row of each of the k best groups. */
 #ifndef KD_VECTOR_BEST_H
 #define KD_VECTOR_BEST_H
 
@@ -12,7 +12,8 @@
 typedef struct kd_candidate {
     uint64_t id;
     uint32_t row; /* in base */
-    float score;  /* the fast kernel's, or kd_dot's once settled */
+    uint32_t group;
+    float score; /* the fast kernel's, or kd_dot's once settled */
 } kd_candidate;
 
 typedef struct kd_best {
@@ -21,7 +22,9 @@ typedef struct kd_best {
     kd_candidate *kept; /* borrowed: room for kd_best_room(k) */
     size_t dim, k;
     size_t n_kept;
-    float floor; /* a row with a fast score below this one is surely not among the best */
+    float floor;     /* a row with a fast score below this one is surely not among the best */
+    float min_score; /* nor is one with an exact score below this one; -INFINITY as it starts */
+    bool grouped;    /* false as it starts */
 } kd_best;
 
 /* Room for the k best and for enough newcomers that making room stays rare. */
@@ -33,15 +36,25 @@ static inline size_t kd_best_room(size_t k)
 void kd_best_start(
     kd_best *best, const float *query, const float *base, size_t dim, size_t k, kd_candidate *kept);
 
+/* Before the first offer. */
+void kd_best_cut(kd_best *best, float min_score);
+
 void kd_best_make_room(kd_best *best);
 
-static inline void kd_best_offer(kd_best *best, float fast_score, uint32_t row, uint64_t id)
+static inline void kd_best_offer_of(
+    kd_best *best, float fast_score, uint32_t row, uint64_t id, uint32_t group)
 {
     if (!(fast_score >= best->floor))
         return;
-    best->kept[best->n_kept++] = (kd_candidate){.id = id, .row = row, .score = fast_score};
+    best->kept[best->n_kept++] =
+        (kd_candidate){.id = id, .row = row, .group = group, .score = fast_score};
     if (best->n_kept == kd_best_room(best->k))
         kd_best_make_room(best);
+}
+
+static inline void kd_best_offer(kd_best *best, float fast_score, uint32_t row, uint64_t id)
+{
+    kd_best_offer_of(best, fast_score, row, id, 0);
 }
 
 /* Scores what is kept by kd_dot, orders it and cuts it to k. */

@@ -182,12 +182,6 @@ bool kd_index_get(const kd_index *index, uint64_t id, float *vector)
 
 /* ---- Search ---- */
 
-static int tag_order(const void *left, const void *right)
-{
-    const uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
-    return (a > b) - (a < b);
-}
-
 static bool allowed(const uint8_t *mask, size_t row)
 {
     return !mask || (mask[row / 8] >> (row % 8) & 1);
@@ -199,30 +193,19 @@ static kd_status make_mask(
 {
     *out = NULL;
     *n_allowed = index->count;
-    if (search->n_tags == 0 && search->n_exclude == 0)
+    if (!search->mask && !search->groups && search->n_exclude == 0)
         return KD_OK;
-    const size_t bytes = index->count / 8 + 1;
-    uint8_t *mask = calloc(bytes, 1);
-    uint32_t *tags = malloc((search->n_tags + 1) * sizeof *tags);
-    if (!mask || !tags) {
-        free(mask);
-        free(tags);
+    uint8_t *const mask = calloc(index->count / 8 + 1, 1);
+    if (!mask)
         return kd_error_memory(err, "a search's filter");
+    const bool by_tag = search->mask || search->groups;
+    *n_allowed = 0;
+    for (size_t row = 0; row < index->count; row++) {
+        const uint32_t tag = index->tags[row];
+        const bool in = !by_tag || (tag < search->n_tags && allowed(search->mask, tag));
+        mask[row / 8] |= (uint8_t)(in << (row % 8));
+        *n_allowed += in;
     }
-    if (search->n_tags) {
-        memcpy(tags, search->tags, search->n_tags * sizeof *tags);
-        qsort(tags, search->n_tags, sizeof *tags, tag_order);
-        *n_allowed = 0;
-        for (size_t row = 0; row < index->count; row++) {
-            if (bsearch(&index->tags[row], tags, search->n_tags, sizeof *tags, tag_order)) {
-                mask[row / 8] |= (uint8_t)(1u << (row % 8));
-                ++*n_allowed;
-            }
-        }
-    } else {
-        memset(mask, 0xff, bytes);
-    }
-    free(tags);
     for (size_t i = 0; i < search->n_exclude; i++) {
         const size_t row = kd_slots_get(&index->slots, search->exclude[i]);
         if (row != KD_SLOT_NONE && allowed(mask, row)) {
@@ -234,10 +217,26 @@ static kd_status make_mask(
     return KD_OK;
 }
 
-/* Offers FAISS's first `ask` rows to best. *complete tells that no other row can be among the k. */
-static kd_status ask_faiss(const kd_index *index, const float *query, const uint8_t *mask,
-    size_t ask, size_t n_allowed, kd_best *best, bool *complete, kd_error *err)
+/* What the steps of one search share. */
+typedef struct searching {
+    const kd_index *index;
+    const kd_search *search;
+    const uint8_t *mask; /* of rows; NULL: all pass */
+    size_t n_allowed;
+    kd_best best;
+} searching;
+
+static void offer(searching *s, size_t row, float score)
 {
+    const uint32_t *const groups = s->search->groups;
+    kd_best_offer_of(&s->best, score, (uint32_t)row, s->index->ids[row],
+        groups ? groups[s->index->tags[row]] : 0);
+}
+
+/* Offers FAISS's first `ask` rows to best. *complete tells that no other row can be among the k. */
+static kd_status ask_faiss(searching *s, size_t ask, bool *complete, kd_error *err)
+{
+    const kd_index *const index = s->index;
     kd_status status = KD_OK;
     float *scores = malloc(ask * sizeof *scores);
     int64_t *rows = malloc(ask * sizeof *rows);
@@ -247,55 +246,60 @@ static kd_status ask_faiss(const kd_index *index, const float *query, const uint
     }
     /* One thread a search: many searches run side by side. */
     const int threads = kd_faiss_threads(1);
-    status =
-        kd_faiss_search(index->flat, query, ask, mask, index->count / 8 + 1, scores, rows, err);
+    status = kd_faiss_search(
+        index->flat, s->best.query, ask, s->mask, index->count / 8 + 1, scores, rows, err);
     (void)kd_faiss_threads(threads);
     if (status != KD_OK)
         goto out;
     size_t n = 0;
     for (; n < ask && rows[n] >= 0; n++) /* FAISS pads a short answer with -1 */
-        kd_best_offer(best, scores[n], (uint32_t)rows[n], index->ids[rows[n]]);
-    kd_best_settle(best);
-    *complete = n == n_allowed || (n && scores[n - 1] < best->floor);
+        offer(s, (size_t)rows[n], scores[n]);
+    kd_best_settle(&s->best);
+    *complete = n == s->n_allowed || (n && scores[n - 1] < s->best.floor);
 out:
     free(scores);
     free(rows);
     return status;
 }
 
-static void scan_all(const kd_index *index, const uint8_t *mask, kd_best *best)
+static void scan_all(searching *s)
 {
-    for (size_t row = 0; row < index->count; row++) {
-        if (!allowed(mask, row))
-            continue;
-        const float score = kd_dot(best->query, index->rows + row * index->dim, index->dim);
-        kd_best_offer(best, score, (uint32_t)row, index->ids[row]);
-    }
+    const kd_index *const index = s->index;
+    for (size_t row = 0; row < index->count; row++)
+        if (allowed(s->mask, row))
+            offer(s, row, kd_dot(s->best.query, index->rows + row * index->dim, index->dim));
 }
 
-static kd_status search_rows(const kd_index *index, const float *query, const uint8_t *mask,
-    size_t n_allowed, size_t k, kd_hit *hits, size_t *n_hits, kd_error *err)
+static void start(searching *s, const float *query, kd_candidate *kept)
 {
+    kd_best_start(&s->best, query, s->index->rows, s->index->dim, s->search->k, kept);
+    s->best.grouped = s->search->groups != NULL;
+    if (s->search->min_score)
+        kd_best_cut(&s->best, *s->search->min_score);
+}
+
+static kd_status search_rows(
+    searching *s, const float *query, kd_hit *hits, size_t *n_hits, kd_error *err)
+{
+    const size_t k = s->search->k, first = k + 16 + k / 4;
     kd_candidate *kept = malloc(kd_best_room(k) * sizeof *kept);
     if (!kept)
         return kd_error_memory(err, "a search");
     kd_status status = KD_OK;
-    kd_best best;
     bool complete = false;
     /* More than k, as FAISS's scores differ from kd_dot's in the last bits and it breaks ties as it
-     * likes. Where many rows lie that close (copies of one picture, a collapsed model), asking for
-     * ever more costs more than scoring every row. */
-    for (size_t ask = k + 16 + k / 4; !complete && status == KD_OK; ask *= 8) {
-        kd_best_start(&best, query, index->rows, index->dim, k, kept);
-        if (ask > 8 * (k + 16 + k / 4)) {
-            scan_all(index, mask, &best);
+     * likes. Where many rows lie that close (copies of one picture, a collapsed model), or in few
+     * groups, asking for ever more costs more than scoring every row. */
+    for (size_t ask = first; !complete && status == KD_OK; ask *= 8) {
+        start(s, query, kept);
+        if (ask > 8 * first) {
+            scan_all(s);
             break;
         }
-        status = ask_faiss(index, query, mask, ask < n_allowed ? ask : n_allowed, n_allowed, &best,
-            &complete, err);
+        status = ask_faiss(s, ask < s->n_allowed ? ask : s->n_allowed, &complete, err);
     }
     if (status == KD_OK)
-        *n_hits = kd_best_finish(&best, hits);
+        *n_hits = kd_best_finish(&s->best, hits);
     free(kept);
     return status;
 }
@@ -311,11 +315,12 @@ kd_status kd_index_search(const kd_index *index, const float *query, const kd_se
     kd_status status = kd_vector_check("the query", query, index->dim, err);
     if (status != KD_OK)
         return status;
+    searching s = {.index = index, .search = search};
     uint8_t *mask;
-    size_t n_allowed;
-    status = make_mask(index, search, &mask, &n_allowed, err);
-    if (status == KD_OK && n_allowed > 0)
-        status = search_rows(index, query, mask, n_allowed, search->k, hits, n_hits, err);
+    status = make_mask(index, search, &mask, &s.n_allowed, err);
+    s.mask = mask;
+    if (status == KD_OK && s.n_allowed > 0)
+        status = search_rows(&s, query, hits, n_hits, err);
     free(mask);
     return status;
 }

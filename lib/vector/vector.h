@@ -45,8 +45,9 @@ void kd_index_free(kd_index *index);
 size_t kd_index_count(const kd_index *index);
 size_t kd_index_bytes(const kd_index *index); /* memory in use, about */
 
-/* Adds n vectors (n × dim, copied); an id that is there is replaced. tags[i] is a small number kept
- * beside each vector for filtering (the super-class). All or nothing. */
+/* Adds n vectors (n × dim, copied); an id that is there is replaced. tags[i] is the caller's number
+ * for the vector, its place in tables that a search brings: numbers are best dense, and several
+ * vectors may have one. All or nothing. */
 KD_MUST_CHECK kd_status kd_index_upsert(kd_index *index, size_t n, const uint64_t *ids,
     const uint32_t *tags, const float *vectors, kd_error *err);
 /* Ids that are not there are passed over; *removed counts the others. */
@@ -56,15 +57,17 @@ KD_MUST_CHECK kd_status kd_index_remove(
 bool kd_index_get(const kd_index *index, uint64_t id, float *vector);
 
 typedef struct kd_search {
-    size_t k;             /* 1..KD_VECTOR_MAX_K */
-    const uint32_t *tags; /* only vectors with one of these tags; n_tags 0: all */
-    size_t n_tags;
+    size_t k;               /* 1..KD_VECTOR_MAX_K */
+    const float *min_score; /* hits below it are left out; NULL: none */
+    const uint8_t *mask;    /* bit tag % 8 of byte tag / 8: the vector may be a hit; NULL: all */
+    const uint32_t *groups; /* by tag: of each group only the best is a hit; NULL: each is one */
+    size_t n_tags; /* bits of mask, entries of groups; a vector with a tag beyond is none */
     const uint64_t *exclude; /* ids that are left out */
     size_t n_exclude;
 } kd_search;
 
-/* The k nearest of one query (dim floats, length 1), best first, in hits (room for k);
- * *n_hits < k only when the index holds fewer that pass. */
+/* The k nearest of one query (dim floats, length 1), best first, in hits (room for k); *n_hits < k
+ * only when the index holds fewer that pass. */
 KD_MUST_CHECK kd_status kd_index_search(const kd_index *index, const float *query,
     const kd_search *search, kd_hit *hits, size_t *n_hits, kd_error *err);
 

@@ -39,9 +39,10 @@ static kd_status remember(void *arg, const collection_row *rows, size_t n, kd_er
     }
     for (size_t i = 0; i < n && status == KD_OK; i++) {
         ids[i] = rows[i].item.image_id;
-        tags[i] = rows[i].item.super_class_id;
         memcpy(values + i * dim, rows[i].values, dim * sizeof *values);
         status = items_put(c->items, &rows[i].item, err);
+        if (status == KD_OK)
+            tags[i] = items_place(c->items, ids[i]);
     }
     if (status == KD_OK)
         status = kd_index_upsert(c->index, n, ids, tags, values, err);

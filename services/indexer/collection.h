@@ -25,7 +25,8 @@
 #define COLLECTION_MAX_TEXT                                                                        \
     (64u << 20)                     /* bytes of strings in one answer: what a message can carry */
 #define COLLECTION_MAX_QUERIES 256u /* in one search */
-#define COLLECTION_MAX_FILTER 100u  /* super-classes in one search */
+#define COLLECTION_MAX_FILTER 100u  /* classes in one filter, and super-classes */
+#define COLLECTION_MAX_IDS 10000u   /* image ids in one filter */
 #define COLLECTION_MAX_EXCLUDE 1000u
 #define COLLECTION_MAX_PAGE 1000u
 #define COLLECTION_MAX_ID INT64_MAX /* image ids are SQLite's row ids */
@@ -127,13 +128,25 @@ typedef struct collection_found {
 } collection_found;
 void collection_found_free(collection_found *found); /* an emptied or {0} one is fine */
 
-typedef struct collection_search {
-    const char *model_id;             /* that made the queries */
-    const collection_row *queries;    /* values and n_values only */
-    size_t n_queries;                 /* 1..COLLECTION_MAX_QUERIES */
-    size_t k;                         /* 1..KD_VECTOR_MAX_K */
-    const char *const *super_classes; /* names, else ids as numbers; none: all */
+/* Images that are of one of the super-classes, of one of the classes and among the ids; an empty
+ * list lets all through. Words are names, else ids as numbers. */
+typedef struct collection_filter {
+    const char *const *super_classes;
     size_t n_super_classes;
+    const char *const *classes;
+    size_t n_classes;
+    const uint64_t *image_ids;
+    size_t n_image_ids;
+} collection_filter;
+
+typedef struct collection_search {
+    const char *model_id;          /* that made the queries */
+    const collection_row *queries; /* values and n_values only */
+    size_t n_queries;              /* 1..COLLECTION_MAX_QUERIES */
+    size_t k;                      /* 1..KD_VECTOR_MAX_K */
+    const float *min_score;        /* hits below it are left out; NULL: none */
+    bool by_class;                 /* of each class only the best image is a hit */
+    collection_filter filter;
     const uint64_t *exclude;
     size_t n_exclude;
     kd_pool *pool; /* queries run on it side by side; NULL: one after the other */
@@ -141,7 +154,7 @@ typedef struct collection_search {
 
 /* The k nearest of each query, best first, ties by lower image id. On success the caller frees
  * *found. Fails with KD_INVALID_ARGUMENT (names the query), KD_FAILED_PRECONDITION (model),
- * KD_NOT_FOUND (a super-class that no image has), KD_RESOURCE_EXHAUSTED, KD_INTERNAL. */
+ * KD_NOT_FOUND (a class or super-class that no image has), KD_RESOURCE_EXHAUSTED, KD_INTERNAL. */
 KD_MUST_CHECK kd_status collection_search_run(
     collection *c, const collection_search *search, collection_found *found, kd_error *err);
 

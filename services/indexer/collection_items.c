@@ -1,43 +1,7 @@
-#include "services/indexer/collection_items.h"
+#include "services/indexer/items_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-/* A bigger table that cannot be had only makes look-ups slower; a first one that cannot be had is
- * seen by the caller: the element is then in no table. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
-#include "lib/base/buf.h"
-
-/* One name of one class. An id has one name, unless its images were not all given the same. */
-typedef struct label {
-    uint64_t uses;
-    struct label *next; /* another name of the same id */
-    char name[];
-} label;
-
-/* All names of one id. */
-typedef struct label_id {
-    uint32_t id;
-    label *names; /* owned, never empty */
-    UT_hash_handle hh;
-} label_id;
-
-typedef struct entry {
-    uint64_t image_id;
-    uint32_t class_id, super_class_id;
-    label *class_label, *super_class_label; /* a use each */
-    UT_hash_handle hh;
-    char uri[];
-} entry;
-
-struct items {
-    entry *entries; /* a uthash table, owned; as the next two */
-    label_id *classes;
-    label_id *super_classes;
-    uint64_t text_bytes;
-};
 
 kd_status items_new(items **out, kd_error *err)
 {
@@ -134,7 +98,36 @@ void items_free(items *all)
         HASH_DELETE(hh, all->entries, e);
         entry_free(all, e);
     }
+    free(all->class_of);
+    free(all->super_class_of);
+    free(all->vacant);
     free(all);
+}
+
+/* ---- Places ---- */
+
+static bool grow(uint32_t **column, size_t room)
+{
+    uint32_t *const grown = realloc(*column, room * sizeof *grown);
+    if (grown)
+        *column = grown;
+    return grown != NULL;
+}
+
+/* Makes sure that there is a vacant place. */
+static bool reserve_place(items *all)
+{
+    if (all->n_vacant > 0)
+        return true;
+    if (all->n_places == all->room) {
+        const size_t room = all->room ? all->room * 2 : 64;
+        if (room > UINT32_MAX || !grow(&all->class_of, room) || !grow(&all->super_class_of, room) ||
+            !grow(&all->vacant, room))
+            return false;
+        all->room = room;
+    }
+    all->vacant[all->n_vacant++] = (uint32_t)all->n_places++;
+    return true;
 }
 
 kd_status items_put(items *all, const collection_item *item, kd_error *err)
@@ -157,11 +150,18 @@ kd_status items_put(items *all, const collection_item *item, kd_error *err)
     }
     entry *old = NULL;
     HASH_FIND(hh, all->entries, &e->image_id, sizeof e->image_id, old);
+    if (!old && !reserve_place(all)) {
+        entry_free(all, e);
+        return kd_error_memory(err, "a collection's items");
+    }
     HASH_ADD(hh, all->entries, image_id, sizeof e->image_id, e);
     if (!e->hh.tbl) {
         entry_free(all, e);
         return kd_error_memory(err, "a collection's items");
     }
+    e->place = old ? old->place : all->vacant[--all->n_vacant];
+    all->class_of[e->place] = e->class_id;
+    all->super_class_of[e->place] = e->super_class_id;
     if (old) { /* there are two with the id: this one goes */
         HASH_DELETE(hh, all->entries, old);
         entry_free(all, old);
@@ -169,7 +169,7 @@ kd_status items_put(items *all, const collection_item *item, kd_error *err)
     return KD_OK;
 }
 
-static entry *find(const items *all, uint64_t image_id)
+entry *items_find(const items *all, uint64_t image_id)
 {
     entry *found = NULL;
     HASH_FIND(hh, all->entries, &image_id, sizeof image_id, found);
@@ -178,16 +178,17 @@ static entry *find(const items *all, uint64_t image_id)
 
 void items_remove(items *all, uint64_t image_id)
 {
-    entry *const e = find(all, image_id);
+    entry *const e = items_find(all, image_id);
     if (!e)
         return;
+    all->vacant[all->n_vacant++] = e->place;
     HASH_DELETE(hh, all->entries, e);
     entry_free(all, e);
 }
 
 bool items_get(const items *all, uint64_t image_id, collection_item *item)
 {
-    const entry *const e = find(all, image_id);
+    const entry *const e = items_find(all, image_id);
     if (!e)
         return false;
     *item = (collection_item){.image_id = image_id,
@@ -218,31 +219,20 @@ uint64_t items_bytes(const items *all)
 {
     const uint64_t labels = HASH_COUNT(all->classes) + HASH_COUNT(all->super_classes);
     return HASH_COUNT(all->entries) * sizeof(entry) + all->text_bytes +
-           labels * (sizeof(label_id) + sizeof(label));
+           3 * all->room * sizeof(uint32_t) + labels * (sizeof(label_id) + sizeof(label));
 }
 
-size_t items_resolve_super_class(const items *all, const char *word, uint32_t *ids, size_t room)
+uint32_t items_place(const items *all, uint64_t image_id)
 {
-    size_t n = 0;
-    const label_id *of, *next;
-    HASH_ITER(hh, all->super_classes, of, next)
-    {
-        for (const label *l = of->names; l; l = l->next) {
-            if (strcmp(l->name, word) != 0)
-                continue;
-            if (n < room)
-                ids[n] = of->id;
-            n++;
-        }
-    }
-    uint64_t number;
-    if (n > 0 || !kd_parse_u64(word, 0, UINT32_MAX, &number))
-        return n;
-    const uint32_t id = (uint32_t)number;
-    HASH_FIND(hh, all->super_classes, &id, sizeof id, of);
-    if (!of)
-        return 0;
-    if (room > 0)
-        ids[0] = id;
-    return 1;
+    return items_find(all, image_id)->place;
+}
+
+size_t items_places(const items *all)
+{
+    return all->n_places;
+}
+
+const uint32_t *items_class_of(const items *all)
+{
+    return all->class_of;
 }

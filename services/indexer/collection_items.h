@@ -1,5 +1,7 @@
 /* services/indexer/collection_items.h: the attributes of a collection's images in memory, by image
- * id. Names of classes and super-classes are kept once and counted.
+ * id. Names of classes and super-classes are kept once and counted. Each image has a place, a
+ * number below items_places for as long as it is there: the index's tag for its vector, and what a
+ * filter's mask has a bit for.
  *
  * Threads: look-ups side by side, changes alone; the caller holds the lock. */
 #ifndef KD_INDEXER_COLLECTION_ITEMS_H
@@ -24,8 +26,14 @@ uint64_t items_classes(const items *all); /* distinct ids in use */
 uint64_t items_super_classes(const items *all);
 uint64_t items_bytes(const items *all); /* memory in use, about */
 
-/* The ids of the super-class that a word names: all ids in use with that name, else the id itself.
- * At most room are written to ids; returns how many there are, 0 when no image has it. */
-size_t items_resolve_super_class(const items *all, const char *word, uint32_t *ids, size_t room);
+uint32_t items_place(const items *all, uint64_t image_id); /* of one that is there */
+size_t items_places(const items *all);
+const uint32_t *items_class_of(const items *all); /* class id by place; borrowed until a change */
+
+/* A bit for each place whose image passes, owned by the caller; NULL when the filter is empty.
+ * Words are names, of which all ids count, else ids. KD_NOT_FOUND names a word that no image has;
+ * KD_RESOURCE_EXHAUSTED. */
+KD_MUST_CHECK kd_status items_mask(
+    const items *all, const collection_filter *filter, uint8_t **mask, kd_error *err);
 
 #endif

@@ -2,6 +2,7 @@
 #include "services/indexer/collection_internal.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,10 +108,20 @@ static kd_status check_search(const collection *c, const collection_search *s, k
     if (s->k == 0 || s->k > KD_VECTOR_MAX_K)
         return kd_error_set(
             err, KD_INVALID_ARGUMENT, "k is %zu, allowed are 1 to %u", s->k, KD_VECTOR_MAX_K);
-    if (s->n_super_classes > COLLECTION_MAX_FILTER)
+    const collection_filter *const filter = &s->filter;
+    if (s->min_score && !isfinite(*s->min_score))
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "the lowest score is not a number");
+    if (filter->n_super_classes > COLLECTION_MAX_FILTER)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "a search names %zu super-classes, allowed are %u", s->n_super_classes,
+            "a search names %zu super-classes, allowed are %u", filter->n_super_classes,
             COLLECTION_MAX_FILTER);
+    if (filter->n_classes > COLLECTION_MAX_FILTER)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "a search names %zu classes, allowed are %u",
+            filter->n_classes, COLLECTION_MAX_FILTER);
+    if (filter->n_image_ids > COLLECTION_MAX_IDS)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "a search lists %zu images to look among, allowed are %u", filter->n_image_ids,
+            COLLECTION_MAX_IDS);
     if (s->n_exclude > COLLECTION_MAX_EXCLUDE)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
             "a search leaves out %zu images, allowed are %u", s->n_exclude, COLLECTION_MAX_EXCLUDE);
@@ -128,44 +139,29 @@ static kd_status check_search(const collection *c, const collection_search *s, k
     return KD_OK;
 }
 
-/* The tags of all the super-classes that a search names, owned by the caller also on failure. */
-static kd_status resolve_filter(
-    const collection *c, const collection_search *s, uint32_t **tags, size_t *n_tags, kd_error *err)
-{
-    *tags = NULL;
-    *n_tags = 0;
-    for (size_t i = 0; i < s->n_super_classes; i++) {
-        const char *const word = s->super_classes[i];
-        const size_t n = items_resolve_super_class(c->items, word, NULL, 0);
-        if (n == 0)
-            return kd_error_set(
-                err, KD_NOT_FOUND, "collection '%s' has no super-class '%.100s'", c->name, word);
-        uint32_t *const grown = realloc(*tags, (*n_tags + n) * sizeof *grown);
-        if (!grown)
-            return kd_error_memory(err, "a search's filter");
-        *tags = grown;
-        *n_tags += items_resolve_super_class(c->items, word, grown + *n_tags, n);
-    }
-    return KD_OK;
-}
-
 /* With memory locked for reading. */
 static kd_status search_locked(searching *s, kd_error *err)
 {
-    uint32_t *tags = NULL;
-    kd_status status = resolve_filter(s->c, s->search, &tags, &s->engine.n_tags, err);
+    const items *const all = s->c->items;
+    uint8_t *mask = NULL;
+    kd_status status = items_mask(all, &s->search->filter, &mask, err);
     if (status == KD_OK) {
-        s->engine.tags = tags;
+        s->engine.mask = mask;
+        s->engine.groups = s->search->by_class ? items_class_of(all) : NULL;
+        s->engine.n_tags = items_places(all);
         kd_pool_for(s->search->pool, s->search->n_queries, search_one, s);
         for (size_t i = 0; i < s->search->n_queries && status == KD_OK; i++) {
             status = s->errors[i].status;
             if (status != KD_OK && err)
                 *err = s->errors[i];
         }
+    } else if (status == KD_NOT_FOUND) {
+        kd_error why = *err;
+        (void)kd_error_set(err, status, "collection '%s' has %s", s->c->name, why.message);
     }
     if (status == KD_OK)
         status = own_text(s->found, err);
-    free(tags);
+    free(mask);
     return status;
 }
 
@@ -180,7 +176,10 @@ kd_status collection_search_run(
         return no_memory(err);
     searching s = {.c = c,
         .search = search,
-        .engine = {.k = search->k, .exclude = search->exclude, .n_exclude = search->n_exclude},
+        .engine = {.k = search->k,
+            .min_score = search->min_score,
+            .exclude = search->exclude,
+            .n_exclude = search->n_exclude},
         .hits = malloc(search->n_queries * search->k * sizeof *s.hits),
         .found = found,
         .errors = calloc(search->n_queries, sizeof *s.errors)};

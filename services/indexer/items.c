@@ -244,8 +244,8 @@ void search(void *state, kd_call *call, const ProtobufCMessage *message)
             .queries = queries,
             .n_queries = request->n_queries,
             .k = request->k,
-            .super_classes = (const char *const *)request->super_classes,
-            .n_super_classes = request->n_super_classes,
+            .filter = {.super_classes = (const char *const *)request->super_classes,
+                .n_super_classes = request->n_super_classes},
             .exclude = request->exclude_image_ids,
             .n_exclude = request->n_exclude_image_ids,
             .pool = x->pool};

@@ -159,7 +159,8 @@ static void test_collection_search__filters_and_gives_attributes(void **state)
     static const char *const kinds[][2] = {{"kind 2", "0"}, {"2", "kind 0"}};
     for (size_t i = 0; i < 2; i++) {
         search(c, 31,
-            &(collection_search){.k = 300, .super_classes = kinds[i], .n_super_classes = 2},
+            &(collection_search){
+                .k = 300, .filter = {.super_classes = kinds[i], .n_super_classes = 2}},
             &found);
         CHECK_INT(200, found.counts[0]);
         for (size_t h = 0; h < found.counts[0]; h++)
@@ -229,8 +230,8 @@ static void test_collection_search__refuses_bad_questions(void **state)
     bad.model_id = "other";
     CHECK_FAILS(KD_FAILED_PRECONDITION, collection_search_run(c, &bad, &found, &err), err);
     bad = good;
-    bad.super_classes = &nowhere;
-    bad.n_super_classes = 1;
+    bad.filter.super_classes = &nowhere;
+    bad.filter.n_super_classes = 1;
     CHECK_FAILS(KD_NOT_FOUND, collection_search_run(c, &bad, &found, &err), err);
     CHECK_HAS("collection 'shoes' has no super-class 'hat'", err.message);
     query.row.n_values = 3;

@@ -57,7 +57,8 @@ static kd_status search(
 
 static kd_status run_index(void *arg, kd_error *err)
 {
-    static const uint32_t tags[] = {1, 2};
+    static const uint8_t mask = 1u << 1 | 1u << 2;
+    static const uint32_t groups[] = {1, 2, 2};
     static const uint64_t exclude[] = {7, 8};
     const rows *const all = arg;
     kd_status first = KD_OK;
@@ -68,7 +69,9 @@ static kd_status run_index(void *arg, kd_error *err)
     RUN(&first, upsert(index, all, 50, ROWS - 50, err), err);
     RUN(&first, search(index, all, &(kd_search){.k = 5}, 5, err), err);
     RUN(&first, search(index, all, &(kd_search){.k = 200}, 200, err), err);
-    RUN(&first, search(index, all, &(kd_search){.k = 300, .tags = tags, .n_tags = 2}, 266, err),
+    RUN(&first, search(index, all, &(kd_search){.k = 300, .mask = &mask, .n_tags = 3}, 266, err),
+        err);
+    RUN(&first, search(index, all, &(kd_search){.k = 300, .groups = groups, .n_tags = 3}, 2, err),
         err);
     RUN(&first,
         search(index, all, &(kd_search){.k = 9, .exclude = exclude, .n_exclude = 2}, 9, err), err);

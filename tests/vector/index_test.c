@@ -54,12 +54,25 @@ static void fill(world *w, size_t n)
 
 static bool passes(const kd_search *search, uint64_t id, uint32_t tag)
 {
-    bool good = search->n_tags == 0;
-    for (size_t i = 0; i < search->n_tags; i++)
-        good |= search->tags[i] == tag;
+    bool good = (!search->mask && !search->groups) || tag < search->n_tags;
+    good = good && (!search->mask || search->mask[tag / 8] >> (tag % 8) & 1);
     for (size_t i = 0; i < search->n_exclude; i++)
         good &= search->exclude[i] != id;
     return good;
+}
+
+/* Of ordered rows. */
+static size_t cut_and_group(const world *w, const kd_search *search, model_row *rows, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool first = !search->min_score || rows[i].score >= (double)*search->min_score;
+        for (size_t j = 0; search->groups && j < kept; j++)
+            first &= search->groups[w->tags[rows[j].id]] != search->groups[w->tags[rows[i].id]];
+        if (first)
+            rows[kept++] = rows[i];
+    }
+    return kept;
 }
 
 static void check_search(world *w, const float *query, const kd_search *search)
@@ -72,6 +85,7 @@ static void check_search(world *w, const float *query, const kd_search *search)
         if (w->there[id] && passes(search, id, w->tags[id]))
             rows[n++] = (model_row){id, model_dot(query, w->vectors[id], DIM)};
     qsort(rows, n, sizeof rows[0], model_order);
+    n = cut_and_group(w, search, rows, n);
     CHECK_OK(kd_index_search(w->index, query, search, hits, &n_hits, &err), err);
     CHECK_INT(n < search->k ? n : search->k, n_hits);
     for (size_t i = 0; i < n_hits; i++) {
@@ -100,17 +114,51 @@ static void test_index_search__filters_by_tags_and_leaves_out_ids(void **state)
 {
     world *w = *state;
     fill(w, ROWS);
-    static const uint32_t tags[] = {3, 1, 77};
+    static const uint8_t masks[] = {1u << 3, 1u << 3 | 1u << 1, 0, 0xff};
     for (size_t i = 0; i < 40; i++) {
         float query[DIM];
         memcpy(query, w->vectors[i * 31], sizeof query);
         const uint64_t exclude[] = {i * 31, i, 1u << 30, i};
-        check_search(w, query, &(kd_search){.k = 10, .tags = tags, .n_tags = 1 + i % 3});
+        const uint8_t *const mask = &masks[i % 4];
+        check_search(w, query, &(kd_search){.k = 10, .mask = mask, .n_tags = 8});
+        check_search(w, query, &(kd_search){.k = 10, .mask = mask, .n_tags = 3});
         check_search(w, query, &(kd_search){.k = 10, .exclude = exclude, .n_exclude = 4});
         check_search(w, query,
-            &(kd_search){.k = 300, .tags = tags, .n_tags = 3, .exclude = exclude, .n_exclude = 4});
+            &(kd_search){.k = 300, .mask = mask, .n_tags = 8, .exclude = exclude, .n_exclude = 4});
     }
-    check_search(w, w->vectors[0], &(kd_search){.k = 5, .tags = tags + 2, .n_tags = 1});
+}
+
+/* Few groups, many, some of a single row, and copies; a score to cut off at in between. */
+static void test_index_search__gives_the_best_of_each_group_and_cuts_off(void **state)
+{
+    world *w = *state;
+    static uint32_t groups[ROWS];
+    fill(w, ROWS);
+    for (uint64_t id = 0; id < ROWS; id++)
+        put(w, id, (uint32_t)id, w->vectors[id]);
+    static const uint32_t sizes[] = {1, 3, 40, 700};
+    for (size_t i = 0; i < 40; i++) {
+        const uint64_t exclude[] = {i * 31};
+        float query[DIM];
+        memcpy(query, w->vectors[i * 31], sizeof query);
+        for (uint32_t id = 0; id < ROWS; id++)
+            groups[id] = id / sizes[i % 4] * 1000003;
+        kd_search search = {.k = 1 + i * 7 % 60, .groups = groups, .n_tags = ROWS};
+        check_search(w, query, &search);
+        search.exclude = exclude;
+        search.n_exclude = 1;
+        check_search(w, query, &search);
+        const float some = 0.3f, none = 1.5f, all = -1;
+        search.min_score = &some;
+        check_search(w, query, &search);
+        search.groups = NULL;
+        search.k = 100;
+        check_search(w, query, &search);
+        search.min_score = &none;
+        check_search(w, query, &search);
+        search.min_score = &all;
+        check_search(w, query, &search);
+    }
 }
 
 static void test_index_search__finds_the_lowest_ids_among_a_thousand_copies(void **state)
@@ -121,9 +169,11 @@ static void test_index_search__finds_the_lowest_ids_among_a_thousand_copies(void
     unit_vector(&w->seed, DIM, query);
     for (uint64_t id = ROWS; id-- > 0;)
         put(w, id, (uint32_t)(id % 2), vector);
-    const uint32_t odd = 1;
+    const uint8_t odd = 1u << 1;
+    const uint32_t groups[] = {7, 7};
     check_search(w, query, &(kd_search){.k = 5});
-    check_search(w, query, &(kd_search){.k = 200, .tags = &odd, .n_tags = 1});
+    check_search(w, query, &(kd_search){.k = 200, .mask = &odd, .n_tags = 2});
+    check_search(w, query, &(kd_search){.k = 200, .groups = groups, .n_tags = 2});
     check_search(w, vector, &(kd_search){.k = 1000});
 }
 
@@ -169,8 +219,8 @@ static void test_index_changes__agree_with_a_model_over_a_thousand_steps(void **
         if (w->there[other])
             assert_memory_equal(w->vectors[other], vector, sizeof vector);
         unit_vector(&w->seed, DIM, vector);
-        const uint32_t tag = (uint32_t)(step % 4);
-        check_search(w, vector, &(kd_search){.k = 7, .tags = &tag, .n_tags = step % 2});
+        const uint8_t mask = (uint8_t)(1u << step % 4);
+        check_search(w, vector, &(kd_search){.k = 7, .mask = step % 2 ? &mask : NULL, .n_tags = 4});
     }
 }
 
@@ -208,8 +258,9 @@ static void test_index_upsert__takes_the_last_of_an_id_given_twice(void **state)
     assert_memory_equal(vectors[2], got, sizeof got);
     kd_hit hit;
     size_t n = 0;
-    CHECK_OK(kd_index_search(w->index, got, &(kd_search){.k = 1, .tags = &tags[2], .n_tags = 1},
-                 &hit, &n, &err),
+    const uint8_t mask = 1u << 2;
+    CHECK_OK(kd_index_search(
+                 w->index, got, &(kd_search){.k = 1, .mask = &mask, .n_tags = 3}, &hit, &n, &err),
         err);
     CHECK_INT(1, n);
     CHECK_INT(9, hit.id);
@@ -278,6 +329,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_index_search__equals_brute_force_with_ties),
         TEST(test_index_search__filters_by_tags_and_leaves_out_ids),
+        TEST(test_index_search__gives_the_best_of_each_group_and_cuts_off),
         TEST(test_index_search__finds_the_lowest_ids_among_a_thousand_copies),
         TEST(test_index_search__gives_what_is_there_when_k_is_more),
         TEST(test_index_changes__agree_with_a_model_over_a_thousand_steps),
