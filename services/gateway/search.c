@@ -16,8 +16,6 @@ typedef struct search {
     kd_call *call;
     const Kindred__V1__SearchProductsRequest *request; /* lives as long as the call */
     char *model_id;
-    float *query;
-    size_t dim;
     int64_t begun_ns;
     double embed_ms, search_ms;
     Kindred__V1__SearchResponse *found; /* kept for the picture thread */
@@ -26,7 +24,6 @@ typedef struct search {
 static void search_free(search *s)
 {
     free(s->model_id);
-    free(s->query);
     kd_message_free(s->found);
     free(s);
 }
@@ -120,40 +117,37 @@ static void on_found(void *arg, const ProtobufCMessage *message, const kd_error 
 
 /* ---- The question to the indexer ---- */
 
-static void find_nearest(search *s)
+/* vector NULL: the query is by images of the collection. */
+static void find_nearest(search *s, Kindred__V1__Vector *vector)
 {
     Kindred__V1__SearchRequest request = KINDRED__V1__SEARCH_REQUEST__INIT;
-    Kindred__V1__Vector vector = KINDRED__V1__VECTOR__INIT, *queries[] = {&vector};
-    uint64_t self = s->request->image_id;
-    vector.n_values = s->dim;
-    vector.values = s->query;
-    request.collection = s->request->collection;
+    Kindred__V1__Examples self = KINDRED__V1__EXAMPLES__INIT;
+    const Kindred__V1__SearchProductsRequest *const asked = s->request;
+    uint64_t image_id = asked->image_id;
+    request.collection = asked->collection;
     request.model_id = s->model_id;
-    request.n_queries = 1;
-    request.queries = queries;
-    request.k = s->request->k;
-    request.n_super_classes = s->request->n_super_classes;
-    request.super_classes = s->request->super_classes;
-    if (s->request->query_case == KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_IMAGE_ID) {
-        request.n_exclude_image_ids = 1;
-        request.exclude_image_ids = &self;
+    if (vector) {
+        request.n_queries = 1;
+        request.queries = &vector;
+    } else if (asked->query_case == KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_LIKE) {
+        request.like = asked->like;
+    } else {
+        self.n_positive_image_ids = 1;
+        self.positive_image_ids = &image_id;
+        request.like = &self;
     }
+    request.k = asked->k;
+    request.n_super_classes = asked->n_super_classes;
+    request.super_classes = asked->super_classes;
+    request.n_classes = asked->n_classes;
+    request.classes = asked->classes;
+    request.n_image_ids = asked->n_image_ids;
+    request.image_ids = asked->image_ids;
+    request.n_exclude_image_ids = asked->n_exclude_image_ids;
+    request.exclude_image_ids = asked->exclude_image_ids;
+    request.min_score = asked->min_score;
+    request.by_class = asked->by_class;
     kd_call_ask(s->call, s->gateway->indexer, INDEXER, "Search", &request.base, on_found, s);
-}
-
-static void search_with(search *s, const float *values, size_t n)
-{
-    kd_error err = KD_ERROR_INIT;
-    s->query = malloc((n ? n : 1) * sizeof *s->query);
-    if (!s->query) {
-        (void)kd_error_memory(&err, "a query");
-        fail(s, &err);
-        return;
-    }
-    if (n > 0)
-        memcpy(s->query, values, n * sizeof *values);
-    s->dim = n;
-    find_nearest(s);
 }
 
 /* ---- The query's vector ---- */
@@ -177,18 +171,11 @@ static void on_embedded_query(void *arg, const ProtobufCMessage *message, const 
         (void)kd_error_set(&err, (kd_status)problem->code, "%s", problem->message);
         fail(s, &err);
     } else {
-        search_with(s, answer->embeddings[0]->values, answer->embeddings[0]->n_values);
+        Kindred__V1__Vector vector = KINDRED__V1__VECTOR__INIT;
+        vector.n_values = answer->embeddings[0]->n_values;
+        vector.values = answer->embeddings[0]->values;
+        find_nearest(s, &vector);
     }
-}
-
-static void on_item(void *arg, const ProtobufCMessage *message, const kd_error *error)
-{
-    search *const s = arg;
-    const Kindred__V1__GetItemResponse *const item = (const Kindred__V1__GetItemResponse *)message;
-    if (!item)
-        fail(s, error);
-    else
-        search_with(s, item->values, item->n_values);
 }
 
 static void on_collection(void *arg, const ProtobufCMessage *message, const kd_error *error)
@@ -220,15 +207,11 @@ static void on_collection(void *arg, const ProtobufCMessage *message, const kd_e
             s->call, s->gateway->embedder, EMBEDDER, "Embed", &embed.base, on_embedded_query, s);
         break;
     }
-    case KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_IMAGE_ID: {
-        Kindred__V1__GetItemRequest get = KINDRED__V1__GET_ITEM_REQUEST__INIT;
-        get.collection = s->request->collection;
-        get.image_id = s->request->image_id;
-        kd_call_ask(s->call, s->gateway->indexer, INDEXER, "GetItem", &get.base, on_item, s);
+    case KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_VECTOR:
+        find_nearest(s, s->request->vector);
         break;
-    }
     default:
-        search_with(s, s->request->vector->values, s->request->vector->n_values);
+        find_nearest(s, NULL);
     }
 }
 
@@ -241,7 +224,7 @@ static kd_status check(const Kindred__V1__SearchProductsRequest *request, kd_err
             err, KD_INVALID_ARGUMENT, "k is %u, allowed are 1 to %u", request->k, KD_VECTOR_MAX_K);
     if (request->query_case == KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY__NOT_SET)
         return kd_error_set(
-            err, KD_INVALID_ARGUMENT, "the search has no image, vector or image id");
+            err, KD_INVALID_ARGUMENT, "the search has no image, vector, image id or examples");
     if (request->thumbnail_size > MAX_THUMBNAIL)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
             "the thumbnail size is %u, allowed are 0 to %u", request->thumbnail_size,

@@ -28,6 +28,7 @@
 #define COLLECTION_MAX_FILTER 100u  /* classes in one filter, and super-classes */
 #define COLLECTION_MAX_IDS 10000u   /* image ids in one filter */
 #define COLLECTION_MAX_EXCLUDE 1000u
+#define COLLECTION_MAX_EXAMPLES 100u /* of each kind */
 #define COLLECTION_MAX_PAGE 1000u
 #define COLLECTION_MAX_ID INT64_MAX /* image ids are SQLite's row ids */
 #define COLLECTION_NAME_SIZE 65u    /* what kd_check_name allows, and NUL */
@@ -139,13 +140,24 @@ typedef struct collection_filter {
     size_t n_image_ids;
 } collection_filter;
 
+/* A query for what is like some images and unlike others: with m and n the means of their vectors
+ * m + (m - n), without negative ones m, scaled to length 1. The images are left out of the answer.
+ */
+typedef struct collection_examples {
+    const uint64_t *positive;
+    size_t n_positive; /* 1..COLLECTION_MAX_EXAMPLES */
+    const uint64_t *negative;
+    size_t n_negative;
+} collection_examples;
+
 typedef struct collection_search {
-    const char *model_id;          /* that made the queries */
-    const collection_row *queries; /* values and n_values only */
-    size_t n_queries;              /* 1..COLLECTION_MAX_QUERIES */
-    size_t k;                      /* 1..KD_VECTOR_MAX_K */
-    const float *min_score;        /* hits below it are left out; NULL: none */
-    bool by_class;                 /* of each class only the best image is a hit */
+    const char *model_id;            /* that made the queries */
+    const collection_row *queries;   /* values and n_values only */
+    size_t n_queries;                /* 1..COLLECTION_MAX_QUERIES */
+    const collection_examples *like; /* in place of queries and model_id; NULL: none */
+    size_t k;                        /* 1..KD_VECTOR_MAX_K */
+    const float *min_score;          /* hits below it are left out; NULL: none */
+    bool by_class;                   /* of each class only the best image is a hit */
     collection_filter filter;
     const uint64_t *exclude;
     size_t n_exclude;
@@ -154,7 +166,8 @@ typedef struct collection_search {
 
 /* The k nearest of each query, best first, ties by lower image id. On success the caller frees
  * *found. Fails with KD_INVALID_ARGUMENT (names the query), KD_FAILED_PRECONDITION (model),
- * KD_NOT_FOUND (a class or super-class that no image has), KD_RESOURCE_EXHAUSTED, KD_INTERNAL. */
+ * KD_NOT_FOUND (a class or super-class that no image has, an example that is not there),
+ * KD_RESOURCE_EXHAUSTED, KD_INTERNAL. */
 KD_MUST_CHECK kd_status collection_search_run(
     collection *c, const collection_search *search, collection_found *found, kd_error *err);
 

@@ -1,4 +1,5 @@
-/* services/indexer/collection_internal.h: what collection.c and collection_search.c share. */
+/* services/indexer/collection_internal.h: what collection.c, collection_search.c and
+ * search_check.c share. */
 #ifndef KD_INDEXER_COLLECTION_INTERNAL_H
 #define KD_INDEXER_COLLECTION_INTERNAL_H
 
@@ -27,5 +28,13 @@ struct collection {
 
 /* With changes locked: KD_NOT_FOUND when retired, KD_UNAVAILABLE without a file. */
 KD_MUST_CHECK kd_status collection_check_usable(const collection *c, kd_error *err);
+
+/* search_check.c: what can be said of a search before memory is locked. */
+KD_MUST_CHECK kd_status search_check(
+    const collection *c, const collection_search *search, kd_error *err);
+/* With memory locked for reading: the query that the examples stand for (dim floats). KD_NOT_FOUND
+ * names one that is not there; KD_INVALID_ARGUMENT: they cancel each other out. */
+KD_MUST_CHECK kd_status search_examples(
+    const collection *c, const collection_examples *like, float *query, kd_error *err);
 
 #endif

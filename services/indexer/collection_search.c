@@ -2,8 +2,6 @@
 #include "services/indexer/collection_internal.h"
 
 #include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,8 +68,10 @@ static kd_status own_text(collection_found *found, kd_error *err)
 
 /* One search_run, with memory locked for reading: what its queries share. */
 typedef struct searching {
-    const collection *c;
+    collection *c;
     const collection_search *search;
+    const collection_row *queries;
+    size_t n_queries;
     kd_search engine;
     kd_hit *hits; /* n_queries × k */
     collection_found *found;
@@ -84,8 +84,8 @@ static void search_one(void *arg, size_t i)
     const size_t k = s->engine.k;
     kd_hit *const hits = s->hits + i * k;
     size_t n = 0;
-    if (kd_index_search(s->c->index, s->search->queries[i].values, &s->engine, hits, &n,
-            &s->errors[i]) != KD_OK)
+    if (kd_index_search(s->c->index, s->queries[i].values, &s->engine, hits, &n, &s->errors[i]) !=
+        KD_OK)
         return;
     size_t kept = 0;
     for (size_t h = 0; h < n; h++) {
@@ -95,48 +95,6 @@ static void search_one(void *arg, size_t i)
             kept++;
     }
     s->found->counts[i] = kept;
-}
-
-static kd_status check_search(const collection *c, const collection_search *s, kd_error *err)
-{
-    const kd_status status = collection_check_model(c, s->model_id, err);
-    if (status != KD_OK)
-        return status;
-    if (s->n_queries == 0 || s->n_queries > COLLECTION_MAX_QUERIES)
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "a search has %zu queries, allowed are 1 to %u", s->n_queries, COLLECTION_MAX_QUERIES);
-    if (s->k == 0 || s->k > KD_VECTOR_MAX_K)
-        return kd_error_set(
-            err, KD_INVALID_ARGUMENT, "k is %zu, allowed are 1 to %u", s->k, KD_VECTOR_MAX_K);
-    const collection_filter *const filter = &s->filter;
-    if (s->min_score && !isfinite(*s->min_score))
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "the lowest score is not a number");
-    if (filter->n_super_classes > COLLECTION_MAX_FILTER)
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "a search names %zu super-classes, allowed are %u", filter->n_super_classes,
-            COLLECTION_MAX_FILTER);
-    if (filter->n_classes > COLLECTION_MAX_FILTER)
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "a search names %zu classes, allowed are %u",
-            filter->n_classes, COLLECTION_MAX_FILTER);
-    if (filter->n_image_ids > COLLECTION_MAX_IDS)
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "a search lists %zu images to look among, allowed are %u", filter->n_image_ids,
-            COLLECTION_MAX_IDS);
-    if (s->n_exclude > COLLECTION_MAX_EXCLUDE)
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "a search leaves out %zu images, allowed are %u", s->n_exclude, COLLECTION_MAX_EXCLUDE);
-    for (size_t i = 0; i < s->n_queries; i++) {
-        char what[32];
-        (void)snprintf(what, sizeof what, "query %zu", i + 1);
-        if (s->queries[i].n_values != c->meta.dim)
-            return kd_error_set(err, KD_INVALID_ARGUMENT,
-                "%s has %zu values, vectors of collection '%s' have %zu", what,
-                s->queries[i].n_values, c->name, c->meta.dim);
-        const kd_status checked = kd_vector_check(what, s->queries[i].values, c->meta.dim, err);
-        if (checked != KD_OK)
-            return checked;
-    }
-    return KD_OK;
 }
 
 /* With memory locked for reading. */
@@ -149,8 +107,8 @@ static kd_status search_locked(searching *s, kd_error *err)
         s->engine.mask = mask;
         s->engine.groups = s->search->by_class ? items_class_of(all) : NULL;
         s->engine.n_tags = items_places(all);
-        kd_pool_for(s->search->pool, s->search->n_queries, search_one, s);
-        for (size_t i = 0; i < s->search->n_queries && status == KD_OK; i++) {
+        kd_pool_for(s->search->pool, s->n_queries, search_one, s);
+        for (size_t i = 0; i < s->n_queries && status == KD_OK; i++) {
             status = s->errors[i].status;
             if (status != KD_OK && err)
                 *err = s->errors[i];
@@ -165,31 +123,62 @@ static kd_status search_locked(searching *s, kd_error *err)
     return status;
 }
 
+/* Locks, and makes the query that examples stand for. query: dim floats; exclude: room for theirs
+ * behind the caller's own. */
+static kd_status search_run(searching *s, float *query, uint64_t *exclude, kd_error *err)
+{
+    const collection_row row = {.values = query, .n_values = s->c->meta.dim};
+    const collection_examples *const like = s->search->like;
+    kd_status status = KD_OK;
+    pthread_rwlock_rdlock(&s->c->memory);
+    if (like) {
+        status = search_examples(s->c, like, query, err);
+        s->queries = &row;
+        memcpy(exclude, like->positive, like->n_positive * sizeof *exclude);
+        if (like->n_negative)
+            memcpy(exclude + like->n_positive, like->negative, like->n_negative * sizeof *exclude);
+        if (s->search->n_exclude)
+            memcpy(exclude + like->n_positive + like->n_negative, s->search->exclude,
+                s->search->n_exclude * sizeof *exclude);
+        s->engine.exclude = exclude;
+        s->engine.n_exclude += like->n_positive + like->n_negative;
+    }
+    if (status == KD_OK)
+        status = search_locked(s, err);
+    pthread_rwlock_unlock(&s->c->memory);
+    return status;
+}
+
 kd_status collection_search_run(
     collection *c, const collection_search *search, collection_found *found, kd_error *err)
 {
     *found = (collection_found){0};
-    kd_status status = check_search(c, search, err);
+    kd_status status = search_check(c, search, err);
     if (status != KD_OK)
         return status;
-    if (!found_new(found, search->n_queries, search->k))
+    const size_t n_queries = search->like ? 1 : search->n_queries;
+    if (!found_new(found, n_queries, search->k))
         return no_memory(err);
     searching s = {.c = c,
         .search = search,
+        .queries = search->queries,
+        .n_queries = n_queries,
         .engine = {.k = search->k,
             .min_score = search->min_score,
             .exclude = search->exclude,
             .n_exclude = search->n_exclude},
-        .hits = malloc(search->n_queries * search->k * sizeof *s.hits),
+        .hits = malloc(n_queries * search->k * sizeof *s.hits),
         .found = found,
-        .errors = calloc(search->n_queries, sizeof *s.errors)};
-    if (s.hits && s.errors) {
-        pthread_rwlock_rdlock(&c->memory);
-        status = search_locked(&s, err);
-        pthread_rwlock_unlock(&c->memory);
-    } else {
+        .errors = calloc(n_queries, sizeof *s.errors)};
+    float *const query = malloc(c->meta.dim * sizeof *query);
+    uint64_t *const exclude =
+        malloc((search->n_exclude + 2 * COLLECTION_MAX_EXAMPLES) * sizeof *exclude);
+    if (s.hits && s.errors && query && exclude)
+        status = search_run(&s, query, exclude, err);
+    else
         status = kd_error_memory(err, "a search");
-    }
+    free(query);
+    free(exclude);
     free(s.hits);
     free(s.errors);
     if (status != KD_OK)

@@ -240,19 +240,34 @@ void search(void *state, kd_call *call, const ProtobufCMessage *message)
     if (status == KD_OK)
         status = registry_find(x->registry, request->collection, &c, &err);
     if (status == KD_OK) {
+        const Kindred__V1__Examples *const like = request->like;
+        collection_examples examples = {0};
+        if (like)
+            examples = (collection_examples){.positive = like->positive_image_ids,
+                .n_positive = like->n_positive_image_ids,
+                .negative = like->negative_image_ids,
+                .n_negative = like->n_negative_image_ids};
+        const float min_score = request->min_score ? (float)request->min_score->value : 0;
         const collection_search s = {.model_id = request->model_id,
             .queries = queries,
             .n_queries = request->n_queries,
+            .like = like ? &examples : NULL,
             .k = request->k,
+            .min_score = request->min_score ? &min_score : NULL,
+            .by_class = request->by_class,
             .filter = {.super_classes = (const char *const *)request->super_classes,
-                .n_super_classes = request->n_super_classes},
+                .n_super_classes = request->n_super_classes,
+                .classes = (const char *const *)request->classes,
+                .n_classes = request->n_classes,
+                .image_ids = request->image_ids,
+                .n_image_ids = request->n_image_ids},
             .exclude = request->exclude_image_ids,
             .n_exclude = request->n_exclude_image_ids,
             .pool = x->pool};
         status = collection_search_run(c, &s, &found, &err);
     }
     if (status == KD_OK) {
-        kd_counter_add(x->searched, request->n_queries);
+        kd_counter_add(x->searched, found.n_rows);
         reply_results(call, &found);
     } else {
         kd_call_fail(call, &err);

@@ -85,6 +85,38 @@ class Chain(unittest.TestCase):
         self.assertEqual(len(hits), 4)
         self.assertEqual({hit["item"]["super_class_name"] for hit in hits}, {"mug"})
 
+    def hits(self, *words):
+        return self.stack.ok("search", *words, "--collection", "shop")["results"][0]["hits"]
+
+    def test_search__gives_each_product_once_and_cuts_off(self):
+        _, _, _, path = kindred.listing(self.products, "test")[0]
+        photo = self.products / path
+        everything = self.hits(photo, "-k", 1000)
+        best = {}
+        for hit in everything:
+            best.setdefault(hit["item"]["class_id"], hit)
+        once = self.hits(photo, "-k", 1000, "--by-class")
+        self.assertEqual(once, list(best.values()))
+        self.assertLess(len(once), len(everything))
+        least = once[2]["score"]
+        self.assertEqual(self.hits(photo, "-k", 1000, "--by-class", "--min-score", least - 1e-6),
+                         once[:3])
+
+    def test_search__filters_by_class(self):
+        _, _, _, path = kindred.listing(self.products, "test")[0]
+        rows = kindred.listing(self.products)
+        names = [str(rows[0][1]), str(rows[-1][1])]
+        hits = self.hits(self.products / path, "-k", 1000, "--class", names[0], "--class", names[1])
+        self.assertEqual({str(hit["item"]["class_id"]) for hit in hits}, set(names))
+
+    def test_search__by_examples_leaves_them_out(self):
+        like, other = (row[0] for row in kindred.listing(self.products)[:2])
+        by_id = self.hits("--image-id", like, "-k", 6)
+        self.assertEqual(self.hits("--like", like, "-k", 6), by_id)
+        self.assertNotIn(like, [int(hit["item"]["image_id"]) for hit in by_id])
+        hits = self.hits("--like", like, "--unlike", other, "-k", 1000)
+        self.assertFalse({like, other} & {int(hit["item"]["image_id"]) for hit in hits})
+
     def test_search__writes_a_page_of_pictures(self):
         _, _, _, path = kindred.listing(self.products, "test")[0]
         page = kindred.folder() / "search.html"

@@ -10,14 +10,27 @@
 #include "services/gateway/cli/jobs.h"
 #include "services/gateway/cli/search_page.h"
 
-#define SUPER_CLASSES_MAX 256u
+#define REPEATS_MAX 100u /* of an option, as many as the server takes */
 
-enum { OPTION_SUPER_CLASS = 1 };
+enum { OPTION_SUPER_CLASS = 1, OPTION_CLASS, OPTION_LIKE, OPTION_UNLIKE };
+
+/* An option's values. */
+typedef struct words {
+    char *texts[REPEATS_MAX]; /* borrowed from argv */
+    size_t n;
+} words;
+
+typedef struct ids {
+    uint64_t numbers[REPEATS_MAX];
+    size_t n;
+} ids;
 
 typedef struct request {
-    const char *command, *collection, *k_text, *id_text, *html;
-    char *super_classes[SUPER_CLASSES_MAX]; /* borrowed from argv */
-    size_t n_super_classes;
+    const char *command, *collection, *k_text, *id_text, *min_text, *html;
+    words super_classes, classes;
+    ids like, unlike;
+    int by_class;
+    Kindred__V1__Real min_score;
     uint32_t k;
     uint64_t image_id;
     const cli_common *common;
@@ -27,16 +40,40 @@ typedef struct request {
     size_t queries;  /* all that were asked for */
 } request;
 
+static bool too_many(const request *r, const char *option)
+{
+    (void)cli_usage(r->command, "%s is given more than %u times", option, REPEATS_MAX);
+    return false;
+}
+
+static bool take_word(const request *r, words *to, const char *option, const char *value)
+{
+    if (to->n == REPEATS_MAX)
+        return too_many(r, option);
+    to->texts[to->n++] = (char *)(uintptr_t)value;
+    return true;
+}
+
+static bool take_id(const request *r, ids *to, const char *option, const char *value)
+{
+    if (to->n == REPEATS_MAX)
+        return too_many(r, option);
+    return cli_number(r->command, option, value, 0, UINT64_MAX, &to->numbers[to->n++]);
+}
+
 static bool on_option(void *arg, int val, const char *value)
 {
     request *const r = arg;
-    (void)val;
-    if (r->n_super_classes == SUPER_CLASSES_MAX) {
-        (void)cli_usage(r->command, "--super-class is given more than %u times", SUPER_CLASSES_MAX);
-        return false;
+    switch (val) {
+    case OPTION_SUPER_CLASS:
+        return take_word(r, &r->super_classes, "--super-class", value);
+    case OPTION_CLASS:
+        return take_word(r, &r->classes, "--class", value);
+    case OPTION_LIKE:
+        return take_id(r, &r->like, "--like", value);
+    default:
+        return take_id(r, &r->unlike, "--unlike", value);
     }
-    r->super_classes[r->n_super_classes++] = (char *)(uintptr_t)value;
-    return true;
 }
 
 static void print_hits(
@@ -77,16 +114,21 @@ static void add_result(request *r, json_t *query, const Kindred__V1__SearchProdu
     (void)json_array_append_new(r->results, result);
 }
 
-/* Asks and shows. picture: the query's file; NULL for an indexed image. */
+/* Asks and shows. picture: the query's file; NULL for indexed images. query: it in JSON, taken
+ * over. */
 static kd_status ask(request *r, Kindred__V1__SearchProductsRequest *search, const char *title,
-    const kd_buf *picture, kd_error *err)
+    const kd_buf *picture, json_t *query, kd_error *err)
 {
     Kindred__V1__SearchProductsResponse *answer = NULL;
     kd_buf thumbnail = KD_BUF_INIT;
     search->collection = (char *)(uintptr_t)r->collection;
     search->k = r->k;
-    search->super_classes = r->super_classes;
-    search->n_super_classes = r->n_super_classes;
+    search->super_classes = r->super_classes.texts;
+    search->n_super_classes = r->super_classes.n;
+    search->classes = r->classes.texts;
+    search->n_classes = r->classes.n;
+    search->by_class = r->by_class != 0;
+    search->min_score = r->min_text ? &r->min_score : NULL;
     search->thumbnail_size = r->html ? SEARCH_PICTURE : 0;
     kd_status status = cli_call(
         r->channel, CLI_GATEWAY, "SearchProducts", &search->base, CLI_CALL_MS, &answer, err);
@@ -98,10 +140,10 @@ static kd_status ask(request *r, Kindred__V1__SearchProductsRequest *search, con
         search_page_row(&r->page, title, &thumbnail, answer);
     }
     if (status == KD_OK && r->results)
-        add_result(
-            r, picture ? cli_json_text(title) : json_integer((json_int_t)r->image_id), answer);
+        add_result(r, json_incref(query), answer);
     else if (status == KD_OK)
         print_hits(r, title, answer);
+    json_decref(query);
     kd_buf_free(&thumbnail);
     kd_message_free(answer);
     return status;
@@ -124,7 +166,7 @@ static kd_status ask_by_file(request *r, const char *path, kd_error *err)
     if (status == KD_OK) {
         search.query_case = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_IMAGE;
         search.image = (ProtobufCBinaryData){image.len, image.data};
-        status = ask(r, &search, path, &image, &fault);
+        status = ask(r, &search, path, &image, cli_json_text(path), &fault);
     }
     /* The photograph that is at fault must be told: one of several, or one that is no image. */
     const bool at_fault = r->queries > 1 || (status == KD_INVALID_ARGUMENT && !is_image(&image));
@@ -143,7 +185,31 @@ static kd_status ask_by_id(request *r, kd_error *err)
     (void)snprintf(title, sizeof title, "image %llu", (unsigned long long)r->image_id);
     search.query_case = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_IMAGE_ID;
     search.image_id = r->image_id;
-    return ask(r, &search, title, NULL, err);
+    return ask(r, &search, title, NULL, json_integer((json_int_t)r->image_id), err);
+}
+
+/* {"like": [N, …], "unlike": [N, …]} */
+static json_t *examples_json(const request *r)
+{
+    json_t *const like = cli_must(json_array()), *const unlike = cli_must(json_array());
+    for (size_t i = 0; i < r->like.n; i++)
+        (void)json_array_append_new(like, json_integer((json_int_t)r->like.numbers[i]));
+    for (size_t i = 0; i < r->unlike.n; i++)
+        (void)json_array_append_new(unlike, json_integer((json_int_t)r->unlike.numbers[i]));
+    return cli_must(json_pack("{s: o, s: o}", "like", like, "unlike", unlike));
+}
+
+static kd_status ask_by_examples(request *r, kd_error *err)
+{
+    Kindred__V1__SearchProductsRequest search = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__INIT;
+    Kindred__V1__Examples like = KINDRED__V1__EXAMPLES__INIT;
+    like.positive_image_ids = r->like.numbers;
+    like.n_positive_image_ids = r->like.n;
+    like.negative_image_ids = r->unlike.numbers;
+    like.n_negative_image_ids = r->unlike.n;
+    search.query_case = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_LIKE;
+    search.like = &like;
+    return ask(r, &search, "the examples", NULL, examples_json(r), err);
 }
 
 static kd_status write_page(request *r, kd_error *err)
@@ -168,6 +234,8 @@ static int search(request *r, const char *const *images)
         status = ask_by_file(r, images[i], &err);
     if (status == KD_OK && r->id_text)
         status = ask_by_id(r, &err);
+    if (status == KD_OK && r->like.n > 0)
+        status = ask_by_examples(r, &err);
     if (status == KD_OK && r->html)
         status = write_page(r, &err);
     cli_disconnect(r->channel);
@@ -186,13 +254,25 @@ int cmd_search(int argc, const char **argv)
     const char **args = NULL;
     cli_common common;
     uint64_t k = 5;
-    request r = {.command = argv[0], .common = &common, .page = KD_BUF_INIT};
+    request r = {.command = argv[0],
+        .common = &common,
+        .page = KD_BUF_INIT,
+        .min_score = KINDRED__V1__REAL__INIT};
     const struct poptOption options[] = {{"collection", 0, POPT_ARG_STRING, &r.collection, 0,
                                              "where to look, by name or alias", "NAME"},
         {"k", 'k', POPT_ARG_STRING, &r.k_text, 0, "hits for each image, 1 to 1000 (5)", "N"},
         {"super-class", 0, POPT_ARG_STRING, NULL, OPTION_SUPER_CLASS,
             "only this super-class, by name or id (repeatable)", "NAME"},
+        {"class", 0, POPT_ARG_STRING, NULL, OPTION_CLASS,
+            "only this class, by name or id (repeatable)", "NAME"},
+        {"by-class", 0, POPT_ARG_NONE, &r.by_class, 0, "of each class only the best image", NULL},
+        {"min-score", 0, POPT_ARG_STRING, &r.min_text, 0, "leave out what scores lower, -1 to 1",
+            "X"},
         {"image-id", 0, POPT_ARG_STRING, &r.id_text, 0, "ask by an image of the collection", "N"},
+        {"like", 0, POPT_ARG_STRING, NULL, OPTION_LIKE,
+            "ask for what is like this image of the collection (repeatable)", "N"},
+        {"unlike", 0, POPT_ARG_STRING, NULL, OPTION_UNLIKE,
+            "and unlike this one (repeatable, beside --like)", "N"},
         {"html", 0, POPT_ARG_STRING, &r.html, 0, "write a page of picture rows", "FILE"},
         POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "IMAGE... --collection NAME [OPTION...]",
@@ -201,16 +281,24 @@ int cmd_search(int argc, const char **argv)
         options, on_option, &r, 0, -1, &common, &args);
     while (exit_status == -1 && args[r.queries])
         r.queries++;
-    r.queries += r.id_text != NULL;
+    if (r.id_text)
+        r.queries++;
+    if (r.like.n > 0)
+        r.queries++;
     if (exit_status == -1 && !r.collection)
         exit_status = cli_usage(argv[0], "--collection NAME is missing");
     else if (exit_status == -1 && r.queries == 0)
-        exit_status = cli_usage(argv[0], "an IMAGE or --image-id N is missing");
+        exit_status = cli_usage(argv[0], "an IMAGE, --image-id N or --like N is missing");
+    else if (exit_status == -1 && r.unlike.n > 0 && r.like.n == 0)
+        exit_status = cli_usage(argv[0], "--unlike N goes with --like N");
     if (exit_status == -1 &&
         ((r.k_text && !cli_number(argv[0], "-k", r.k_text, 0, UINT32_MAX, &k)) ||
             (r.id_text &&
                 !cli_number(argv[0], "--image-id", r.id_text, 0, UINT64_MAX, &r.image_id))))
         exit_status = EXIT_USAGE;
+    if (exit_status == -1 && r.min_text && !kd_parse_double(r.min_text, -1, 1, &r.min_score.value))
+        exit_status =
+            cli_usage(argv[0], "--min-score '%.100s' is not a number from -1 to 1", r.min_text);
     r.k = (uint32_t)k;
     if (exit_status == -1)
         exit_status = search(&r, args);
