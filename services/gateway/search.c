@@ -145,6 +145,8 @@ static void find_nearest(search *s, Kindred__V1__Vector *vector)
     request.image_ids = asked->image_ids;
     request.n_exclude_image_ids = asked->n_exclude_image_ids;
     request.exclude_image_ids = asked->exclude_image_ids;
+    request.n_conditions = asked->n_conditions;
+    request.conditions = asked->conditions;
     request.min_score = asked->min_score;
     request.by_class = asked->by_class;
     kd_call_ask(s->call, s->gateway->indexer, INDEXER, "Search", &request.base, on_found, s);

@@ -277,6 +277,20 @@ kd_status collection_check_usable(const collection *c, kd_error *err)
     return KD_OK;
 }
 
+/* With changes locked. */
+static kd_status check_columns(
+    const collection *c, const collection_row *rows, size_t n, kd_error *err)
+{
+    size_t names = 0;
+    if (!items_count_columns(c->items, rows, n, &names))
+        return kd_error_memory(err, "a collection's attributes");
+    if (names > COLLECTION_MAX_COLUMNS)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "collection '%s' would have %zu names of attributes, allowed are %u", c->name, names,
+            COLLECTION_MAX_COLUMNS);
+    return KD_OK;
+}
+
 kd_status collection_upsert(collection *c, const char *model_id, const collection_row *rows,
     size_t n, uint64_t *count, kd_error *err)
 {
@@ -290,6 +304,8 @@ kd_status collection_upsert(collection *c, const char *model_id, const collectio
 
     pthread_mutex_lock(&c->changes);
     status = collection_check_usable(c, err);
+    if (status == KD_OK)
+        status = check_columns(c, rows, n, err);
     if (status == KD_OK)
         status = db_upsert(c->db, rows, n, err);
     if (status == KD_OK) {

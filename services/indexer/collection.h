@@ -28,7 +28,10 @@
 #define COLLECTION_MAX_FILTER 100u  /* classes in one filter, and super-classes */
 #define COLLECTION_MAX_IDS 10000u   /* image ids in one filter */
 #define COLLECTION_MAX_EXCLUDE 1000u
-#define COLLECTION_MAX_EXAMPLES 100u /* of each kind */
+#define COLLECTION_MAX_CONDITIONS 16u
+#define COLLECTION_MAX_ATTRIBUTES 32u /* of an image */
+#define COLLECTION_MAX_COLUMNS 64u    /* names of attributes in a collection */
+#define COLLECTION_MAX_EXAMPLES 100u  /* of each kind */
 #define COLLECTION_MAX_PAGE 1000u
 #define COLLECTION_MAX_ID INT64_MAX /* image ids are SQLite's row ids */
 #define COLLECTION_NAME_SIZE 65u    /* what kd_check_name allows, and NUL */
@@ -43,6 +46,8 @@ typedef struct collection_item {
     const char *class_name;
     const char *super_class_name;
     const char *uri;
+    /* What else is known: "", or a JSON object of texts and reals as attributes.h makes them. */
+    const char *attributes;
 } collection_item;
 
 typedef struct collection_row {
@@ -129,8 +134,16 @@ typedef struct collection_found {
 } collection_found;
 void collection_found_free(collection_found *found); /* an emptied or {0} one is fine */
 
-/* Images that are of one of the super-classes, of one of the classes and among the ids; an empty
- * list lets all through. Words are names, else ids as numbers. */
+/* An attribute is one of the texts, or, without any, a number of min..max. */
+typedef struct collection_condition {
+    const char *name;
+    const char *const *texts;
+    size_t n_texts;
+    double min, max;
+} collection_condition;
+
+/* Images that are of one of the super-classes, of one of the classes, among the ids, and meet all
+ * conditions; an empty list lets all through. Words are names, else ids as numbers. */
 typedef struct collection_filter {
     const char *const *super_classes;
     size_t n_super_classes;
@@ -138,6 +151,8 @@ typedef struct collection_filter {
     size_t n_classes;
     const uint64_t *image_ids;
     size_t n_image_ids;
+    const collection_condition *conditions;
+    size_t n_conditions;
 } collection_filter;
 
 /* A query for what is like some images and unlike others: with m and n the means of their vectors
@@ -166,8 +181,8 @@ typedef struct collection_search {
 
 /* The k nearest of each query, best first, ties by lower image id. On success the caller frees
  * *found. Fails with KD_INVALID_ARGUMENT (names the query), KD_FAILED_PRECONDITION (model),
- * KD_NOT_FOUND (a class or super-class that no image has, an example that is not there),
- * KD_RESOURCE_EXHAUSTED, KD_INTERNAL. */
+ * KD_NOT_FOUND (a class, super-class or attribute that no image has, an example that is not
+ * there), KD_RESOURCE_EXHAUSTED, KD_INTERNAL. */
 KD_MUST_CHECK kd_status collection_search_run(
     collection *c, const collection_search *search, collection_found *found, kd_error *err);
 

@@ -9,7 +9,7 @@
 #include "lib/base/file.h"
 #include "lib/base/hash.h"
 
-enum { SCHEMA_VERSION = 1, LOAD_PORTION = 512, BUSY_MS = 5000 };
+enum { SCHEMA_VERSION = 2, LOAD_PORTION = 512, BUSY_MS = 5000, TEXTS = 4 };
 
 /* A page of 16 KiB holds seven rows of 512 floats; with 4 KiB half of the file would be air. */
 static const char create_sql[] =
@@ -20,11 +20,16 @@ static const char create_sql[] =
     "  n_items INTEGER NOT NULL, digest INTEGER NOT NULL, checksum INTEGER NOT NULL);"
     "CREATE TABLE items (image_id INTEGER PRIMARY KEY, class_id INTEGER NOT NULL,"
     "  super_class_id INTEGER NOT NULL, class_name TEXT NOT NULL, super_class_name TEXT NOT NULL,"
-    "  uri TEXT NOT NULL, checksum INTEGER NOT NULL, vector BLOB NOT NULL);"
+    "  uri TEXT NOT NULL, checksum INTEGER NOT NULL, vector BLOB NOT NULL,"
+    "  attributes TEXT NOT NULL DEFAULT '');"
     "COMMIT;";
 
+/* 2: attributes. The checksum of a row without any is what it was. */
+static const char migrate_sql[] =
+    "ALTER TABLE items ADD COLUMN attributes TEXT NOT NULL DEFAULT ''";
+
 static const char *const statement_sql[N_STATEMENTS] = {
-    [STORE] = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    [STORE] = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [CHECKSUM] = "SELECT checksum FROM items WHERE image_id = ?",
     [DELETE] = "DELETE FROM items WHERE image_id = ?",
     [PAGE] = "SELECT image_id FROM items WHERE image_id >= ? ORDER BY image_id LIMIT ?",
@@ -102,6 +107,8 @@ kd_status db_row_checksum(db *d, const collection_row *row, int64_t *out, kd_err
     put_text(bytes, row->item.class_name);
     put_text(bytes, row->item.super_class_name);
     put_text(bytes, row->item.uri);
+    if (*row->item.attributes)
+        put_text(bytes, row->item.attributes);
     kd_buf_append(bytes, row->values, row->n_values * sizeof *row->values);
     if (!kd_buf_ok(bytes)) {
         kd_buf_free(bytes);
@@ -194,7 +201,8 @@ static kd_status take_meta(db *d, sqlite3_stmt *s, kd_error *err)
     d->meta.created_ms = sqlite3_column_int64(s, 3);
     d->meta.n_items = (uint64_t)sqlite3_column_int64(s, 4);
     d->meta.digest = (uint64_t)sqlite3_column_int64(s, 5);
-    bool good = version == SCHEMA_VERSION && model && dim > 0 && dim <= KD_VECTOR_MAX_DIM &&
+    d->version = version;
+    bool good = version > 0 && model && dim > 0 && dim <= KD_VECTOR_MAX_DIM &&
                 kd_copy(d->meta.model_id, sizeof d->meta.model_id, model);
     if (good) {
         int64_t checksum = 0;
@@ -246,6 +254,23 @@ kd_status db_new(db **out, const char *name, kd_error *err)
     return KD_OK;
 }
 
+/* All or nothing; leaves the statements prepared. */
+static kd_status migrate(db *d, kd_error *err)
+{
+    kd_status status = db_execute(d, "BEGIN IMMEDIATE", "bring it up to date", err);
+    if (status == KD_OK)
+        status = db_execute(d, migrate_sql, "bring it up to date", err);
+    if (status == KD_OK)
+        status = prepare(d, err);
+    if (status == KD_OK)
+        status = db_write_meta(d, &d->meta, err);
+    if (status == KD_OK)
+        status = db_execute(d, "COMMIT", "bring it up to date", err);
+    if (status != KD_OK && !sqlite3_get_autocommit(d->sqlite))
+        (void)sqlite3_exec(d->sqlite, "ROLLBACK", NULL, NULL, NULL);
+    return status;
+}
+
 kd_status db_create(const char *path, const char *name, const db_meta *meta, kd_error *err)
 {
     db *d = NULL;
@@ -289,7 +314,9 @@ kd_status db_open(db **out, const char *path, const char *name, db_meta *meta, k
         status = db_execute(d, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", "open it", err);
     if (status == KD_OK)
         status = read_meta(d, err);
-    if (status == KD_OK)
+    if (status == KD_OK && d->version < SCHEMA_VERSION)
+        status = migrate(d, err);
+    if (status == KD_OK && !d->statements[0])
         status = prepare(d, err);
     if (status != KD_OK) {
         db_close(d);
@@ -335,33 +362,36 @@ static kd_status damaged_row(const db *d, uint64_t image_id, kd_error *err)
         image_id);
 }
 
-/* Columns: image_id, class_id, super_class_id, class_name, super_class_name, uri, checksum, vector.
- */
+/* Columns: image_id, class_id, super_class_id, class_name, super_class_name, uri, attributes,
+ * checksum, vector. */
 static kd_status take_row(db *d, sqlite3_stmt *s, portion *p, uint64_t *digest, kd_error *err)
 {
     const uint64_t image_id = (uint64_t)sqlite3_column_int64(s, 0);
     const int64_t class_id = sqlite3_column_int64(s, 1);
     const int64_t super_class_id = sqlite3_column_int64(s, 2);
-    const char *text[3];
-    size_t size[3];
+    const char *text[TEXTS];
+    size_t size[TEXTS], total = 0;
     bool good = class_id >= 0 && class_id <= UINT32_MAX && super_class_id >= 0 &&
                 super_class_id <= UINT32_MAX;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < TEXTS; i++) {
         text[i] = (const char *)sqlite3_column_text(s, 3 + i);
         size[i] = text[i] ? strlen(text[i]) + 1 : 0;
+        total += size[i];
         good = good && text[i];
     }
-    const void *const vector = sqlite3_column_blob(s, 7);
+    const void *const vector = sqlite3_column_blob(s, 8);
     const size_t bytes = d->meta.dim * sizeof(float);
-    if (!good || !vector || (size_t)sqlite3_column_bytes(s, 7) != bytes)
+    if (!good || !vector || (size_t)sqlite3_column_bytes(s, 8) != bytes)
         return damaged_row(d, image_id, err);
 
-    char *const copy = malloc(size[0] + size[1] + size[2]);
+    char *const copy = malloc(total), *at = copy;
     if (!copy)
         return kd_error_memory(err, "a row of a collection");
-    memcpy(copy, text[0], size[0]);
-    memcpy(copy + size[0], text[1], size[1]);
-    memcpy(copy + size[0] + size[1], text[2], size[2]);
+    for (int i = 0; i < TEXTS; i++) {
+        memcpy(at, text[i], size[i]);
+        text[i] = at;
+        at += size[i];
+    }
     float *const values = p->values + p->n * d->meta.dim;
     memcpy(values, vector, bytes);
     p->texts[p->n] = copy;
@@ -369,16 +399,17 @@ static kd_status take_row(db *d, sqlite3_stmt *s, portion *p, uint64_t *digest, 
     *row = (collection_row){.item = {.image_id = image_id,
                                 .class_id = (uint32_t)class_id,
                                 .super_class_id = (uint32_t)super_class_id,
-                                .class_name = copy,
-                                .super_class_name = copy + size[0],
-                                .uri = copy + size[0] + size[1]},
+                                .class_name = text[0],
+                                .super_class_name = text[1],
+                                .uri = text[2],
+                                .attributes = text[3]},
         .values = values,
         .n_values = d->meta.dim};
     int64_t checksum = 0;
     const kd_status status = db_row_checksum(d, row, &checksum, err);
     if (status != KD_OK)
         return status;
-    if (checksum != sqlite3_column_int64(s, 6))
+    if (checksum != sqlite3_column_int64(s, 7))
         return damaged_row(d, image_id, err);
     *digest ^= (uint64_t)checksum;
     return KD_OK;
@@ -414,8 +445,8 @@ kd_status db_load(db *d, db_each each, void *arg, kd_error *err)
 {
     sqlite3_stmt *s = NULL;
     const int code = sqlite3_prepare_v2(d->sqlite,
-        "SELECT image_id, class_id, super_class_id, class_name, super_class_name, uri, checksum, "
-        "vector FROM items",
+        "SELECT image_id, class_id, super_class_id, class_name, super_class_name, uri, "
+        "attributes, checksum, vector FROM items",
         -1, &s, NULL);
     if (code != SQLITE_OK)
         return db_fail_reading(d, code, err);

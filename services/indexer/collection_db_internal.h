@@ -15,6 +15,7 @@ struct db {
     sqlite3_stmt *statements[N_STATEMENTS];
     char name[COLLECTION_NAME_SIZE];
     db_meta meta;
+    int version;    /* of the file when it was opened */
     kd_buf scratch; /* a row's bytes, for its checksum */
 };
 

@@ -58,6 +58,7 @@ static kd_status store_row(db *d, const collection_row *row, db_meta *meta, kd_e
     (void)sqlite3_bind_int64(s, 7, checksum);
     (void)sqlite3_bind_blob(
         s, 8, row->values, (int)(row->n_values * sizeof *row->values), SQLITE_STATIC);
+    (void)sqlite3_bind_text(s, 9, row->item.attributes, -1, SQLITE_STATIC);
     (void)sqlite3_step(s);
     const int code = sqlite3_reset(s);
     (void)sqlite3_clear_bindings(s);

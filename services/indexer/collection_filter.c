@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/base/buf.h"
+#include "lib/base/hash.h"
 
 /* ---- Words ---- */
 
@@ -57,8 +58,8 @@ static void keep(uint8_t *mask, size_t place, bool in)
         mask[place / 8] &= (uint8_t)~(1u << (place % 8));
 }
 
-/* Leaves the places whose id in column is one that the words name. */
-static kd_status keep_named(const items *all, label_id *table, const uint32_t *column,
+/* Leaves the places whose id in ids_of is one that the words name. */
+static kd_status keep_named(const items *all, label_id *table, const uint32_t *ids_of,
     const char *const *words, size_t n_words, const char *what, uint8_t *mask, kd_error *err)
 {
     id_set set = {0};
@@ -74,7 +75,7 @@ static kd_status keep_named(const items *all, label_id *table, const uint32_t *c
         qsort(set.ids, set.n, sizeof *set.ids, id_order);
         for (size_t place = 0; place < all->n_places; place++)
             keep(mask, place,
-                bsearch(&column[place], set.ids, set.n, sizeof *set.ids, id_order) != NULL);
+                bsearch(&ids_of[place], set.ids, set.n, sizeof *set.ids, id_order) != NULL);
     }
     free(set.ids);
     return status;
@@ -98,11 +99,44 @@ static kd_status keep_ids(
     return KD_OK;
 }
 
+static bool holds(
+    const column *c, size_t place, const collection_condition *test, const uint64_t *hashes)
+{
+    if (place >= c->room)
+        return false;
+    if (test->n_texts == 0)
+        return c->kinds[place] == CELL_NUMBER && c->cells[place].number >= test->min &&
+               c->cells[place].number <= test->max;
+    bool found = false;
+    for (size_t i = 0; i < test->n_texts; i++)
+        found |= hashes[i] == c->cells[place].text;
+    return found && c->kinds[place] == CELL_TEXT;
+}
+
+static kd_status keep_meeting(
+    const items *all, const collection_condition *test, uint8_t *mask, kd_error *err)
+{
+    column *c = NULL;
+    HASH_FIND_STR(all->columns, test->name, c);
+    if (!c)
+        return kd_error_set(err, KD_NOT_FOUND, "no attribute '%.100s'", test->name);
+    uint64_t *const hashes = malloc((test->n_texts + 1) * sizeof *hashes);
+    if (!hashes)
+        return kd_error_memory(err, "a search's filter");
+    for (size_t i = 0; i < test->n_texts; i++)
+        hashes[i] = kd_xxh3(test->texts[i], strlen(test->texts[i]));
+    for (size_t place = 0; place < all->n_places; place++)
+        keep(mask, place, holds(c, place, test, hashes));
+    free(hashes);
+    return KD_OK;
+}
+
 kd_status items_mask(
     const items *all, const collection_filter *filter, uint8_t **mask, kd_error *err)
 {
     *mask = NULL;
-    if (filter->n_super_classes + filter->n_classes + filter->n_image_ids == 0)
+    if (filter->n_super_classes + filter->n_classes + filter->n_image_ids + filter->n_conditions ==
+        0)
         return KD_OK;
     const size_t bytes = all->n_places / 8 + 1;
     uint8_t *const bits = malloc(bytes);
@@ -118,6 +152,8 @@ kd_status items_mask(
             "class", bits, err);
     if (status == KD_OK && filter->n_image_ids)
         status = keep_ids(all, filter->image_ids, filter->n_image_ids, bits, bytes, err);
+    for (size_t i = 0; status == KD_OK && i < filter->n_conditions; i++)
+        status = keep_meeting(all, &filter->conditions[i], bits, err);
     if (status == KD_OK)
         *mask = bits;
     else

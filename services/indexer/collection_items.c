@@ -84,7 +84,7 @@ static void entry_free(items *all, entry *e)
 {
     label_drop(&all->classes, e->class_id, e->class_label);
     label_drop(&all->super_classes, e->super_class_id, e->super_class_label);
-    all->text_bytes -= strlen(e->uri) + 1;
+    all->text_bytes -= strlen(e->uri) + strlen(e->attributes) + 2;
     free(e);
 }
 
@@ -98,6 +98,7 @@ void items_free(items *all)
         HASH_DELETE(hh, all->entries, e);
         entry_free(all, e);
     }
+    columns_free(all);
     free(all->class_of);
     free(all->super_class_of);
     free(all->vacant);
@@ -106,11 +107,11 @@ void items_free(items *all)
 
 /* ---- Places ---- */
 
-static bool grow(uint32_t **column, size_t room)
+static bool grow(uint32_t **numbers, size_t room)
 {
-    uint32_t *const grown = realloc(*column, room * sizeof *grown);
+    uint32_t *const grown = realloc(*numbers, room * sizeof *grown);
     if (grown)
-        *column = grown;
+        *numbers = grown;
     return grown != NULL;
 }
 
@@ -132,12 +133,14 @@ static bool reserve_place(items *all)
 
 kd_status items_put(items *all, const collection_item *item, kd_error *err)
 {
-    const size_t size = strlen(item->uri) + 1;
-    entry *const e = calloc(1, sizeof *e + size);
+    const size_t size = strlen(item->uri) + 1, more = strlen(item->attributes) + 1;
+    entry *const e = calloc(1, sizeof *e + size + more);
     if (!e)
         return kd_error_memory(err, "a collection's items");
     memcpy(e->uri, item->uri, size);
-    all->text_bytes += size;
+    e->attributes = e->uri + size;
+    memcpy(e->attributes, item->attributes, more);
+    all->text_bytes += size + more;
     e->image_id = item->image_id;
     e->class_id = item->class_id;
     e->super_class_id = item->super_class_id;
@@ -159,7 +162,15 @@ kd_status items_put(items *all, const collection_item *item, kd_error *err)
         entry_free(all, e);
         return kd_error_memory(err, "a collection's items");
     }
-    e->place = old ? old->place : all->vacant[--all->n_vacant];
+    e->place = old ? old->place : all->vacant[all->n_vacant - 1];
+    const kd_status status = columns_set(all, e->place, e->attributes, err);
+    if (status != KD_OK) {
+        HASH_DELETE(hh, all->entries, e);
+        entry_free(all, e);
+        return status;
+    }
+    if (!old)
+        all->n_vacant--;
     all->class_of[e->place] = e->class_id;
     all->super_class_of[e->place] = e->super_class_id;
     if (old) { /* there are two with the id: this one goes */
@@ -182,6 +193,7 @@ void items_remove(items *all, uint64_t image_id)
     if (!e)
         return;
     all->vacant[all->n_vacant++] = e->place;
+    columns_clear(all, e->place);
     HASH_DELETE(hh, all->entries, e);
     entry_free(all, e);
 }
@@ -196,7 +208,8 @@ bool items_get(const items *all, uint64_t image_id, collection_item *item)
         .super_class_id = e->super_class_id,
         .class_name = e->class_label->name,
         .super_class_name = e->super_class_label->name,
-        .uri = e->uri};
+        .uri = e->uri,
+        .attributes = e->attributes};
     return true;
 }
 
@@ -218,7 +231,13 @@ uint64_t items_super_classes(const items *all)
 uint64_t items_bytes(const items *all)
 {
     const uint64_t labels = HASH_COUNT(all->classes) + HASH_COUNT(all->super_classes);
-    return HASH_COUNT(all->entries) * sizeof(entry) + all->text_bytes +
+    uint64_t cells = 0;
+    const column *c, *next;
+    HASH_ITER(hh, all->columns, c, next)
+    {
+        cells += c->room * (sizeof *c->kinds + sizeof *c->cells);
+    }
+    return HASH_COUNT(all->entries) * sizeof(entry) + all->text_bytes + cells +
            3 * all->room * sizeof(uint32_t) + labels * (sizeof(label_id) + sizeof(label));
 }
 

@@ -30,6 +30,9 @@ uint32_t items_place(const items *all, uint64_t image_id); /* of one that is the
 size_t items_places(const items *all);
 const uint32_t *items_class_of(const items *all); /* class id by place; borrowed until a change */
 
+/* How many names of attributes there would be with those of the rows. False without memory. */
+bool items_count_columns(const items *all, const collection_row *rows, size_t n, size_t *count);
+
 /* A bit for each place whose image passes, owned by the caller; NULL when the filter is empty.
  * Words are names, of which all ids count, else ids. KD_NOT_FOUND names a word that no image has;
  * KD_RESOURCE_EXHAUSTED. */

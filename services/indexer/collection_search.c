@@ -43,8 +43,8 @@ static kd_status own_text(collection_found *found, kd_error *err)
     for (size_t r = 0; r < found->n_rows; r++) {
         for (size_t i = 0; i < found->counts[r]; i++) {
             const collection_item *const item = &found->hits[r * found->width + i].item;
-            size +=
-                strlen(item->class_name) + strlen(item->super_class_name) + strlen(item->uri) + 3;
+            size += strlen(item->class_name) + strlen(item->super_class_name) + strlen(item->uri) +
+                    strlen(item->attributes) + 4;
         }
     }
     if (size > COLLECTION_MAX_TEXT)
@@ -61,6 +61,7 @@ static kd_status own_text(collection_found *found, kd_error *err)
             item->class_name = append_text(&at, item->class_name);
             item->super_class_name = append_text(&at, item->super_class_name);
             item->uri = append_text(&at, item->uri);
+            item->attributes = append_text(&at, item->attributes);
         }
     }
     return KD_OK;

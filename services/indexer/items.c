@@ -4,6 +4,7 @@
 
 #include "kindred/v1/indexer.pb-c.h"
 
+#include "services/indexer/messages.h"
 #include "services/indexer/service.h"
 
 #define DEFAULT_PAGE 100u
@@ -18,14 +19,11 @@ static kd_status rows_from(
         if (!item)
             return kd_error_set(
                 err, KD_INVALID_ARGUMENT, "image %zu of the request has no item", i + 1);
-        rows[i] = (collection_row){.item = {.image_id = item->image_id,
-                                       .class_id = item->class_id,
-                                       .super_class_id = item->super_class_id,
-                                       .class_name = item->class_name,
-                                       .super_class_name = item->super_class_name,
-                                       .uri = item->uri},
-            .values = request->items[i]->values,
-            .n_values = request->items[i]->n_values};
+        const kd_status status = item_from_message(item, &rows[i].item, err);
+        if (status != KD_OK)
+            return status;
+        rows[i].values = request->items[i]->values;
+        rows[i].n_values = request->items[i]->n_values;
     }
     return KD_OK;
 }
@@ -52,6 +50,8 @@ void upsert(void *state, kd_call *call, const ProtobufCMessage *message)
         kd_call_fail(call, &err);
     }
     collection_release(c);
+    for (size_t i = 0; rows && i < request->n_items; i++)
+        free((char *)(uintptr_t)rows[i].item.attributes);
     free(rows);
 }
 
@@ -79,18 +79,6 @@ void delete_items(void *state, kd_call *call, const ProtobufCMessage *message)
 
 /* ---- Questions ---- */
 
-/* Strings are borrowed. */
-static void item_message(const collection_item *item, Kindred__V1__Item *out)
-{
-    kindred__v1__item__init(out);
-    out->image_id = item->image_id;
-    out->class_id = item->class_id;
-    out->super_class_id = item->super_class_id;
-    out->class_name = (char *)item->class_name;
-    out->super_class_name = (char *)item->super_class_name;
-    out->uri = (char *)item->uri;
-}
-
 void get_item(void *state, kd_call *call, const ProtobufCMessage *message)
 {
     indexer *const x = state;
@@ -108,9 +96,10 @@ void get_item(void *state, kd_call *call, const ProtobufCMessage *message)
         status = values ? collection_get(c, request->image_id, &found, values, &err)
                         : kd_error_memory(&err, "a vector");
     }
+    Kindred__V1__Item item = KINDRED__V1__ITEM__INIT;
+    if (status == KD_OK && !item_to_message(&found.hits[0].item, &item))
+        status = kd_error_memory(&err, "an image");
     if (status == KD_OK) {
-        Kindred__V1__Item item;
-        item_message(&found.hits[0].item, &item);
         response.item = &item;
         response.n_values = info.dim;
         response.values = values;
@@ -119,6 +108,7 @@ void get_item(void *state, kd_call *call, const ProtobufCMessage *message)
     } else {
         kd_call_fail(call, &err);
     }
+    item_message_clear(&item);
     collection_found_free(&found);
     free(values);
     collection_release(c);
@@ -130,11 +120,12 @@ static void reply_items(kd_call *call, const collection_found *found, size_t n, 
     Kindred__V1__Item *const items = calloc(n + 1, sizeof *items);
     Kindred__V1__Item **const list = calloc(n + 1, sizeof(Kindred__V1__Item *));
     char token[24] = "";
-    if (items && list) {
-        for (size_t i = 0; i < n; i++) {
-            item_message(&found->hits[i].item, &items[i]);
-            list[i] = &items[i];
-        }
+    bool good = items && list;
+    for (size_t i = 0; good && i < n; i++) {
+        good = item_to_message(&found->hits[i].item, &items[i]);
+        list[i] = &items[i];
+    }
+    if (good) {
         if (more)
             (void)snprintf(token, sizeof token, "%llu",
                 (unsigned long long)found->hits[n - 1].item.image_id + 1);
@@ -147,6 +138,8 @@ static void reply_items(kd_call *call, const collection_found *found, size_t n, 
         (void)kd_error_memory(&err, "the items");
         kd_call_fail(call, &err);
     }
+    for (size_t i = 0; items && i < n; i++)
+        item_message_clear(&items[i]);
     free(list);
     free(items);
 }
@@ -191,7 +184,8 @@ static void reply_results(kd_call *call, const collection_found *found)
     Kindred__V1__Hit *const hits = calloc(total + 1, sizeof *hits);
     Kindred__V1__Hit **const list = calloc(total + 1, sizeof(Kindred__V1__Hit *));
     Kindred__V1__Item *const items = calloc(total + 1, sizeof *items);
-    if (results && rows && hits && list && items) {
+    bool good = results && rows && hits && list && items;
+    if (good) {
         size_t at = 0;
         for (size_t r = 0; r < found->n_rows; r++) {
             kindred__v1__search_result__init(&results[r]);
@@ -201,7 +195,7 @@ static void reply_results(kd_call *call, const collection_found *found)
             for (size_t i = 0; i < found->counts[r]; i++, at++) {
                 const collection_hit *const hit = &found->hits[r * found->width + i];
                 kindred__v1__hit__init(&hits[at]);
-                item_message(&hit->item, &items[at]);
+                good &= item_to_message(&hit->item, &items[at]);
                 hits[at].item = &items[at];
                 hits[at].score = hit->score;
                 list[at] = &hits[at];
@@ -209,12 +203,16 @@ static void reply_results(kd_call *call, const collection_found *found)
         }
         response.n_results = found->n_rows;
         response.results = rows;
+    }
+    if (good) {
         kd_call_reply(call, &response.base);
     } else {
         kd_error err;
         (void)kd_error_memory(&err, "the hits");
         kd_call_fail(call, &err);
     }
+    for (size_t i = 0; items && i < total; i++)
+        item_message_clear(&items[i]);
     free(items);
     free(list);
     free(hits);
@@ -237,6 +235,10 @@ void search(void *state, kd_call *call, const ProtobufCMessage *message)
     for (size_t i = 0; status == KD_OK && i < request->n_queries; i++)
         queries[i] = (collection_row){
             .values = request->queries[i]->values, .n_values = request->queries[i]->n_values};
+    collection_condition conditions[COLLECTION_MAX_CONDITIONS];
+    if (status == KD_OK)
+        status =
+            conditions_from_messages(request->conditions, request->n_conditions, conditions, &err);
     if (status == KD_OK)
         status = registry_find(x->registry, request->collection, &c, &err);
     if (status == KD_OK) {
@@ -260,7 +262,9 @@ void search(void *state, kd_call *call, const ProtobufCMessage *message)
                 .classes = (const char *const *)request->classes,
                 .n_classes = request->n_classes,
                 .image_ids = request->image_ids,
-                .n_image_ids = request->n_image_ids},
+                .n_image_ids = request->n_image_ids,
+                .conditions = conditions,
+                .n_conditions = request->n_conditions},
             .exclude = request->exclude_image_ids,
             .n_exclude = request->n_exclude_image_ids,
             .pool = x->pool};

@@ -49,6 +49,19 @@ static kd_status check_examples(const collection_search *s, kd_error *err)
     return status;
 }
 
+static kd_status check_condition(const collection_condition *test, kd_error *err)
+{
+    if (test->n_texts > COLLECTION_MAX_FILTER)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "the condition on '%.100s' has %zu texts, allowed are %u", test->name, test->n_texts,
+            COLLECTION_MAX_FILTER);
+    if (isnan(test->min) || isnan(test->max) || test->min > test->max)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "the condition on '%.100s' is from %g to %g, which no number meets", test->name,
+            test->min, test->max);
+    return KD_OK;
+}
+
 kd_status search_check(const collection *c, const collection_search *s, kd_error *err)
 {
     const collection_filter *const filter = &s->filter;
@@ -61,13 +74,18 @@ kd_status search_check(const collection *c, const collection_search *s, kd_error
     if (status == KD_OK && s->min_score && !isfinite(*s->min_score))
         status = kd_error_set(err, KD_INVALID_ARGUMENT, "the lowest score is not a number");
     if (status == KD_OK)
-        status = check_most(
-            filter->n_super_classes, COLLECTION_MAX_FILTER, "names super-classes:", err);
+        status =
+            check_most(filter->n_super_classes, COLLECTION_MAX_FILTER, "names super-classes:", err);
     if (status == KD_OK)
         status = check_most(filter->n_classes, COLLECTION_MAX_FILTER, "names classes:", err);
     if (status == KD_OK)
         status =
             check_most(filter->n_image_ids, COLLECTION_MAX_IDS, "lists images to look among:", err);
+    if (status == KD_OK)
+        status =
+            check_most(filter->n_conditions, COLLECTION_MAX_CONDITIONS, "has conditions:", err);
+    for (size_t i = 0; status == KD_OK && i < filter->n_conditions; i++)
+        status = check_condition(&filter->conditions[i], err);
     if (status == KD_OK)
         status = check_most(s->n_exclude, COLLECTION_MAX_EXCLUDE, "leaves out images:", err);
     return status;
@@ -82,8 +100,8 @@ static kd_status add_vectors(const collection *c, const uint64_t *ids, size_t n,
     const size_t dim = c->meta.dim;
     for (size_t i = 0; i < n; i++) {
         if (!kd_index_get(c->index, ids[i], vector))
-            return kd_error_set(err, KD_NOT_FOUND, "collection '%s' has no image %" PRIu64,
-                c->name, ids[i]);
+            return kd_error_set(
+                err, KD_NOT_FOUND, "collection '%s' has no image %" PRIu64, c->name, ids[i]);
         for (size_t j = 0; j < dim; j++)
             query[j] += weight * (double)vector[j];
     }
@@ -96,8 +114,7 @@ kd_status search_examples(
     const size_t dim = c->meta.dim, n_negative = like->n_negative;
     double sum[KD_VECTOR_MAX_DIM] = {0}, squares = 0;
     const double wanted = (n_negative ? 2.0 : 1.0) / (double)like->n_positive;
-    kd_status status =
-        add_vectors(c, like->positive, like->n_positive, wanted, sum, query, err);
+    kd_status status = add_vectors(c, like->positive, like->n_positive, wanted, sum, query, err);
     if (status == KD_OK && n_negative)
         status =
             add_vectors(c, like->negative, n_negative, -1.0 / (double)n_negative, sum, query, err);

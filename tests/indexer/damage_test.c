@@ -122,9 +122,40 @@ static void test_damage__a_later_version_s_file_is_refused(void **state)
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
     make_hats(3);
-    execute("UPDATE meta SET schema_version = 2");
+    execute("UPDATE meta SET schema_version = 3");
     CHECK_FAILS(KD_FAILED_PRECONDITION, collection_open(&c, room_path("hats"), "hats", &err), err);
-    CHECK_HAS("schema 2, known is 1", err.message);
+    CHECK_HAS("schema 3, known is 2", err.message);
+}
+
+static void test_damage__of_the_attributes_names_their_image(void **state)
+{
+    (void)state;
+    make_hats(50);
+    flip("b3\",\"price\":8.5", 14);
+    check_damaged("image 7 ");
+}
+
+/* One without the column of attributes. */
+static void test_damage__an_earlier_version_s_file_is_brought_up_to_date(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    CHECK_OK(collection_create(&c, room_path("hats"), "hats", MODEL, DIM, &err), err);
+    for (uint64_t id = 0; id < 9; id += 3)
+        CHECK_OK(put_images(c, id, 1, 1, &err), err);
+    collection_release(c);
+    execute("ALTER TABLE items DROP COLUMN attributes; UPDATE meta SET schema_version = 1");
+    for (int round = 0; round < 2; round++) {
+        CHECK_OK(collection_open(&c, room_path("hats"), "hats", &err), err);
+        CHECK_INT(3 + round, count_of(c));
+        for (uint64_t id = 0; id < 9; id += 3)
+            check_image(c, id, 1);
+        if (round == 0)
+            CHECK_OK(put_images(c, 10, 1, 1, &err), err);
+        check_image(c, 10, 1);
+        collection_release(c);
+    }
 }
 
 /* A file system of one megabyte in the room. Skips where this user may not mount. */
@@ -199,6 +230,8 @@ int main(void)
         ROOM_TEST(test_damage__of_vanished_rows_is_found),
         ROOM_TEST(test_damage__of_the_description_is_found),
         ROOM_TEST(test_damage__of_the_whole_file_is_found),
+        ROOM_TEST(test_damage__of_the_attributes_names_their_image),
+        ROOM_TEST(test_damage__an_earlier_version_s_file_is_brought_up_to_date),
         ROOM_TEST(test_damage__a_later_version_s_file_is_refused),
         cmocka_unit_test_setup_teardown(
             test_full_disk__refuses_the_change_and_keeps_the_rest, room_enter, leave_mounted),

@@ -42,10 +42,11 @@ static inline const char *room_path(const char *name)
     return path;
 }
 
-/* An image whose every field follows from id and version; super-class id % 3, class id % 10. */
+/* An image whose every field follows from id and version; super-class id % 3, class id % 10; each
+ * third has no attributes. */
 typedef struct image {
     float values[DIM];
-    char class_name[32], super_class_name[32], uri[64];
+    char class_name[32], super_class_name[32], uri[64], attributes[64];
     collection_row row;
 } image;
 
@@ -66,12 +67,18 @@ static inline void image_make(image *out, uint64_t id, unsigned version)
         out->super_class_name, sizeof out->super_class_name, "kind %u", (unsigned)(id % 3));
     (void)snprintf(
         out->uri, sizeof out->uri, "/photographs/%u/%llu.jpg", version, (unsigned long long)id);
+    if (id % 3 != 0)
+        (void)snprintf(out->attributes, sizeof out->attributes,
+            "{\"brand\":\"b%u\",\"price\":%u.5}", (unsigned)(id % 4), (unsigned)(id + version));
+    else
+        out->attributes[0] = '\0';
     out->row = (collection_row){.item = {.image_id = id,
                                     .class_id = (uint32_t)(id % 10),
                                     .super_class_id = (uint32_t)(id % 3),
                                     .class_name = out->class_name,
                                     .super_class_name = out->super_class_name,
-                                    .uri = out->uri},
+                                    .uri = out->uri,
+                                    .attributes = out->attributes},
         .values = out->values,
         .n_values = DIM};
 }
@@ -108,6 +115,7 @@ static inline void check_image(collection *c, uint64_t id, unsigned version)
     CHECK_STR(expected.class_name, item->class_name);
     CHECK_STR(expected.super_class_name, item->super_class_name);
     CHECK_STR(expected.uri, item->uri);
+    CHECK_STR(expected.attributes, item->attributes);
     assert_memory_equal(expected.values, values, sizeof values);
     collection_found_free(&found);
 }

@@ -160,6 +160,108 @@ static void test_collection_search__gives_each_class_once_and_cuts_off(void **st
     collection_release(c);
 }
 
+static bool of_brands(uint64_t id)
+{
+    return id % 3 != 0 && (id % 4 == 1 || id % 4 == 2);
+}
+
+static bool priced(uint64_t id) /* version 1: id + 1.5 */
+{
+    return id % 3 != 0 && id >= 20 && id <= 180;
+}
+
+static bool priced_and_of_brands(uint64_t id)
+{
+    return priced(id) && of_brands(id);
+}
+
+static bool none(uint64_t id)
+{
+    (void)id;
+    return false;
+}
+
+static void check_condition(collection *c, const collection_condition *tests, size_t n, passes pass)
+{
+    const collection_filter filter = {.conditions = tests, .n_conditions = n};
+    check_search(c, 5, (collection_search){.k = 300, .filter = filter}, pass);
+    check_search(c, 6, (collection_search){.k = 4, .filter = filter, .by_class = true}, pass);
+}
+
+static void test_collection_search__filters_by_attributes(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = filled();
+    static const char *const brands[] = {"b1", "b2", "b9"}, *const absent[] = {"b7"};
+    const collection_condition tests[] = {
+        {.name = "brand", .texts = brands, .n_texts = 3},
+        {.name = "price", .min = 21.5, .max = 181.5},
+        {.name = "price", .min = 30, .max = INFINITY},
+        {.name = "brand", .min = -INFINITY, .max = INFINITY}, /* a text is no number */
+        {.name = "price", .texts = brands, .n_texts = 3},     /* nor the other way round */
+        {.name = "brand", .texts = absent, .n_texts = 1},
+    };
+    check_condition(c, &tests[0], 1, of_brands);
+    check_condition(c, &tests[1], 1, priced);
+    check_condition(c, tests, 2, priced_and_of_brands);
+    for (size_t i = 3; i < 6; i++)
+        check_condition(c, &tests[i], 1, none);
+
+    image query;
+    collection_found found;
+    image_make(&query, 1, 1);
+    static const collection_condition bad[] = {
+        {.name = "colour", .min = 0, .max = 1}, {.name = "price", .min = 2, .max = 1}};
+    static const kd_status statuses[] = {KD_NOT_FOUND, KD_INVALID_ARGUMENT};
+    for (size_t i = 0; i < 2; i++) {
+        const collection_search how = {.model_id = MODEL,
+            .queries = &query.row,
+            .n_queries = 1,
+            .k = 3,
+            .filter = {.conditions = &bad[i], .n_conditions = 1}};
+        CHECK_FAILS(statuses[i], collection_search_run(c, &how, &found, &err), err);
+        CHECK_HAS(i ? "'price' is from 2 to 1" : "has no attribute 'colour'", err.message);
+    }
+    /* A name that the last image loses is gone. */
+    size_t removed;
+    uint64_t ids[N];
+    for (uint64_t id = 0; id < N; id++)
+        ids[id] = id;
+    CHECK_OK(collection_remove(c, ids, N, &removed, &err), err);
+    CHECK_OK(put_images(c, 3, 1, 1, &err), err);
+    const collection_search how = {.model_id = MODEL,
+        .queries = &query.row,
+        .n_queries = 1,
+        .k = 3,
+        .filter = {.conditions = tests, .n_conditions = 1}};
+    CHECK_FAILS(KD_NOT_FOUND, collection_search_run(c, &how, &found, &err), err);
+    collection_release(c);
+}
+
+static void test_collection_upsert__limits_the_names_of_attributes(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    CHECK_OK(collection_create(&c, room_path("shoes"), "shoes", MODEL, DIM, &err), err);
+    for (uint64_t id = 0; id <= COLLECTION_MAX_COLUMNS; id++) {
+        image one;
+        image_make(&one, id * 3, 1);
+        (void)snprintf(one.attributes, sizeof one.attributes, "{\"name%u\":1.0}", (unsigned)id);
+        const kd_status status = collection_upsert(c, MODEL, &one.row, 1, NULL, &err);
+        CHECK_INT(id < COLLECTION_MAX_COLUMNS ? KD_OK : KD_INVALID_ARGUMENT, status);
+    }
+    CHECK_HAS("65 names of attributes, allowed are 64", err.message);
+    CHECK_INT(COLLECTION_MAX_COLUMNS, count_of(c));
+    CHECK_OK(put_images(c, 0, 1, 1, &err), err); /* name0 goes */
+    image one;
+    image_make(&one, 999, 1);
+    (void)snprintf(one.attributes, sizeof one.attributes, "{\"other\":1.0}");
+    CHECK_OK(collection_upsert(c, MODEL, &one.row, 1, NULL, &err), err);
+    collection_release(c);
+}
+
 /* What a place of the memory's tables holds changes when images come and go. */
 static void test_collection_search__filters_hold_after_changes(void **state)
 {
@@ -249,6 +351,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ROOM_TEST(test_collection_search__passes_what_each_filter_lets_through),
         ROOM_TEST(test_collection_search__gives_each_class_once_and_cuts_off),
+        ROOM_TEST(test_collection_search__filters_by_attributes),
+        ROOM_TEST(test_collection_upsert__limits_the_names_of_attributes),
         ROOM_TEST(test_collection_search__filters_hold_after_changes),
         ROOM_TEST(test_collection_search__by_examples),
     };

@@ -1,0 +1,148 @@
+#include "services/indexer/messages.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "services/indexer/attributes.h"
+
+/* ---- In ---- */
+
+static kd_status add_member(
+    json_t *members, const Kindred__V1__Attribute *attribute, uint64_t image_id, kd_error *err)
+{
+    json_t *value = NULL;
+    if (json_object_get(members, attribute->name))
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "image %" PRIu64 " has the attribute '%.100s' twice", image_id, attribute->name);
+    switch (attribute->value_case) {
+    case KINDRED__V1__ATTRIBUTE__VALUE_TEXT:
+        value = json_string(attribute->text);
+        break;
+    case KINDRED__V1__ATTRIBUTE__VALUE_NUMBER:
+        if (!isfinite(attribute->number))
+            return kd_error_set(err, KD_INVALID_ARGUMENT,
+                "attribute '%.100s' of image %" PRIu64 " is not a finite number", attribute->name,
+                image_id);
+        value = json_real(attribute->number);
+        break;
+    default:
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "attribute '%.100s' of image %" PRIu64 " has no value", attribute->name, image_id);
+    }
+    return json_object_set_new(members, attribute->name, value) == 0
+               ? KD_OK
+               : kd_error_memory(err, "an image's attributes");
+}
+
+kd_status item_from_message(const Kindred__V1__Item *message, collection_item *item, kd_error *err)
+{
+    *item = (collection_item){.image_id = message->image_id,
+        .class_id = message->class_id,
+        .super_class_id = message->super_class_id,
+        .class_name = message->class_name,
+        .super_class_name = message->super_class_name,
+        .uri = message->uri};
+    json_t *const members = json_object();
+    kd_status status = members ? KD_OK : kd_error_memory(err, "an image's attributes");
+    for (size_t i = 0; status == KD_OK && i < message->n_attributes; i++)
+        status = add_member(members, message->attributes[i], item->image_id, err);
+    char *text = NULL;
+    if (status == KD_OK)
+        status = attributes_write(&text, members, item->image_id, err);
+    item->attributes = text;
+    json_decref(members);
+    return status;
+}
+
+static double end_of(const Kindred__V1__Real *end, double open)
+{
+    return end ? end->value : open;
+}
+
+kd_status conditions_from_messages(
+    Kindred__V1__Condition *const *messages, size_t n, collection_condition *out, kd_error *err)
+{
+    if (n > COLLECTION_MAX_CONDITIONS)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "a search has %zu conditions, allowed are %u", n, COLLECTION_MAX_CONDITIONS);
+    for (size_t i = 0; i < n; i++) {
+        const Kindred__V1__Condition *const m = messages[i];
+        out[i] = (collection_condition){.name = m->name, .min = -INFINITY, .max = INFINITY};
+        if (m->test_case == KINDRED__V1__CONDITION__TEST_ANY_OF && m->any_of->n_texts > 0) {
+            out[i].texts = (const char *const *)m->any_of->texts;
+            out[i].n_texts = m->any_of->n_texts;
+        } else if (m->test_case == KINDRED__V1__CONDITION__TEST_RANGE) {
+            out[i].min = end_of(m->range->min, -INFINITY);
+            out[i].max = end_of(m->range->max, INFINITY);
+        } else {
+            return kd_error_set(err, KD_INVALID_ARGUMENT,
+                "the condition on '%.100s' has neither texts nor a range", m->name);
+        }
+    }
+    return KD_OK;
+}
+
+/* ---- Out ---- */
+
+/* An item's attributes; message->attributes points to list. */
+typedef struct told {
+    json_t *members; /* owned: what the texts are borrowed from */
+    Kindred__V1__Attribute all[COLLECTION_MAX_ATTRIBUTES];
+    Kindred__V1__Attribute *list[COLLECTION_MAX_ATTRIBUTES];
+} told;
+
+static bool add_attributes(const char *text, Kindred__V1__Item *out)
+{
+    const char *name;
+    json_t *value;
+    if (*text == '\0')
+        return true;
+    told *const t = malloc(sizeof *t);
+    json_t *const members = attributes_read(text);
+    if (!t || !members) {
+        free(t);
+        json_decref(members);
+        return false;
+    }
+    t->members = members;
+    out->attributes = t->list;
+    json_object_foreach(members, name, value)
+    {
+        Kindred__V1__Attribute *const a = &t->all[out->n_attributes];
+        kindred__v1__attribute__init(a);
+        a->name = (char *)(uintptr_t)name;
+        if (json_is_string(value)) {
+            a->value_case = KINDRED__V1__ATTRIBUTE__VALUE_TEXT;
+            a->text = (char *)(uintptr_t)json_string_value(value);
+        } else {
+            a->value_case = KINDRED__V1__ATTRIBUTE__VALUE_NUMBER;
+            a->number = json_number_value(value);
+        }
+        t->list[out->n_attributes++] = a;
+    }
+    return true;
+}
+
+bool item_to_message(const collection_item *item, Kindred__V1__Item *out)
+{
+    kindred__v1__item__init(out);
+    out->image_id = item->image_id;
+    out->class_id = item->class_id;
+    out->super_class_id = item->super_class_id;
+    out->class_name = (char *)(uintptr_t)item->class_name;
+    out->super_class_name = (char *)(uintptr_t)item->super_class_name;
+    out->uri = (char *)(uintptr_t)item->uri;
+    return add_attributes(item->attributes, out);
+}
+
+void item_message_clear(Kindred__V1__Item *out)
+{
+    if (out->n_attributes == 0)
+        return;
+    told *const t = (told *)(void *)((char *)out->attributes - offsetof(told, list));
+    json_decref(t->members);
+    free(t);
+    out->n_attributes = 0;
+}
