@@ -1,5 +1,6 @@
-/* services/indexer/attributes.h: what else is known of an image, as text: a JSON object from names to
- * texts and reals, compact and sorted by name, so that equal attributes are equal bytes; "" for none.
+/* services/indexer/attributes.h: what else is known of an image, as text: a JSON object from names
+ * to texts and reals, compact and sorted by name, so that equal attributes are equal bytes; "" for
+ * none.
  */
 #ifndef KD_INDEXER_ATTRIBUTES_H
 #define KD_INDEXER_ATTRIBUTES_H

@@ -65,8 +65,8 @@ kd_status conditions_from_messages(
     Kindred__V1__Condition *const *messages, size_t n, collection_condition *out, kd_error *err)
 {
     if (n > COLLECTION_MAX_CONDITIONS)
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "a search has %zu conditions, allowed are %u", n, COLLECTION_MAX_CONDITIONS);
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "a search has %zu conditions, allowed are %u",
+            n, COLLECTION_MAX_CONDITIONS);
     for (size_t i = 0; i < n; i++) {
         const Kindred__V1__Condition *const m = messages[i];
         out[i] = (collection_condition){.name = m->name, .min = -INFINITY, .max = INFINITY};

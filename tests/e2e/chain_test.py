@@ -109,6 +109,34 @@ class Chain(unittest.TestCase):
         hits = self.hits(self.products / path, "-k", 1000, "--class", names[0], "--class", names[1])
         self.assertEqual({str(hit["item"]["class_id"]) for hit in hits}, set(names))
 
+    def test_search__filters_by_attributes(self):
+        image, label, _, path = kindred.listing(self.products)[0]
+        photo = self.products / path
+        add = ("collection", "add", "tagged", photo, "--class-id", label)
+        self.stack.ok("collection", "create", "tagged", "--model", "trained")
+        self.stack.ok(*add, "--image-id", 1, "--attribute", "brand=Acme", "--attribute", "price=9.5")
+        self.stack.ok(*add, "--image-id", 2, "--attribute", "brand=Other", "--attribute", "price=20")
+        self.stack.ok(*add, "--image-id", 3)
+
+        def found(*conditions):
+            words = [word for condition in conditions for word in ("--where", condition)]
+            hits = self.stack.ok("search", photo, "--collection", "tagged", "-k", 9, *words)
+            return [int(hit["item"]["image_id"]) for hit in hits["results"][0]["hits"]]
+
+        self.assertEqual(found(), [1, 2, 3])
+        self.assertEqual(found("brand=Acme"), [1])
+        self.assertEqual(found("brand=Acme", "brand=Other"), [1, 2])
+        self.assertEqual(found("price>=10"), [2])
+        self.assertEqual(found("price<=20", "brand=Other"), [2])
+        self.assertEqual(found("price=9.5"), [1])
+        self.assertEqual(found('price="9.5"'), [])
+        done = self.stack.run("search", photo, "--collection", "tagged", "--where", "colour=red")
+        self.assertEqual(done.status, 1)
+        self.assertIn("collection 'tagged' has no attribute 'colour'", done.err)
+        item = self.stack.ok("collection", "items", "tagged")["items"][0]
+        self.assertEqual([(a["name"], a.get("text") or a["number"]) for a in item["attributes"]],
+                         [("brand", "Acme"), ("price", 9.5)])
+
     def test_search__by_examples_leaves_them_out(self):
         like, other = (row[0] for row in kindred.listing(self.products)[:2])
         by_id = self.hits("--image-id", like, "-k", 6)

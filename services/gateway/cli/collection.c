@@ -20,6 +20,58 @@ static char *joined(char *const *words, size_t n)
     return cli_must(kd_buf_ok(&text) ? (char *)text.data : NULL);
 }
 
+/* ---- create ---- */
+
+/* Empty, for vectors of the model. */
+static kd_status create(const cli_common *common, const char *name, const char *model,
+    Kindred__V1__CreateCollectionResponse **out, kd_error *err)
+{
+    Kindred__V1__GetModelRequest get = KINDRED__V1__GET_MODEL_REQUEST__INIT;
+    Kindred__V1__GetModelResponse *got = NULL;
+    get.model = (char *)(uintptr_t)model;
+    kd_status status = cli_ask(common, CLI_TRAINER, "GetModel", &get.base, CLI_CALL_MS, &got, err);
+    if (status == KD_OK) {
+        Kindred__V1__CreateCollectionRequest request = KINDRED__V1__CREATE_COLLECTION_REQUEST__INIT;
+        request.name = (char *)(uintptr_t)name;
+        request.model_id = got->model->id;
+        request.dim = got->model->dim;
+        status =
+            cli_ask(common, CLI_INDEXER, "CreateCollection", &request.base, CLI_CALL_MS, out, err);
+    }
+    kd_message_free(got);
+    return status;
+}
+
+static int collection_create(int argc, const char **argv)
+{
+    const char *model = NULL, **args = NULL;
+    cli_common common;
+    const struct poptOption options[] = {
+        {"model", 0, POPT_ARG_STRING, &model, 0, "whose vectors it holds, by id or name", "MODEL"},
+        POPT_TABLEEND};
+    int exit_status = cli_parse(argc, argv, "NAME --model MODEL [OPTION...]",
+        "Makes an empty collection, to be filled with `kindred collection add`; `kindred index` "
+        "makes its own.\n"
+        "Example: kindred collection create shop --model best",
+        options, NULL, NULL, 1, 1, &common, &args);
+    if (exit_status >= 0)
+        return exit_status;
+    Kindred__V1__CreateCollectionResponse *response = NULL;
+    kd_error err = KD_ERROR_INIT;
+    exit_status = EXIT_DONE;
+    if (!model)
+        exit_status = cli_usage(argv[0], "--model MODEL is missing");
+    else if (create(&common, args[0], model, &response, &err) != KD_OK)
+        exit_status = cli_error(&common, argv[0], &err);
+    else if (common.json)
+        cli_print_message(&response->collection->base);
+    else
+        printf("collection %s is there, empty\n", args[0]);
+    kd_message_free(response);
+    free(args);
+    return exit_status;
+}
+
 /* ---- list, show ---- */
 
 static void collection_row(cli_table *table, const ProtobufCMessage *item)
@@ -217,6 +269,7 @@ static int collection_alias(int argc, const char **argv)
 int cmd_collection(int argc, const char **argv)
 {
     static const cli_command commands[] = {
+        {"create", collection_create, "make an empty one"},
         {"list", collection_list, "list the collections by name"},
         {"show", collection_show, "show one"},
         {"add", collection_add, "embed an image and add it"},

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "lib/base/buf.h"
+#include "services/gateway/cli/attributes.h"
 #include "services/gateway/cli/collection.h"
 #include "services/gateway/cli/files.h"
 #include "services/gateway/cli/jobs.h"
@@ -81,8 +82,21 @@ static int add_image(const cli_common *common, const char *command,
     return exit_status;
 }
 
+typedef struct adding {
+    const char *command;
+    cli_attributes attributes;
+} adding;
+
+static bool on_attribute(void *arg, int val, const char *value)
+{
+    adding *const a = arg;
+    (void)val;
+    return cli_attributes_add(&a->attributes, a->command, value);
+}
+
 int collection_add(int argc, const char **argv)
 {
+    adding a = {.command = argv[0]};
     const char *image_id = NULL, *class_id = NULL, *super_id = NULL, *class_name = NULL;
     const char *super_name = NULL, *uri = NULL, **args = NULL;
     cli_common common;
@@ -94,14 +108,18 @@ int collection_add(int argc, const char **argv)
         {"super-class-name", 0, POPT_ARG_STRING, &super_name, 0, "the category's name", "NAME"},
         {"uri", 0, POPT_ARG_STRING, &uri, 0,
             "where the picture is on the server's side (IMAGE's path)", "PATH"},
+        {"attribute", 0, POPT_ARG_STRING, NULL, 1,
+            "a text or number to filter by, such as price=9.5 (repeatable)", "NAME=VALUE"},
         POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "NAME IMAGE --image-id N --class-id N [OPTION...]",
         "Embeds an image by the collection's model and adds it.\n"
         "Example: kindred collection add shop chair.jpg --image-id 7 --class-id 3 --class-name "
-        "chair",
-        options, NULL, NULL, 2, 2, &common, &args);
-    if (exit_status >= 0)
+        "chair --attribute brand=Acme",
+        options, on_attribute, &a, 2, 2, &common, &args);
+    if (exit_status >= 0) {
+        cli_attributes_clear(&a.attributes);
         return exit_status;
+    }
 
     Kindred__V1__AddImageRequest request = KINDRED__V1__ADD_IMAGE_REQUEST__INIT;
     Kindred__V1__Item item = KINDRED__V1__ITEM__INIT;
@@ -109,6 +127,8 @@ int collection_add(int argc, const char **argv)
     char *const path = cli_absolute(args[1]);
     request.collection = (char *)(uintptr_t)args[0];
     request.item = &item;
+    item.attributes = a.attributes.list;
+    item.n_attributes = a.attributes.n;
     item.uri = uri ? (char *)(uintptr_t)uri : path;
     if (class_name)
         item.class_name = (char *)(uintptr_t)class_name;
@@ -125,6 +145,7 @@ int collection_add(int argc, const char **argv)
         item.super_class_id = (uint32_t)super_number;
         exit_status = add_image(&common, argv[0], &request, args[1]);
     }
+    cli_attributes_clear(&a.attributes);
     free(path);
     free(args);
     return exit_status;

@@ -6,13 +6,14 @@
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
 #include "lib/image/image.h"
+#include "services/gateway/cli/attributes.h"
 #include "services/gateway/cli/files.h"
 #include "services/gateway/cli/jobs.h"
 #include "services/gateway/cli/search_page.h"
 
 #define REPEATS_MAX 100u /* of an option, as many as the server takes */
 
-enum { OPTION_SUPER_CLASS = 1, OPTION_CLASS, OPTION_LIKE, OPTION_UNLIKE };
+enum { OPTION_SUPER_CLASS = 1, OPTION_CLASS, OPTION_LIKE, OPTION_UNLIKE, OPTION_WHERE };
 
 /* An option's values. */
 typedef struct words {
@@ -29,6 +30,7 @@ typedef struct request {
     const char *command, *collection, *k_text, *id_text, *min_text, *html;
     words super_classes, classes;
     ids like, unlike;
+    cli_conditions conditions;
     int by_class;
     Kindred__V1__Real min_score;
     uint32_t k;
@@ -71,8 +73,10 @@ static bool on_option(void *arg, int val, const char *value)
         return take_word(r, &r->classes, "--class", value);
     case OPTION_LIKE:
         return take_id(r, &r->like, "--like", value);
-    default:
+    case OPTION_UNLIKE:
         return take_id(r, &r->unlike, "--unlike", value);
+    default:
+        return cli_conditions_add(&r->conditions, r->command, value);
     }
 }
 
@@ -127,6 +131,8 @@ static kd_status ask(request *r, Kindred__V1__SearchProductsRequest *search, con
     search->n_super_classes = r->super_classes.n;
     search->classes = r->classes.texts;
     search->n_classes = r->classes.n;
+    search->conditions = r->conditions.list;
+    search->n_conditions = r->conditions.n;
     search->by_class = r->by_class != 0;
     search->min_score = r->min_text ? &r->min_score : NULL;
     search->thumbnail_size = r->html ? SEARCH_PICTURE : 0;
@@ -265,6 +271,9 @@ int cmd_search(int argc, const char **argv)
             "only this super-class, by name or id (repeatable)", "NAME"},
         {"class", 0, POPT_ARG_STRING, NULL, OPTION_CLASS,
             "only this class, by name or id (repeatable)", "NAME"},
+        {"where", 0, POPT_ARG_STRING, NULL, OPTION_WHERE,
+            "only images whose attribute is VALUE; also NAME>=N, NAME<=N (repeatable)",
+            "NAME=VALUE"},
         {"by-class", 0, POPT_ARG_NONE, &r.by_class, 0, "of each class only the best image", NULL},
         {"min-score", 0, POPT_ARG_STRING, &r.min_text, 0, "leave out what scores lower, -1 to 1",
             "X"},
@@ -302,6 +311,7 @@ int cmd_search(int argc, const char **argv)
     r.k = (uint32_t)k;
     if (exit_status == -1)
         exit_status = search(&r, args);
+    cli_conditions_clear(&r.conditions);
     free(args);
     return exit_status;
 }
