@@ -53,7 +53,8 @@ class ResNet18(nn.Module):
 
 
 def load(path=None):
-    """In evaluation mode; float32 .safetensors alone."""
+    """In evaluation mode."""
+    types = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     net = ResNet18().eval()
     if path:
         with open(path, "rb") as file:
@@ -61,11 +62,12 @@ def load(path=None):
         start = 8 + int.from_bytes(data[:8], "little")
         state = {}
         for name, entry in json.loads(data[8:start]).items():
-            if name == "__metadata__" or name.startswith("fc.") or entry["dtype"] != "F32":
+            if name == "__metadata__" or name.startswith("fc.") or entry["dtype"] not in types:
                 continue
             begin, end = entry["data_offsets"]
-            values = torch.frombuffer(bytearray(data[start + begin:start + end]), dtype=torch.float32)
-            state[name] = values.reshape(entry["shape"])
+            values = torch.frombuffer(bytearray(data[start + begin:start + end]),
+                                      dtype=types[entry["dtype"]])
+            state[name] = values.float().reshape(entry["shape"])
         missing, unexpected = net.load_state_dict(state, strict=False)
         if unexpected or any("num_batches_tracked" not in name for name in missing):
             raise ValueError(f"{path}: missing {missing}, unexpected {unexpected}")
