@@ -17,13 +17,31 @@
 
 typedef struct options {
     const char *listen, *http, *data, *log_level, *ready;
-    int log_json, threads, cache_float16, version;
+    int log_json, threads, version;
+    int cache_float16, no_cache, model_memory, max_wait_ms;
+    const char *precision;
     const char *redis, *embedder, *indexer, *trainer;
     kd_tls tls; /* ca: of the other services */
     const char *client_ca;
 } options;
 
 enum { OPTION_DATASETS = 1 };
+
+/* A sentence, or NULL. */
+static const char *what_is_wrong(const options *o)
+{
+    if (!o->data)
+        return "--data DIR is missing";
+    if (o->threads < 0)
+        return "--threads is negative";
+    if (strcmp(o->precision, "float32") != 0 && strcmp(o->precision, "bfloat16") != 0)
+        return "--precision is float32 or bfloat16";
+    if (o->model_memory < 1)
+        return "--model-memory is at least 1";
+    if (o->max_wait_ms < 1)
+        return "--max-wait-ms is at least 1";
+    return NULL;
+}
 
 /* Parses into *o and *process. Returns -1 to go on, else the exit status. */
 static int parse_options(
@@ -42,10 +60,18 @@ static int parse_options(
     struct poptOption threads[] = {{"threads", 0, POPT_ARG_INT, &o->threads, 0,
                                        "threads that compute; 0 takes every core", "N"},
         POPT_TABLEEND};
-    struct poptOption cache[] = {
+    struct poptOption embedder[] = {
         {"cache-float16", 0, POPT_ARG_NONE, &o->cache_float16, 0,
             "keep cached embeddings as float16: half the memory, each value off by less than 0.001",
             NULL},
+        {"no-cache", 0, POPT_ARG_NONE, &o->no_cache, 0, "compute every image: Redis is not used",
+            NULL},
+        {"precision", 0, POPT_ARG_STRING | POPT_ARGFLAG_SHOW_DEFAULT, &o->precision, 0,
+            "of the forward, float32 or bfloat16, on machines that compute in it", "NAME"},
+        {"model-memory", 0, POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, &o->model_memory, 0,
+            "what the models in memory may take; one that is being loaded comes on top", "MIB"},
+        {"max-wait-ms", 0, POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, &o->max_wait_ms, 0,
+            "refuse images that would wait longer for those before them", "MS"},
         POPT_TABLEEND};
     struct poptOption none[] = {POPT_TABLEEND};
     struct poptOption table[] = {
@@ -76,8 +102,8 @@ static int parse_options(
             NULL, NULL},
         {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_THREADS ? threads : none, 0, NULL,
             NULL},
-        {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_CACHE ? cache : none, 0, NULL,
-            NULL},
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_EMBEDDER ? embedder : none, 0,
+            NULL, NULL},
         POPT_AUTOHELP POPT_TABLEEND};
     char name[64];
     (void)snprintf(name, sizeof name, "kindred-%s", spec->name);
@@ -85,6 +111,7 @@ static int parse_options(
     char usage[200];
     (void)snprintf(usage, sizeof usage, "--data DIR [OPTION...]\n\n%s\n", spec->help);
     poptSetOtherOptionHelp(context, usage);
+    const char *wrong;
     int exit_status = -1, got;
     while ((got = poptGetNextOpt(context)) > 0) {
         const char *const root = poptGetOptArg(context); /* kept for the process's life */
@@ -109,9 +136,8 @@ static int parse_options(
                (!o->tls.cert != !o->tls.key || ((o->tls.ca || o->client_ca) && !o->tls.cert))) {
         (void)fprintf(stderr, "%s: TLS needs --tls-cert and --tls-key together\n", name);
         exit_status = 2;
-    } else if (exit_status == -1 && (!o->data || o->threads < 0)) {
-        (void)fprintf(
-            stderr, o->data ? "%s: --threads is negative\n" : "%s: --data DIR is missing\n", name);
+    } else if (exit_status == -1 && (wrong = what_is_wrong(o)) != NULL) {
+        (void)fprintf(stderr, "%s: %s\n", name, wrong);
         exit_status = 2;
     }
     poptFreeContext(context);
@@ -206,6 +232,9 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
     o = (options){.listen = spec->listen,
         .http = spec->http_listen,
         .log_level = "info",
+        .precision = "float32",
+        .model_memory = KD_SERVICE_MODEL_MEMORY_MIB,
+        .max_wait_ms = KD_SERVICE_MAX_WAIT_MS,
         .redis = "127.0.0.1:6379",
         .embedder = "127.0.0.1:7701",
         .indexer = "127.0.0.1:7702",
@@ -229,6 +258,10 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
     process.trainer = o.trainer;
     process.threads = (unsigned)o.threads;
     process.cache_float16 = o.cache_float16;
+    process.no_cache = o.no_cache;
+    process.bfloat16 = strcmp(o.precision, "bfloat16") == 0;
+    process.model_memory = (uint64_t)o.model_memory << 20;
+    process.max_wait_ms = o.max_wait_ms;
     process.channel.tls = o.tls.cert ? &o.tls : NULL;
 
     /* hiredis and gRPC write to sockets whose peers may have gone. Signals that end the process are

@@ -16,6 +16,8 @@
 #include "lib/rpc/rpc.h"
 
 #define KD_SERVICE_MAX_ROOTS 32
+#define KD_SERVICE_MODEL_MEMORY_MIB 2048 /* unless told otherwise */
+#define KD_SERVICE_MAX_WAIT_MS 2000
 
 /* Which options a service takes beside --listen, --http, --data, --log-level, --log-json, --ready
  * and the --tls-… ones. */
@@ -24,7 +26,8 @@ enum {
     KD_TAKES_PEERS = 2,    /* --embedder, --indexer, --trainer HOST:PORT */
     KD_TAKES_DATASETS = 4, /* --datasets DIR, repeatable */
     KD_TAKES_THREADS = 8,  /* --threads N */
-    KD_TAKES_CACHE = 16,   /* --cache-float16 */
+    /* --cache-float16, --no-cache, --precision, --model-memory, --max-wait-ms */
+    KD_TAKES_EMBEDDER = 16,
 };
 
 typedef struct kd_process {
@@ -34,7 +37,9 @@ typedef struct kd_process {
     const char *datasets[KD_SERVICE_MAX_ROOTS];
     size_t n_datasets;
     unsigned threads; /* of computation; 0: as many as there are cores */
-    bool cache_float16;
+    bool cache_float16, no_cache, bfloat16;
+    uint64_t model_memory; /* bytes */
+    int64_t max_wait_ms;
     /* For the channels to the other services; its tls is NULL for plain text. */
     kd_channel_options channel;
     /* Made by kd_service_main. */

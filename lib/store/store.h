@@ -120,13 +120,21 @@ typedef enum kd_cache_form {
     KD_CACHE_FLOAT32, /* kindred:emb:MODEL:SHA256, bit for bit */
     KD_CACHE_FLOAT16, /* kindred:emb16:MODEL:SHA256, half the memory; see lib/base/half.h */
 } kd_cache_form;
-/* One pipelined round trip for n keys. found[i]: row i of vectors (n × dim) was filled. */
-KD_MUST_CHECK kd_status kd_cache_get(kd_store *store, kd_cache_form form, const char *model_id,
-    size_t n, const uint8_t (*sha256)[KD_SHA256_BYTES], size_t dim, float *vectors, bool *found,
-    kd_error *err);
-/* Likewise. ttl_seconds 0 keeps nothing. */
-KD_MUST_CHECK kd_status kd_cache_put(kd_store *store, kd_cache_form form, const char *model_id,
-    size_t n, const uint8_t (*sha256)[KD_SHA256_BYTES], size_t dim, const float *vectors,
-    uint32_t ttl_seconds, kd_error *err);
+/* One image under one model. model is what computed it: a model's id, and what else its values
+ * depend on. All borrowed for the call. */
+typedef struct kd_cache_entry {
+    const char *model;
+    const uint8_t *sha256; /* KD_SHA256_BYTES */
+    float *values;         /* dim of them */
+    size_t dim;
+    bool found; /* by the last kd_cache_get */
+} kd_cache_entry;
+/* One pipelined round trip for n entries, of any models: fills the values of those that it finds.
+ * On failure none is found, and values may be anything. */
+KD_MUST_CHECK kd_status kd_cache_get(
+    kd_store *store, kd_cache_form form, kd_cache_entry *entries, size_t n, kd_error *err);
+/* Likewise keeps them. ttl_seconds 0 keeps nothing. */
+KD_MUST_CHECK kd_status kd_cache_put(kd_store *store, kd_cache_form form,
+    const kd_cache_entry *entries, size_t n, uint32_t ttl_seconds, kd_error *err);
 
 #endif

@@ -32,8 +32,6 @@ void request_free(request *r)
 {
     if (!r)
         return;
-    for (size_t i = 0; i < r->n; i++)
-        free(r->slots[i].input);
     kd_model_clear(&r->model);
     kd_message_free(r->message);
     free(r);
@@ -47,10 +45,9 @@ void request_over(request *r)
         const slot *const s = &r->slots[i];
         fresh = fresh || (s->problem.status == KD_OK && !s->cached && !s->shared);
     }
-    if (!r->stream)
-        atomic_fetch_sub(&p->images, (int)r->n);
+    atomic_fetch_sub(r->stream ? &p->streamed : &p->images, (int)r->n);
     kd_gauge_add(p->queued, -(double)r->n);
-    if (!fresh || !kd_queue_try_push(p->cache_writes, r))
+    if (!fresh || !p->writer_store || !kd_queue_try_push(p->cache_writes, r))
         request_free(r);
 }
 
@@ -122,15 +119,21 @@ void pipeline_slot_done(slot *s)
 /* One slot more that has its end. */
 static void land_one(slot *s, const kd_error *whole)
 {
-    if (whole)
-        s->problem = s->owner->error = *whole; /* the runner alone writes it now */
+    if (whole) {
+        s->problem = *whole;
+        if (!atomic_exchange(&s->owner->failed, true))
+            s->owner->error = *whole;
+    }
     pipeline_slot_done(s);
 }
 
 void pipeline_land(slot *first, const kd_error *whole)
 {
+    pipeline *const p = first->owner->pipeline;
     const size_t dim = first->owner->model.dim;
-    flight *next = flights_land(first->owner->pipeline->flights, &first->flight);
+    if (first->served)
+        model_set_release(p->models, first->served);
+    flight *next = flights_land(p->flights, &first->flight);
     while (next) {
         slot *const s = (slot *)next;
         next = next->next;

@@ -1,21 +1,17 @@
-/* Look-up: what an image is, whether the same one is in work, whether the cache has it. And the
- * cache's writer, which is out of the way of answers. Redis that fails costs each of the two one
- * time-out, then it is left alone for a while. */
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
+/* Look-up: what images are, whether the same ones are in work, whether the cache has them. All
+ * requests that wait are looked up together, with one trip to the cache; a lone one does not wait
+ * for company. */
+#include <stddef.h>
+#include <stdio.h>
 
-#include "lib/base/clock.h"
-#include "lib/base/log.h"
 #include "services/embedder/pipeline.h"
-
-#define CACHE_PAUSE_MS 1000
-
-typedef uint8_t keys[KD_EMBEDDER_MAX_REQUEST_IMAGES][KD_SHA256_BYTES];
 
 typedef struct lookup {
     pipeline *p;
-    int64_t cache_again_ms; /* the cache failed: not before this time */
+    cache_pause pause;
+    request *requests[KD_EMBEDDER_CACHE_TRIP];
+    slot *unknown[KD_EMBEDDER_CACHE_TRIP]; /* the cache is asked for */
+    size_t n_requests, n_unknown, n_images;
 } lookup;
 
 /* ---- What an image is ---- */
@@ -38,6 +34,13 @@ static kd_status hash_pixels(
     return KD_OK;
 }
 
+/* bfloat16 gives other values than float32. */
+static void name_for_cache(request *r)
+{
+    (void)snprintf(r->cache_model, sizeof r->cache_model, "%s%s", r->model.id,
+        r->pipeline->precision == KD_PRECISION_BFLOAT16 ? ":bf16" : "");
+}
+
 static kd_status hash(request *r, kd_error *err)
 {
     kd_status status = KD_OK;
@@ -51,57 +54,7 @@ static kd_status hash(request *r, kd_error *err)
     return status;
 }
 
-/* ---- The cache ---- */
-
-/* What was rounded is of length 1 again. */
-static void normalise(float *values, size_t dim)
-{
-    double squares = 0;
-    for (size_t i = 0; i < dim; i++)
-        squares += (double)values[i] * (double)values[i];
-    const float scale = squares > 0 ? (float)(1 / sqrt(squares)) : 1;
-    for (size_t i = 0; i < dim; i++)
-        values[i] *= scale;
-}
-
-/* Fills those of the slots that the cache knows, and marks them cached. */
-static void ask_cache(lookup *l, const char *model, size_t dim, slot *const *slots, size_t n)
-{
-    pipeline *const p = l->p;
-    keys of;
-    bool found[KD_EMBEDDER_MAX_REQUEST_IMAGES];
-    kd_error err = KD_ERROR_INIT;
-    if (n == 0 || kd_mono_ms() < l->cache_again_ms)
-        return;
-    float *const vectors = malloc(n * dim * sizeof *vectors);
-    if (!vectors)
-        return;
-    for (size_t i = 0; i < n; i++)
-        memcpy(of[i], slots[i]->sha256, KD_SHA256_BYTES);
-    if (kd_cache_get(p->lookup_store, p->cache_form, model, n,
-            (const uint8_t(*)[KD_SHA256_BYTES])of, dim, vectors, found, &err) != KD_OK) {
-        memset(found, 0, sizeof found);
-        if (l->cache_again_ms == 0)
-            kd_log_error(KD_LOG_WARN, "cache_lost", &err);
-        l->cache_again_ms = kd_mono_ms() + CACHE_PAUSE_MS;
-        kd_counter_add(p->cache_errors, 1);
-    } else if (l->cache_again_ms != 0) {
-        l->cache_again_ms = 0;
-        KD_LOG(KD_LOG_INFO, "cache_back", KD_STR("redis", p->redis));
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (!found[i])
-            continue;
-        memcpy(slots[i]->values, vectors + i * dim, dim * sizeof *vectors);
-        if (p->cache_form == KD_CACHE_FLOAT16)
-            normalise(slots[i]->values, dim);
-        slots[i]->cached = true;
-        kd_counter_add(p->cached_total, 1);
-    }
-    free(vectors);
-}
-
-/* ---- The look-up ---- */
+/* ---- An image that nobody knows ---- */
 
 /* Joins the same image, if it is in work. Afterwards the slot may be done. */
 static bool join(slot *s, bool (*by)(flights *f, flight *one), bool joined_is)
@@ -116,25 +69,44 @@ static bool join(slot *s, bool (*by)(flights *f, flight *one), bool joined_is)
     return true;
 }
 
-/* An image that nobody knows: it is decoded, unless the same one began meanwhile. */
+/* By the loader. */
+static void on_model(model_wait *wait, served_model *model, const kd_error *why)
+{
+    slot *const s = (slot *)(void *)((char *)wait - offsetof(slot, wait));
+    atomic_fetch_sub(&s->owner->pipeline->parked, 1);
+    s->served = model;
+    if (model)
+        decode_submit(s);
+    else
+        pipeline_land(s, why);
+}
+
+/* It is decoded once its model is there, unless the same one began meanwhile. */
 static void begin(slot *s)
 {
     pipeline *const p = s->owner->pipeline;
+    served_model *served;
+    kd_error err = KD_ERROR_INIT;
     if (join(s, flights_begin, false))
         return;
-    atomic_fetch_add(&p->decoding, 1);
-    if (!kd_pool_try_run(p->decoders, decode_task, s)) { /* no memory: the counts leave room */
-        atomic_fetch_sub(&p->decoding, 1);
-        (void)kd_error_set(&s->problem, KD_RESOURCE_EXHAUSTED, "too many images wait already");
-        pipeline_land(s, NULL);
-    }
+    s->wait.done = on_model;
+    atomic_fetch_add(&p->parked, 1); /* before: it may be told at once */
+    const kd_status status = model_set_use(p->models, &s->owner->model, &s->wait, &served, &err);
+    if (status == KD_OK && !served)
+        return;
+    atomic_fetch_sub(&p->parked, 1);
+    s->served = served;
+    if (status == KD_OK)
+        decode_submit(s);
+    else
+        pipeline_land(s, &err);
 }
 
-static void lookup_request(lookup *l, request *r)
+/* ---- All that waits ---- */
+
+static void take_in(lookup *l, request *r)
 {
     pipeline *const p = l->p;
-    slot *unknown[KD_EMBEDDER_MAX_REQUEST_IMAGES];
-    size_t n = 0;
     if (kd_call_cancelled(r->call)) {
         kd_counter_add(p->dropped_total, r->n);
         (void)kd_error_set(&r->error, KD_CANCELLED, "the client has gone");
@@ -145,73 +117,46 @@ static void lookup_request(lookup *l, request *r)
         request_finish(r);
         return;
     }
+    name_for_cache(r);
     /* Counted before the first goes on, so that the request can't end under our hands: one more for
      * ourselves. */
     atomic_store(&r->pending, r->n + 1);
     kd_counter_add(p->images_total, r->n);
+    l->requests[l->n_requests++] = r;
+    l->n_images += r->n;
     for (size_t i = 0; i < r->n; i++)
         if (!join(&r->slots[i], flights_join, true))
-            unknown[n++] = &r->slots[i];
-    ask_cache(l, r->model.id, r->model.dim, unknown, n);
-    for (size_t i = 0; i < n; i++) {
-        if (unknown[i]->cached)
-            pipeline_slot_done(unknown[i]);
+            l->unknown[l->n_unknown++] = &r->slots[i];
+}
+
+static void let_out(lookup *l)
+{
+    cache_ask(l->p, &l->pause, l->unknown, l->n_unknown);
+    for (size_t i = 0; i < l->n_unknown; i++) {
+        slot *const s = l->unknown[i];
+        if (s->cached)
+            pipeline_slot_done(s);
         else
-            begin(unknown[i]);
+            begin(s);
     }
-    if (atomic_fetch_sub(&r->pending, 1) == 1)
-        request_finish(r);
+    for (size_t i = 0; i < l->n_requests; i++) {
+        request *const r = l->requests[i];
+        if (atomic_fetch_sub(&r->pending, 1) == 1)
+            request_finish(r);
+    }
+    l->n_requests = l->n_unknown = l->n_images = 0;
 }
 
 void *lookup_main(void *arg)
 {
-    lookup l = {arg, 0};
+    lookup l = {.p = arg};
     request *r;
-    while ((r = kd_queue_pop(l.p->lookups, -1)) != NULL)
-        lookup_request(&l, r);
-    return NULL;
-}
-
-/* ---- The writer ---- */
-
-/* *again_ms: as for look-ups. A silent Redis would otherwise hold up what waits here, and with it
- * the end of the process, by a time-out for each request. */
-static void write_cache(pipeline *p, const request *r, int64_t *again_ms)
-{
-    const size_t dim = r->model.dim;
-    keys of;
-    size_t n = 0;
-    kd_error err = KD_ERROR_INIT;
-    if (kd_mono_ms() < *again_ms)
-        return;
-    float *const vectors = malloc(r->n * dim * sizeof *vectors);
-    if (!vectors)
-        return;
-    for (size_t i = 0; i < r->n; i++) {
-        const slot *const s = &r->slots[i];
-        if (s->problem.status != KD_OK || s->cached || s->shared)
-            continue;
-        memcpy(of[n], s->sha256, KD_SHA256_BYTES);
-        memcpy(vectors + n * dim, s->values, dim * sizeof *vectors);
-        n++;
-    }
-    if (n > 0 && kd_cache_put(p->writer_store, p->cache_form, r->model.id, n,
-                     (const uint8_t(*)[KD_SHA256_BYTES])of, dim, vectors, KD_EMBEDDER_CACHE_TTL_S,
-                     &err) != KD_OK) {
-        kd_counter_add(p->cache_errors, 1); /* the look-up side says so in the log */
-        *again_ms = kd_mono_ms() + CACHE_PAUSE_MS;
-    }
-    free(vectors);
-}
-
-void *writer_main(void *arg)
-{
-    pipeline *const p = arg;
-    int64_t again_ms = 0;
-    request *r;
-    while ((r = kd_queue_pop(p->cache_writes, -1)) != NULL) {
-        write_cache(p, r, &again_ms);
-        request_free(r);
+    while ((r = kd_queue_pop(l.p->lookups, -1)) != NULL) {
+        take_in(&l, r);
+        while (l.n_images + KD_EMBEDDER_MAX_REQUEST_IMAGES <= KD_EMBEDDER_CACHE_TRIP &&
+               (r = kd_queue_pop(l.p->lookups, 0)) != NULL)
+            take_in(&l, r);
+        let_out(&l);
     }
     return NULL;
 }

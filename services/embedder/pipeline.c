@@ -4,74 +4,12 @@
 #include <stdlib.h>
 
 #include "lib/base/log.h"
-#include "lib/image/image.h"
+#include "services/embedder/service.h"
 
 #define CACHE_TIMEOUT_MS 100  /* a look-up that takes longer costs more than it saves */
 #define CACHE_WRITE_QUEUE 256 /* requests; more are answered without being cached */
 /* Requests that may wait for their look-up, and images for their decoding: all there can be. */
 #define PLACES (KD_EMBEDDER_MAX_IMAGES + KD_EMBEDDER_MAX_STREAMS * KD_EMBEDDER_STREAM_IMAGES)
-
-/* ---- Decode ---- */
-
-/* Pixels come as the client says: they have no header that a decoder would check. */
-static kd_status preprocess_pixels(
-    const kd_preprocess *preprocess, const Kindred__V1__Pixels *pixels, float *input, kd_error *err)
-{
-    const uint32_t width = pixels->width, height = pixels->height;
-    const size_t len = pixels->rgb.len;
-    if (width == 0 || height == 0 || width > KD_IMAGE_MAX_SIDE || height > KD_IMAGE_MAX_SIDE)
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "the pixels are %u × %u, each side is 1 to %u", width, height, KD_IMAGE_MAX_SIDE);
-    if (len != (size_t)width * height * 3)
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "the pixels have %zu bytes, %u × %u × 3 are %zu", len, width, height,
-            (size_t)width * height * 3);
-    if (len > KD_IMAGE_MAX_BYTES)
-        return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
-            "the pixels have %zu bytes, the limit is %u", len, KD_IMAGE_MAX_BYTES);
-    const kd_image image = {pixels->rgb.data, width, height};
-    return kd_preprocess_image(preprocess, &image, input, err);
-}
-
-static kd_status decode(slot *s, kd_error *err)
-{
-    const kd_preprocess *const preprocess = &s->owner->model.preprocess;
-    const size_t side = preprocess->image_size;
-    s->input = malloc(side * side * 3 * sizeof *s->input);
-    if (!s->input)
-        return kd_error_memory(err, "an image");
-    return s->pixels ? preprocess_pixels(preprocess, s->pixels, s->input, err)
-                     : kd_preprocess_run(preprocess, s->bytes, s->len, s->input, err);
-}
-
-void decode_task(void *first)
-{
-    slot *const s = first;
-    pipeline *const p = s->owner->pipeline;
-    work *w = NULL;
-    if (pipeline_wanted(s) && decode(s, &s->problem) == KD_OK) {
-        s->problem.status = KD_OK;
-        w = calloc(1, sizeof *w);
-        if (!w)
-            (void)kd_error_memory(&s->problem, "an image");
-    }
-    if (!w) {
-        atomic_fetch_sub(&p->decoding, 1);
-        pipeline_land(s, NULL);
-        return;
-    }
-    w->type = WORK_IMAGE;
-    w->image = s;
-    /* Waits when the forward is behind: that is what bounds the memory of decoded images. Counted
-     * as decoding until it is in the queue, so that the runner knows that more is coming. */
-    const bool pushed = kd_queue_push(p->ready, w);
-    atomic_fetch_sub(&p->decoding, 1);
-    if (!pushed) {
-        free(w);
-        (void)kd_error_set(&s->problem, KD_UNAVAILABLE, "the embedder is shutting down");
-        pipeline_land(s, NULL);
-    }
-}
 
 /* ---- The way in ---- */
 
@@ -98,7 +36,32 @@ static kd_status make_request(pipeline *p, kd_call *call, const Kindred__V1__Emb
             s->pixels = message->pixels[i - n_images];
         }
     }
-    return kd_models_find(p->models_dir, message->model, &(*out)->model, err);
+    return pipeline_find_model(p, message->model, &(*out)->model, err);
+}
+
+/* How long images that come now would wait for n of unary calls before them. */
+static int64_t wait_ms(pipeline *p, int n)
+{
+    const int parked = atomic_load(&p->parked), streamed = atomic_load(&p->streamed);
+    const int between = n / 3 + (int)(KD_EMBEDDER_BATCHES * KD_EMBEDDER_MAX_BATCH);
+    const int ahead = n - (parked < n ? parked : n) + (streamed < between ? streamed : between);
+    return ahead * atomic_load(&p->image_ns) / 1000000;
+}
+
+/* Takes n images in, or says why not. */
+static kd_status admit(pipeline *p, int n, kd_error *err)
+{
+    const int before = atomic_fetch_add(&p->images, n);
+    const int64_t wait = wait_ms(p, before);
+    kd_gauge_add(p->queued, n);
+    if (before + n > KD_EMBEDDER_MAX_IMAGES)
+        return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
+            "%d images are in work already; try again later", KD_EMBEDDER_MAX_IMAGES);
+    if (before >= KD_EMBEDDER_UNSHED && wait > p->max_wait_ms)
+        return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
+            "the images would wait for %.1f s, the limit is %.1f; try again later",
+            (double)wait / 1000, (double)p->max_wait_ms / 1000);
+    return KD_OK;
 }
 
 void pipeline_embed(pipeline *p, kd_call *call, const Kindred__V1__EmbedRequest *message)
@@ -111,48 +74,84 @@ void pipeline_embed(pipeline *p, kd_call *call, const Kindred__V1__EmbedRequest 
         return;
     }
     const int n = (int)r->n;
-    kd_gauge_add(p->queued, n);
-    if (atomic_fetch_add(&p->images, n) + n > KD_EMBEDDER_MAX_IMAGES ||
-        !kd_queue_try_push(p->lookups, r)) {
-        atomic_fetch_sub(&p->images, n);
-        kd_gauge_add(p->queued, -n);
-        (void)kd_error_set(&err, KD_RESOURCE_EXHAUSTED,
-            "%d images are in work already; try again later", KD_EMBEDDER_MAX_IMAGES);
-        kd_call_fail(call, &err);
-        request_free(r);
-    }
+    kd_status status = admit(p, n, &err);
+    if (status == KD_OK && kd_queue_try_push(p->lookups, r))
+        return;
+    if (status == KD_OK) /* the counts leave room */
+        status = kd_error_set(&err, KD_UNAVAILABLE, "the embedder is shutting down");
+    if (status == KD_RESOURCE_EXHAUSTED)
+        kd_counter_add(p->shed_total, (uint64_t)n);
+    atomic_fetch_sub(&p->images, n);
+    kd_gauge_add(p->queued, -n);
+    kd_call_fail(call, &err);
+    request_free(r);
 }
 
-/* Hands an order about a model to the runner. */
-static void order(pipeline *p, kd_call *call, const char *model, int type)
+/* ---- Orders about models ---- */
+
+kd_status pipeline_find_model(pipeline *p, const char *name, kd_model *out, kd_error *err)
 {
-    kd_error err = KD_ERROR_INIT;
-    work *const w = calloc(1, sizeof *w);
-    if (!w) {
-        (void)kd_error_memory(&err, "a request");
+    const kd_status status = kd_models_find(p->models_dir, name, out, err);
+    if (status == KD_OK)
+        model_set_stand_in(p->models, name, out);
+    return status;
+}
+
+typedef struct load_order {
+    model_wait wait; /* first: one is made from the other */
+    pipeline *p;
+    kd_call *call;
+    kd_model model;
+} load_order;
+
+static void on_loaded(model_wait *wait, served_model *model, const kd_error *why)
+{
+    load_order *const o = (load_order *)wait;
+    if (model) {
+        service_reply_loaded(o->call, &o->model);
+        model_set_release(o->p->models, model);
     } else {
-        w->type = type == WORK_LOAD ? WORK_LOAD : WORK_UNLOAD;
-        w->call = call;
-        if (kd_models_find(p->models_dir, model, &w->model, &err) == KD_OK) {
-            if (kd_queue_try_push(p->ready, w))
-                return;
-            (void)kd_error_set(
-                &err, KD_RESOURCE_EXHAUSTED, "the embedder is busy; try again later");
-        }
-        kd_model_clear(&w->model);
-        free(w);
+        kd_call_fail(o->call, why);
     }
-    kd_call_fail(call, &err);
+    kd_model_clear(&o->model);
+    free(o);
 }
 
 void pipeline_load(pipeline *p, kd_call *call, const char *model)
 {
-    order(p, call, model, WORK_LOAD);
+    kd_error err = KD_ERROR_INIT;
+    served_model *served = NULL;
+    load_order *const o = calloc(1, sizeof *o);
+    kd_status status = o ? kd_models_find(p->models_dir, model, &o->model, &err)
+                         : kd_error_memory(&err, "a request");
+    if (status == KD_OK) {
+        o->wait.done = on_loaded;
+        o->p = p;
+        o->call = call;
+        status = model_set_use(p->models, &o->model, &o->wait, &served, &err);
+        if (status == KD_OK && !served)
+            return; /* it waits */
+    }
+    if (status == KD_OK) {
+        on_loaded(&o->wait, served, &err);
+        return;
+    }
+    kd_call_fail(call, &err);
+    if (o)
+        kd_model_clear(&o->model);
+    free(o);
 }
 
+/* Also of a model that the registry has no longer. */
 void pipeline_unload(pipeline *p, kd_call *call, const char *model)
 {
-    order(p, call, model, WORK_UNLOAD);
+    kd_error err = KD_ERROR_INIT;
+    if (model_set_unload(p->models, model)) {
+        service_reply_unloaded(call);
+        return;
+    }
+    (void)kd_error_set(&err, KD_NOT_FOUND, "model '%s' is not in memory", model);
+    kd_call_fail(call, &err);
 }
 
 /* ---- Life ---- */
@@ -172,11 +171,14 @@ static void make_metrics(pipeline *p, kd_metrics *m)
         kd_metrics_counter(m, "kindred_embed_broken_total", "", "Images that could not be decoded");
     p->cache_errors = kd_metrics_counter(
         m, "kindred_embed_cache_errors_total", "", "Cache look-ups and writes that failed");
+    p->cache_trips = kd_metrics_counter(m, "kindred_embed_cache_trips_total", "",
+        "Round trips to Redis, each for the images of all requests that waited");
+    p->shed_total = kd_metrics_counter(
+        m, "kindred_embed_shed_total", "", "Images that were refused, as too many were in work");
     p->batches_total = kd_metrics_counter(m, "kindred_embed_batches_total", "", "Forward passes");
     p->forward_seconds =
         kd_metrics_histogram(m, "kindred_embed_forward_seconds", "", "Time of one forward pass");
     p->queued = kd_metrics_gauge(m, "kindred_embed_queue_images", "", "Images in all stages");
-    p->models = kd_metrics_gauge(m, "kindred_embed_models", "", "Models in memory");
 }
 
 static kd_status start_thread(pthread_t *thread, bool *started, void *(*run)(void *), pipeline *p,
@@ -202,7 +204,8 @@ kd_status pipeline_new(
     p->models_dir = models_dir;
     p->redis = redis;
     p->cache_form = options->cache_form;
-    pthread_mutex_init(&p->mutex, NULL);
+    p->precision = options->precision;
+    p->max_wait_ms = options->max_wait_ms;
     pthread_mutex_init(&p->streams_mutex, NULL);
     make_metrics(p, options->metrics);
     kd_status status = kd_pool_new(&p->decoders, "decode", options->threads, PLACES, err);
@@ -211,19 +214,31 @@ kd_status pipeline_new(
     if (status == KD_OK)
         status = kd_queue_new(&p->lookups, PLACES, err);
     if (status == KD_OK)
-        status = kd_queue_new(&p->ready, KD_EMBEDDER_MAX_DECODED, err);
+        status = kd_queue_new(&p->urgent, PLACES, err);
+    if (status == KD_OK)
+        status = kd_queue_new(&p->bulk, PLACES, err);
+    if (status == KD_OK)
+        status = batches_new(&p->batches, err);
+    if (status == KD_OK)
+        status = model_set_new(&p->models,
+            &(model_set_options){.dir = models_dir,
+                .precision = options->precision,
+                .memory = options->model_memory,
+                .max_batch = KD_EMBEDDER_MAX_BATCH,
+                .metrics = options->metrics},
+            err);
     if (status == KD_OK)
         status = kd_queue_new(&p->cache_writes, CACHE_WRITE_QUEUE, err);
-    if (status == KD_OK)
+    if (status == KD_OK && redis)
         status = kd_store_open(&p->lookup_store, redis, CACHE_TIMEOUT_MS, err);
-    if (status == KD_OK)
+    if (status == KD_OK && redis)
         status = kd_store_open(&p->writer_store, redis, CACHE_TIMEOUT_MS * 10, err);
     if (status == KD_OK)
         status = start_thread(&p->lookup_thread, &p->lookup_started, lookup_main, p, "lookup", err);
     if (status == KD_OK)
         status =
             start_thread(&p->runner_thread, &p->runner_started, runner_main, p, "forward", err);
-    if (status == KD_OK)
+    if (status == KD_OK && redis)
         status = start_thread(
             &p->writer_thread, &p->writer_started, writer_main, p, "cache-writer", err);
     if (status != KD_OK)
@@ -247,24 +262,27 @@ void pipeline_free(pipeline *p)
         kd_queue_close(p->lookups);
     if (p->lookup_started)
         pthread_join(p->lookup_thread, NULL);
+    if (p->models)
+        model_set_close(p->models);
     kd_pool_free(p->decoders);
-    if (p->ready)
-        kd_queue_close(p->ready);
+    if (p->batches)
+        batches_close(p->batches);
     if (p->runner_started)
         pthread_join(p->runner_thread, NULL);
     if (p->cache_writes)
         kd_queue_close(p->cache_writes);
     if (p->writer_started)
         pthread_join(p->writer_thread, NULL);
-    runner_unload_all(p);
+    model_set_free(p->models);
+    batches_free(p->batches);
     flights_free(p->flights);
     kd_queue_free(p->lookups);
-    kd_queue_free(p->ready);
+    kd_queue_free(p->urgent);
+    kd_queue_free(p->bulk);
     kd_queue_free(p->cache_writes);
     kd_store_close(p->lookup_store);
     kd_store_close(p->writer_store);
     pthread_mutex_destroy(&p->streams_mutex);
-    pthread_mutex_destroy(&p->mutex);
     free(p->models_dir);
     free(p);
 }

@@ -1,5 +1,7 @@
 #include "services/embedder/service.h"
 
+#include <stdio.h>
+
 /* Strings are borrowed from model. */
 static void describe(const kd_model *model, Kindred__V1__Model *out)
 {
@@ -53,19 +55,28 @@ static void unload_model(void *state, kd_call *call, const ProtobufCMessage *mes
     pipeline_unload(state, call, ((const Kindred__V1__UnloadModelRequest *)message)->model);
 }
 
+const char *precision_name(kd_precision precision)
+{
+    return precision == KD_PRECISION_BFLOAT16 ? "bfloat16" : "float32";
+}
+
 static void list_loaded_models(void *state, kd_call *call, const ProtobufCMessage *message)
 {
     Kindred__V1__ListLoadedModelsResponse response = KINDRED__V1__LIST_LOADED_MODELS_RESPONSE__INIT;
-    kd_model models[KD_EMBEDDER_MAX_MODELS];
+    kd_model loaded[KD_EMBEDDER_MAX_MODELS];
     Kindred__V1__Model described[KD_EMBEDDER_MAX_MODELS], *list[KD_EMBEDDER_MAX_MODELS];
+    pipeline *const p = state;
+    char runtime[128];
     (void)message;
-    response.n_models = pipeline_loaded(state, models);
+    (void)snprintf(
+        runtime, sizeof runtime, "%s, %s", kd_nn_describe(), precision_name(p->precision));
+    response.n_models = model_set_list(p->models, loaded);
     for (size_t i = 0; i < response.n_models; i++) {
-        describe(&models[i], &described[i]);
+        describe(&loaded[i], &described[i]);
         list[i] = &described[i];
     }
     response.models = list;
-    response.runtime = (char *)kd_nn_describe();
+    response.runtime = runtime;
     kd_call_reply(call, &response.base);
 }
 

@@ -7,7 +7,9 @@
 
 KD_MUST_CHECK kd_status service_add(kd_server *server, pipeline *p, kd_error *err);
 
-/* Answers of orders that the runner has carried out. */
+const char *precision_name(kd_precision precision); /* "float32", "bfloat16" */
+
+/* Answers of orders about models that were carried out. */
 void service_reply_loaded(kd_call *call, const kd_model *model);
 void service_reply_unloaded(kd_call *call);
 

@@ -114,7 +114,7 @@ static void on_gone(void *arg)
 /* The stream's model is the first message's. */
 static kd_status find_model(embed_stream *s, const char *name, kd_error *err)
 {
-    const kd_status status = kd_models_find(s->p->models_dir, name, &s->model, err);
+    const kd_status status = pipeline_find_model(s->p, name, &s->model, err);
     s->named = status == KD_OK;
     return status;
 }
@@ -163,6 +163,7 @@ static void submit(request *r)
     pipeline *const p = r->pipeline;
     slot *const image = &r->slots[0];
     kd_gauge_add(p->queued, 1);
+    atomic_fetch_add(&p->streamed, 1);
     if (image->problem.status == KD_OK && kd_queue_try_push(p->lookups, r))
         return;
     if (image->problem.status == KD_OK) /* the counts leave room */

@@ -18,6 +18,7 @@ IN_WORK = 64    # images of a stream that are not answered
 STREAMS = 8     # open at a time
 IDLE_SECONDS = 10
 BUSY = 128      # images that keep the forward busy for a while
+PATIENT = ("--max-wait-ms", 120000)  # what keeps the forward busy is no overload here
 
 
 def png(width, height, rgb):
@@ -79,7 +80,7 @@ class Embedder(unittest.TestCase):
         cls.redis = made(faults.Redis())
         redis = ("--redis", cls.redis.address)
         trainer = made(faults.Service("trainer", *redis))
-        cls.embedder = made(faults.Service("embedder", *redis))
+        cls.embedder = made(faults.Service("embedder", *redis, *PATIENT))
         gateway = made(faults.Service("gateway", *redis, "--embedder", cls.embedder.address,
                                       "--trainer", trainer.address))
         for name, size in (("plain", 64), ("large", 256)):
@@ -347,7 +348,7 @@ class Embedder(unittest.TestCase):
 
     def restart(self, *args):
         """Begins the embedder that has ended anew."""
-        self.embedder.args = ["--redis", self.redis.address, *args]
+        self.embedder.args = ["--redis", self.redis.address, *PATIENT, *args]
         self.embedder.start()
         type(self).client = Client(self.embedder.address)
         kindred.wait_until(lambda: self.gateway.call(f"{SERVICE}/ListLoadedModels")[0] == OK, 30)

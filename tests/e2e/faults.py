@@ -41,7 +41,7 @@ class Service:
     """A service without a supervisor, on the data folder `data` of this test."""
 
     def __init__(self, name, *args, data="data", env=None):
-        self.name, self.args, self.env = name, list(map(str, args)), env or {}
+        self.name, self.args, self.env = name, args, env or {}
         self.data = kindred.folder() / data
         self.data.mkdir(exist_ok=True)
         self.log_path = kindred.folder() / f"{data}-{name}.log"
@@ -55,7 +55,7 @@ class Service:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [str(kindred.BIN / f"kindred-{self.name}"), "--data", str(self.data), "--listen",
-                 self._listen, "--http", "127.0.0.1:0", "--ready", str(ready), *self.args],
+                 self._listen, "--http", "127.0.0.1:0", "--ready", str(ready), *map(str, self.args)],
                 stdout=log, stderr=log, env={**os.environ, "OMP_WAIT_POLICY": "passive",
                                              **self.env})
         _processes.append(self.process)

@@ -171,13 +171,12 @@ static void test_store_alloc__other_ends(void **state)
 
 enum { KEYS = 3, DIM = 40 };
 
-static kd_status get_vectors(kd_store *store, kd_cache_form form, uint8_t (*keys)[KD_SHA256_BYTES],
-    float vectors[KEYS][DIM], bool found[KEYS], kd_error *err)
+static kd_status get_vectors(
+    kd_store *store, kd_cache_form form, kd_cache_entry entries[KEYS], kd_error *err)
 {
-    const kd_status status = kd_cache_get(store, form, "model", KEYS,
-        (const uint8_t(*)[KD_SHA256_BYTES])keys, DIM, vectors[0], found, err);
+    const kd_status status = kd_cache_get(store, form, entries, KEYS, err);
     for (size_t i = 0; i < KEYS; i++)
-        CHECK(found[i] == (status == KD_OK)); /* never a row that was not filled */
+        CHECK(entries[i].found == (status == KD_OK)); /* never a row that was not filled */
     return status;
 }
 
@@ -186,19 +185,19 @@ static kd_status run_cache(void *arg, kd_error *err)
     room *const r = arg;
     kd_status first = KD_OK;
     kd_store *store = NULL;
-    uint8_t keys[KEYS][KD_SHA256_BYTES] = {{1}, {2}, {3}};
+    const uint8_t keys[KEYS][KD_SHA256_BYTES] = {{1}, {2}, {3}};
     float vectors[KEYS][DIM], back[KEYS][DIM];
-    bool found[KEYS] = {false};
-    for (size_t i = 0; i < KEYS; i++)
+    kd_cache_entry there[KEYS], here[KEYS];
+    for (size_t i = 0; i < KEYS; i++) {
         for (size_t c = 0; c < DIM; c++)
             vectors[i][c] = (float)(i + c);
+        there[i] = (kd_cache_entry){"model", keys[i], vectors[i], DIM, false};
+        here[i] = (kd_cache_entry){"model", keys[i], back[i], DIM, false};
+    }
     open_store(r, &store, &first, err);
     for (kd_cache_form form = KD_CACHE_FLOAT32; form <= KD_CACHE_FLOAT16; form++) {
-        RUN(&first,
-            kd_cache_put(store, form, "model", KEYS, (const uint8_t(*)[KD_SHA256_BYTES])keys, DIM,
-                vectors[0], 60, err),
-            err);
-        RUN(&first, get_vectors(store, form, keys, back, found, err), err);
+        RUN(&first, kd_cache_put(store, form, there, KEYS, 60, err), err);
+        RUN(&first, get_vectors(store, form, here, err), err);
         assert_memory_equal(vectors, back, sizeof vectors); /* small whole numbers: exact in both */
     }
     kd_store_close(store);

@@ -35,11 +35,10 @@ static void test_store_cache__hits_come_back_bit_for_bit_and_misses_are_marked(v
     room *const r = *state;
     batch *const b = make_batch();
     CHECK_OK(
-        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m1", N / 2, b->keys, DIM, b->vectors[0], 60, &r->err),
+        put_rows(r->a, KD_CACHE_FLOAT32, "m1", N / 2, b->keys, DIM, b->vectors[0], 60, &r->err),
         r->err);
     memset(b->got, 0xab, sizeof b->got);
-    CHECK_OK(
-        kd_cache_get(r->b, KD_CACHE_FLOAT32, "m1", N, b->keys, DIM, b->got[0], b->found, &r->err),
+    CHECK_OK(get_rows(r->b, KD_CACHE_FLOAT32, "m1", N, b->keys, DIM, b->got[0], b->found, &r->err),
         r->err);
     for (int i = 0; i < N; i++) {
         CHECK_INT(i < N / 2, b->found[i]);
@@ -55,13 +54,29 @@ static void test_store_cache__another_model_misses(void **state)
 {
     room *const r = *state;
     batch *const b = make_batch();
-    CHECK_OK(
-        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m1", 1, b->keys, DIM, b->vectors[0], 60, &r->err),
+    CHECK_OK(put_rows(r->a, KD_CACHE_FLOAT32, "m1", 1, b->keys, DIM, b->vectors[0], 60, &r->err),
         r->err);
-    CHECK_OK(
-        kd_cache_get(r->a, KD_CACHE_FLOAT32, "m2", 1, b->keys, DIM, b->got[0], b->found, &r->err),
+    CHECK_OK(get_rows(r->a, KD_CACHE_FLOAT32, "m2", 1, b->keys, DIM, b->got[0], b->found, &r->err),
         r->err);
     CHECK(!b->found[0]);
+    free(b);
+}
+
+/* As an embedder asks that serves several. */
+static void test_store_cache__one_trip_takes_entries_of_several_models(void **state)
+{
+    room *const r = *state;
+    batch *const b = make_batch();
+    kd_cache_entry entries[] = {{"m1", b->keys[0], b->vectors[0], DIM, false},
+        {"m2", b->keys[0], b->vectors[1], 7, false}, {"m1", b->keys[1], b->vectors[2], DIM, false}};
+    CHECK_OK(kd_cache_put(r->a, KD_CACHE_FLOAT32, entries, 2, 60, &r->err), r->err);
+    for (int i = 0; i < 3; i++)
+        entries[i].values = b->got[i];
+    CHECK_OK(kd_cache_get(r->b, KD_CACHE_FLOAT32, entries, 3, &r->err), r->err);
+    CHECK(entries[0].found && entries[1].found && !entries[2].found);
+    CHECK(same_bits(b->got[0], b->vectors[0], sizeof b->got[0]));
+    CHECK(same_bits(b->got[1], b->vectors[1], 7 * sizeof b->got[1][0]));
+    CHECK(b->got[1][7] == 0);
     free(b);
 }
 
@@ -72,10 +87,9 @@ static void test_store_cache__float16_takes_half_and_is_close(void **state)
     for (int i = 0; i < N; i++)
         for (int j = 0; j < DIM; j++)
             b->vectors[i][j] = (float)((i * 31 + j * 17) % 200 - 100) / 100;
-    CHECK_OK(kd_cache_put(r->a, KD_CACHE_FLOAT16, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err),
-        r->err);
     CHECK_OK(
-        kd_cache_get(r->b, KD_CACHE_FLOAT16, "m", N, b->keys, DIM, b->got[0], b->found, &r->err),
+        put_rows(r->a, KD_CACHE_FLOAT16, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
+    CHECK_OK(get_rows(r->b, KD_CACHE_FLOAT16, "m", N, b->keys, DIM, b->got[0], b->found, &r->err),
         r->err);
     for (int i = 0; i < N; i++) {
         CHECK(b->found[i]);
@@ -96,21 +110,18 @@ static void test_store_cache__the_two_forms_never_meet(void **state)
 {
     room *const r = *state;
     batch *const b = make_batch();
-    CHECK_OK(kd_cache_put(r->a, KD_CACHE_FLOAT16, "m", 1, b->keys, DIM, b->vectors[0], 60, &r->err),
+    CHECK_OK(
+        put_rows(r->a, KD_CACHE_FLOAT16, "m", 1, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
+    CHECK_OK(put_rows(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys + 1, DIM, b->vectors[1], 60, &r->err),
         r->err);
     CHECK_OK(
-        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys + 1, DIM, b->vectors[1], 60, &r->err),
-        r->err);
-    CHECK_OK(kd_cache_get(
-                 r->a, KD_CACHE_FLOAT32, "m", 2, b->keys, DIM / 2, b->got[0], b->found, &r->err),
+        get_rows(r->a, KD_CACHE_FLOAT32, "m", 2, b->keys, DIM / 2, b->got[0], b->found, &r->err),
         r->err);
     CHECK(!b->found[0] && !b->found[1]);
-    CHECK_OK(
-        kd_cache_get(r->a, KD_CACHE_FLOAT32, "m", 2, b->keys, DIM, b->got[0], b->found, &r->err),
+    CHECK_OK(get_rows(r->a, KD_CACHE_FLOAT32, "m", 2, b->keys, DIM, b->got[0], b->found, &r->err),
         r->err);
     CHECK(!b->found[0] && b->found[1]);
-    CHECK_OK(
-        kd_cache_get(r->a, KD_CACHE_FLOAT16, "m", 2, b->keys, DIM, b->got[0], b->found, &r->err),
+    CHECK_OK(get_rows(r->a, KD_CACHE_FLOAT16, "m", 2, b->keys, DIM, b->got[0], b->found, &r->err),
         r->err);
     CHECK(b->found[0] && !b->found[1]);
     free(b);
@@ -120,11 +131,9 @@ static void test_store_cache__a_value_of_another_length_is_a_miss(void **state)
 {
     room *const r = *state;
     batch *const b = make_batch();
-    CHECK_OK(
-        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM / 2, b->vectors[0], 60, &r->err),
+    CHECK_OK(put_rows(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM / 2, b->vectors[0], 60, &r->err),
         r->err);
-    CHECK_OK(
-        kd_cache_get(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM, b->got[0], b->found, &r->err),
+    CHECK_OK(get_rows(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM, b->got[0], b->found, &r->err),
         r->err);
     CHECK(!b->found[0]);
     free(b);
@@ -134,13 +143,13 @@ static void test_store_cache__entries_expire(void **state)
 {
     room *const r = *state;
     batch *const b = make_batch();
-    CHECK_OK(kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", 2, b->keys, DIM, b->vectors[0], 1, &r->err),
-        r->err);
+    CHECK_OK(
+        put_rows(r->a, KD_CACHE_FLOAT32, "m", 2, b->keys, DIM, b->vectors[0], 1, &r->err), r->err);
     CHECK_INT(2, room_number(r, "DBSIZE"));
     b->found[0] = true;
     for (const int64_t until = kd_mono_ms() + 10000; b->found[0] && kd_mono_ms() < until;)
-        CHECK_OK(kd_cache_get(
-                     r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM, b->got[0], b->found, &r->err),
+        CHECK_OK(
+            get_rows(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM, b->got[0], b->found, &r->err),
             r->err);
     CHECK(!b->found[0]);
     free(b);
@@ -150,8 +159,7 @@ static void test_store_cache__every_entry_carries_an_expiry(void **state)
 {
     room *const r = *state;
     batch *const b = make_batch();
-    CHECK_OK(
-        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM, b->vectors[0], 100, &r->err),
+    CHECK_OK(put_rows(r->a, KD_CACHE_FLOAT32, "m", 1, b->keys, DIM, b->vectors[0], 100, &r->err),
         r->err);
     redisReply *const keys = room_redis(r, "KEYS kindred:emb:m:*");
     CHECK_INT(1, keys->elements);
@@ -161,8 +169,8 @@ static void test_store_cache__every_entry_carries_an_expiry(void **state)
     const long long ttl = room_number(r, command);
     CHECK(ttl > 0 && ttl <= 100);
     /* Without a lifetime nothing is kept. */
-    CHECK_OK(kd_cache_put(r->a, KD_CACHE_FLOAT32, "z", 1, b->keys, DIM, b->vectors[0], 0, &r->err),
-        r->err);
+    CHECK_OK(
+        put_rows(r->a, KD_CACHE_FLOAT32, "z", 1, b->keys, DIM, b->vectors[0], 0, &r->err), r->err);
     CHECK_INT(1, room_number(r, "DBSIZE"));
     free(b);
 }
@@ -173,14 +181,12 @@ static void test_store_cache__a_full_redis_refuses_and_the_connection_goes_on(vo
     batch *const b = make_batch();
     freeReplyObject(room_redis(r, "CONFIG SET maxmemory 1"));
     CHECK_FAILS(KD_RESOURCE_EXHAUSTED,
-        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err),
-        r->err);
+        put_rows(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
     freeReplyObject(room_redis(r, "CONFIG SET maxmemory 0"));
     CHECK_OK(kd_store_ping(r->a, &r->err), r->err);
-    CHECK_OK(kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err),
-        r->err);
     CHECK_OK(
-        kd_cache_get(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->got[0], b->found, &r->err),
+        put_rows(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
+    CHECK_OK(get_rows(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->got[0], b->found, &r->err),
         r->err);
     CHECK(b->found[N - 1]);
     free(b);
@@ -202,10 +208,8 @@ static void test_store_cache__a_large_batch_neither_stalls_nor_mixes_rows(void *
         for (int j = 0; j < DIM; j++)
             vectors[(size_t)i * DIM + (size_t)j] = (float)(i + j);
     }
-    CHECK_OK(
-        kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", MANY, keys, DIM, vectors, 60, &r->err), r->err);
-    CHECK_OK(
-        kd_cache_get(r->a, KD_CACHE_FLOAT32, "m", MANY, keys, DIM, got, found, &r->err), r->err);
+    CHECK_OK(put_rows(r->a, KD_CACHE_FLOAT32, "m", MANY, keys, DIM, vectors, 60, &r->err), r->err);
+    CHECK_OK(get_rows(r->a, KD_CACHE_FLOAT32, "m", MANY, keys, DIM, got, found, &r->err), r->err);
     for (int i = 0; i < MANY; i++)
         CHECK(found[i]);
     CHECK(same_bits(vectors, got, sizeof *got * MANY * DIM));
@@ -221,6 +225,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_store_cache__hits_come_back_bit_for_bit_and_misses_are_marked),
         TEST(test_store_cache__another_model_misses),
+        TEST(test_store_cache__one_trip_takes_entries_of_several_models),
         TEST(test_store_cache__float16_takes_half_and_is_close),
         TEST(test_store_cache__the_two_forms_never_meet),
         TEST(test_store_cache__a_value_of_another_length_is_a_miss),

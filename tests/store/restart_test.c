@@ -46,9 +46,9 @@ static void test_store_restart__without_redis_every_call_names_the_address(void 
     DOWN(kd_jobs_take(r->a, "train", "w", 50, &job, &taken, &r->err));
     CHECK(!taken);
     DOWN(kd_jobs_cancel(r->a, id, &r->err));
-    DOWN(kd_cache_get(r->a, KD_CACHE_FLOAT32, "m", 1, key, 2, vector, &found, &r->err));
+    DOWN(get_rows(r->a, KD_CACHE_FLOAT32, "m", 1, key, 2, vector, &found, &r->err));
     CHECK(!found);
-    DOWN(kd_cache_put(r->a, KD_CACHE_FLOAT32, "m", 1, key, 2, vector, 60, &r->err));
+    DOWN(put_rows(r->a, KD_CACHE_FLOAT32, "m", 1, key, 2, vector, 60, &r->err));
     CHECK(test_redis_restart(&r->redis));
 }
 

@@ -81,6 +81,39 @@ static inline void submit(room *r, const char *spec, char id[KD_JOB_ID_TEXT])
     CHECK_OK(kd_jobs_submit(r->a, "train", "train", spec, strlen(spec), "", id, &r->err), r->err);
 }
 
+/* Cache entries of n keys and the rows of vectors, n × dim; the caller frees them. */
+static inline kd_cache_entry *room_entries(
+    const char *model, size_t n, const uint8_t (*keys)[KD_SHA256_BYTES], size_t dim, float *vectors)
+{
+    kd_cache_entry *const entries = calloc(n, sizeof *entries);
+    if (!entries)
+        abort();
+    for (size_t i = 0; i < n; i++)
+        entries[i] = (kd_cache_entry){model, keys[i], vectors + i * dim, dim, false};
+    return entries;
+}
+
+static inline kd_status get_rows(kd_store *store, kd_cache_form form, const char *model, size_t n,
+    const uint8_t (*keys)[KD_SHA256_BYTES], size_t dim, float *vectors, bool *found, kd_error *err)
+{
+    kd_cache_entry *const entries = room_entries(model, n, keys, dim, vectors);
+    const kd_status status = kd_cache_get(store, form, entries, n, err);
+    for (size_t i = 0; i < n; i++)
+        found[i] = entries[i].found;
+    free(entries);
+    return status;
+}
+
+static inline kd_status put_rows(kd_store *store, kd_cache_form form, const char *model, size_t n,
+    const uint8_t (*keys)[KD_SHA256_BYTES], size_t dim, float *vectors, uint32_t ttl_seconds,
+    kd_error *err)
+{
+    kd_cache_entry *const entries = room_entries(model, n, keys, dim, vectors);
+    const kd_status status = kd_cache_put(store, form, entries, n, ttl_seconds, err);
+    free(entries);
+    return status;
+}
+
 /* Takes what must be there; the caller clears it. */
 static inline kd_job take(room *r, kd_store *store, const char *consumer)
 {
