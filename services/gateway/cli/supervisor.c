@@ -84,6 +84,16 @@ static void service_args(const supervisor *s, int which, const char *threads, co
         args[n++] = "--threads";
         args[n++] = threads;
     }
+    if (which == EMBEDDER && o->precision) {
+        args[n++] = "--precision";
+        args[n++] = o->precision;
+    }
+    if (which == EMBEDDER && o->model_memory) {
+        args[n++] = "--model-memory";
+        args[n++] = o->model_memory;
+    }
+    if (which == EMBEDDER && o->cache_float16)
+        args[n++] = "--cache-float16";
     for (size_t i = 0; (which == TRAINER || which == GATEWAY) && i < o->n_datasets; i++) {
         args[n++] = "--datasets";
         args[n++] = o->datasets[i];

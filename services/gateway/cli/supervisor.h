@@ -19,6 +19,9 @@ typedef struct stack_options {
     int64_t ready_ms; /* a child that isn't ready and gets on with nothing is given up after that */
     int threads;      /* that compute, for embedder and trainer; 0: as many as there are cores */
     bool log_json;
+    /* Of the embedder; NULL or false: as it is without. */
+    const char *precision, *model_memory;
+    bool cache_float16;
 } stack_options;
 
 /* Called once, when all serve; false ends the stack again. */

@@ -19,19 +19,27 @@
 
 #define DATASETS_MAX 32
 #define THREADS_MAX 1024
-#define ARGS_MAX (2 * DATASETS_MAX + 24)
-#define READY_S 60 /* for a child that gets on with nothing */
+#define ARGS_MAX (2 * DATASETS_MAX + 32)
+#define MODEL_MEMORY_MAX 1048576 /* MIB */
+#define READY_S 60               /* for a child that gets on with nothing */
 #define READY_S_MAX 3600
 #define NOTICE_FD 3 /* where the process in the background finds its pipe */
 
 extern char **environ;
 
-enum { OPTION_DATASETS = 1, OPTION_THREADS, OPTION_READY, OPTION_NOTICE };
+enum {
+    OPTION_DATASETS = 1,
+    OPTION_THREADS,
+    OPTION_READY,
+    OPTION_NOTICE,
+    OPTION_PRECISION,
+    OPTION_MODEL_MEMORY
+};
 
 typedef struct up {
     cli_common common;
     stack_options stack;
-    int detach, log_json;
+    int detach, log_json, cache_float16;
     int notice; /* fd that tells the process in front how it went; -1: this is it */
     char data[PATH_MAX];
     const char *given[DATASETS_MAX]; /* --datasets, borrowed */
@@ -55,7 +63,18 @@ static bool on_option(void *arg, int val, const char *value)
         u->given[u->n_given++] = value;
         return true;
     }
+    if (val == OPTION_PRECISION) {
+        u->stack.precision = value;
+        if (strcmp(value, "float32") == 0 || strcmp(value, "bfloat16") == 0)
+            return true;
+        (void)cli_usage("up", "--precision is '%s', not float32 or bfloat16", value);
+        return false;
+    }
     bool right;
+    if (val == OPTION_MODEL_MEMORY) {
+        u->stack.model_memory = value;
+        return cli_number("up", "--model-memory", value, 1, MODEL_MEMORY_MAX, &number);
+    }
     if (val == OPTION_THREADS)
         right = cli_number("up", "--threads", value, 0, THREADS_MAX, &number);
     else if (val == OPTION_READY)
@@ -85,6 +104,13 @@ static int parse(int argc, const char **argv, up *u)
             "use this Redis instead of starting a private one", "HOST:PORT"},
         {"threads", 0, POPT_ARG_STRING, NULL, OPTION_THREADS,
             "threads that compute; 0, as unless given, takes every core", "N"},
+        {"precision", 0, POPT_ARG_STRING, NULL, OPTION_PRECISION,
+            "of the embedder's forward, float32 unless given, or bfloat16", "NAME"},
+        {"model-memory", 0, POPT_ARG_STRING, NULL, OPTION_MODEL_MEMORY,
+            "what the models in the embedder's memory may take; 2048 unless given", "MIB"},
+        {"cache-float16", 0, POPT_ARG_NONE, &u->cache_float16, 0,
+            "keep cached embeddings as float16: half the memory, each value off by less than 0.001",
+            NULL},
         {"log-json", 0, POPT_ARG_NONE, &u->log_json, 0, "log JSON objects", NULL},
         /* Tests haven't got a minute. */
         {"ready-seconds", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, NULL, OPTION_READY, NULL,
@@ -99,6 +125,7 @@ static int parse(int argc, const char **argv, up *u)
         on_option, u, 0, 0, &u->common, &args);
     free(args);
     u->stack.log_json = u->log_json;
+    u->stack.cache_float16 = u->cache_float16;
     return exit_status;
 }
 
@@ -250,6 +277,16 @@ static void background_args(const up *u, const char *threads, const char *ready_
         args[n++] = "--datasets";
         args[n++] = o->datasets[i];
     }
+    if (o->precision) {
+        args[n++] = "--precision";
+        args[n++] = o->precision;
+    }
+    if (o->model_memory) {
+        args[n++] = "--model-memory";
+        args[n++] = o->model_memory;
+    }
+    if (o->cache_float16)
+        args[n++] = "--cache-float16";
     if (o->log_json)
         args[n++] = "--log-json";
     args[n] = NULL;
