@@ -3,9 +3,9 @@ PRESET ?= release
 BUILD := build/$(PRESET)
 DATA ?=
 WEIGHTS ?=
-SECONDS ?= 600
+SECONDS ?=
 
-.PHONY: all help deps configure build test demo format lint asan tsan coverage fuzz clean
+.PHONY: all help deps configure build test demo format lint asan tsan coverage fuzz soak clean
 
 all: build
 
@@ -17,12 +17,15 @@ help:
 	@echo "make format     format the sources; make lint checks format and runs clang-tidy"
 	@echo "make asan       tests under AddressSanitizer; make tsan, tests labelled threads"
 	@echo "make coverage   which lines of lib/ the tests run"
+	@echo "make bench-embedder  the embedder under load beside LitServe [FULL=1] [DATA=DIR] [PRECISION=bfloat16]"
 	@echo "make bench-eval  the metrics beside pytorch-metric-learning [FULL=1]"
 	@echo "make bench-image  photographs to model input beside torchvision and Pillow [FULL=1] [DATA=DIR]"
+	@echo "make bench-index  kindred index beside PyTorch and FAISS [FULL=1] [DATA=DIR]"
 	@echo "make bench-nn   lib/nn beside PyTorch, forward and training step [FULL=1]"
 	@echo "make bench-rpc  lib/rpc beside gRPC's C++ server [FULL=1]"
 	@echo "make bench-train  training beside a PyTorch loop [FULL=1] [DATA=DIR] [NORM=batch]"
-	@echo "make fuzz       each fuzzer of tests/fuzz for SECONDS=$(SECONDS)"
+	@echo "make fuzz       each fuzzer of tests/fuzz for SECONDS=600"
+	@echo "make soak       a mixed load on the embedder for SECONDS=1800: no more memory or descriptors [DATA=DIR]"
 
 deps:
 	tools/deps.sh
@@ -56,6 +59,12 @@ bench-%:
 	cmake --build --preset release --target bench_$*
 	/usr/bin/python3 bench/$*/run.py $(BUILD)/bin
 
+bench-index soak:
+	tools/deps.sh --bench
+	cmake --preset release -DKINDRED_BENCH=ON
+	cmake --build --preset release --target bench_embedder
+	/usr/bin/python3 bench/embedder/$(@:bench-%=%).py $(BUILD)/bin $(if $(filter soak,$@),$(or $(SECONDS),1800))
+
 coverage:
 	tools/deps.sh --coverage
 	tools/coverage.sh -LE shared
@@ -64,7 +73,7 @@ fuzz:
 	tools/deps.sh --fuzz
 	cmake --preset fuzz
 	cmake --build --preset fuzz
-	tools/fuzz.sh $(SECONDS)
+	tools/fuzz.sh $(or $(SECONDS),600)
 
 clean:
 	rm -rf build

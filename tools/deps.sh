@@ -22,7 +22,7 @@ run=(redis-server libcmocka-dev python3-numpy python3-pil python3-sklearn python
 lint=(clang-format-19 clang-tidy-19)
 coverage=(gcovr)
 fuzz=(clang-19 libclang-rt-19-dev)
-bench=(python3 python3-venv python3-dev libgrpc++-dev protobuf-compiler-grpc python3-torch python3-torchvision)
+bench=(python3 python3-venv python3-dev libcurl4-openssl-dev libgrpc++-dev protobuf-compiler-grpc python3-torch python3-torchvision)
 
 case ${1:-} in
 --lint) want=("${build[@]}" "${run[@]}" "${lint[@]}") ;;

@@ -1,0 +1,105 @@
+"""bench-index: `kindred index` of a folder of photographs on a stack that `kindred up` has just started,
+beside a Python script that does the same (index_peer.py): a command's time from its start to its end, with
+what each loads. Rounds alternate; each has a data folder of its own, so that no vector is cached.
+
+    make bench-index [FULL=1] [DATA=DIR]
+
+DIR is in the layout of Stanford Online Products; else the photographs in ../shared/datasets/grocery, else drawn
+products. The peer is in the python that PEER_PYTHON names, or in that of bench/venv.sh.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from stack import environment, photographs
+
+BIN = pathlib.Path(sys.argv[1]).resolve()
+HERE = pathlib.Path(__file__).resolve().parent
+ROUNDS = 5 if os.environ.get("FULL") == "1" else 3
+TRY_IMAGES = 320  # to choose the peer's workers by
+GOAL = 1.5
+
+
+def peer_python():
+    named = os.environ.get("PEER_PYTHON")
+    if not named:
+        made = subprocess.run([HERE.parent / "venv.sh"], stdout=subprocess.PIPE, text=True, check=False)
+        named = made.stdout.strip()
+    needs = [named, "-c", "import faiss, numpy, PIL, torch"]
+    found = named and subprocess.run(needs, capture_output=True, check=False).returncode == 0
+    return named if found else None
+
+
+def timed(command):
+    """Seconds that it takes, and what it prints."""
+    begun = time.monotonic()
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, check=True, text=True,
+                          env=environment())
+    return time.monotonic() - begun, done.stdout
+
+
+def ours(folder, scratch, keep_weights=None):
+    """Images a second; images."""
+    data = scratch / "data"
+
+    def kindred(*words):
+        return [BIN / "kindred", *words, "--data", data]
+
+    try:
+        timed(kindred("up", "--detach", "--datasets", folder))
+        model = json.loads(timed(kindred("model", "init", "--name", "plain", "--seed", "1", "--json"))[1])
+        if keep_weights:
+            shutil.copy(data / "models" / model["id"] / "model.safetensors", keep_weights)
+        seconds, _ = timed(kindred("index", folder, "--model", "plain", "--collection", "shop", "--split",
+                                   "all", "--json"))
+        shop = json.loads(timed(kindred("collection", "show", "shop", "--json"))[1])
+    finally:
+        subprocess.run([str(word) for word in kindred("down")], check=False, stdout=subprocess.DEVNULL)
+        shutil.rmtree(data, ignore_errors=True)
+    return shop["count"] / seconds, shop["count"]
+
+
+def main():
+    _, folder, kind = photographs(BIN)
+    if not (folder / "Ebay_train.txt").exists():
+        sys.exit(f"bench-index: no Ebay_train.txt in {folder}")
+    python = peer_python()
+    with tempfile.TemporaryDirectory() as name:
+        scratch = pathlib.Path(name)
+        weights = scratch / "model.safetensors"
+        _, n = ours(folder, scratch, weights)  # doesn't count: reads the files from the disk
+
+        def peer(workers, *limit):
+            seconds, count = timed([python, HERE / "index_peer.py", folder, weights, workers,
+                                    scratch / "index.faiss", *limit])
+            return int(count) / seconds, int(count)
+
+        rates = {"ours": []}
+        if python:
+            workers = max((0, 1, 2), key=lambda some: peer(some, TRY_IMAGES)[0])
+            rates["peer"] = []
+        for turn in range(ROUNDS):
+            for side in sorted(rates, reverse=turn % 2 == 1):
+                rate, count = ours(folder, scratch) if side == "ours" else peer(workers)
+                if count != n:
+                    sys.exit(f"bench-index: {side} indexed {count} images of {n}")
+                rates[side].append(rate)
+                print(f"{side:>6} {rate:8.1f} images/s", flush=True)
+    print(f"{n} images in {folder} ({kind}), medians of {ROUNDS} rounds: " + ", ".join(
+        f"{side} {statistics.median(some):.1f} images/s" for side, some in rates.items()))
+    if python:
+        ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["peer"]))
+        print(f"the peer's DataLoader has {workers} workers")
+        print(f"ratio index-to-python {ratio:.3f} (goal {GOAL})")
+    else:
+        print("the peer is not there: bench/venv.sh, and faiss-cpu")
+
+
+main()
