@@ -4,8 +4,8 @@ what each loads. Rounds alternate; each has a data folder of its own, so that no
 
     make bench-index [FULL=1] [DATA=DIR]
 
-DIR is in the layout of Stanford Online Products; else the photographs in ../shared/datasets/grocery, else drawn
-products. The peer is in the python that PEER_PYTHON names, or in that of bench/venv.sh.
+DIR is in the layout of Stanford Online Products; else the photographs in ../shared/datasets/grocery, else
+drawn products. The peer is in the python that PEER_PYTHON names, or in that of bench/venv.sh.
 """
 
 import json
@@ -15,10 +15,9 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
-from stack import environment, photographs
+from stack import Stack, environment, photographs
 
 BIN = pathlib.Path(sys.argv[1]).resolve()
 HERE = pathlib.Path(__file__).resolve().parent
@@ -45,18 +44,14 @@ def timed(command):
     return time.monotonic() - begun, done.stdout
 
 
-def ours(folder, scratch, keep_weights=None):
+def ours(folder, data):
     """Images a second; images."""
-    data = scratch / "data"
-
     def kindred(*words):
         return [BIN / "kindred", *words, "--data", data]
 
     try:
         timed(kindred("up", "--detach", "--datasets", folder))
-        model = json.loads(timed(kindred("model", "init", "--name", "plain", "--seed", "1", "--json"))[1])
-        if keep_weights:
-            shutil.copy(data / "models" / model["id"] / "model.safetensors", keep_weights)
+        timed(kindred("model", "init", "--name", "plain", "--seed", "1"))
         seconds, _ = timed(kindred("index", folder, "--model", "plain", "--collection", "shop", "--split",
                                    "all", "--json"))
         shop = json.loads(timed(kindred("collection", "show", "shop", "--json"))[1])
@@ -67,31 +62,33 @@ def ours(folder, scratch, keep_weights=None):
 
 
 def main():
-    _, folder, kind = photographs(BIN)
+    paths, folder, kind = photographs(BIN)
     if not (folder / "Ebay_train.txt").exists():
         sys.exit(f"bench-index: no Ebay_train.txt in {folder}")
+    for path in paths:  # from the disk once, before any time counts
+        path.read_bytes()
     python = peer_python()
-    with tempfile.TemporaryDirectory() as name:
-        scratch = pathlib.Path(name)
-        weights = scratch / "model.safetensors"
-        _, n = ours(folder, scratch, weights)  # doesn't count: reads the files from the disk
+    with Stack(BIN) as stack:
+        data, (model,) = stack.models(plain=224)
+        weights = data / "models" / model["id"] / "model.safetensors"
 
         def peer(workers, *limit):
             seconds, count = timed([python, HERE / "index_peer.py", folder, weights, workers,
-                                    scratch / "index.faiss", *limit])
+                                    stack.folder / "index.faiss", *limit])
             return int(count) / seconds, int(count)
 
-        rates = {"ours": []}
+        rates, counts = {"ours": []}, set()
         if python:
             workers = max((0, 1, 2), key=lambda some: peer(some, TRY_IMAGES)[0])
             rates["peer"] = []
         for turn in range(ROUNDS):
             for side in sorted(rates, reverse=turn % 2 == 1):
-                rate, count = ours(folder, scratch) if side == "ours" else peer(workers)
-                if count != n:
-                    sys.exit(f"bench-index: {side} indexed {count} images of {n}")
+                rate, n = ours(folder, stack.folder / "cold") if side == "ours" else peer(workers)
+                counts.add(n)
                 rates[side].append(rate)
                 print(f"{side:>6} {rate:8.1f} images/s", flush=True)
+    if len(counts) != 1:
+        sys.exit(f"bench-index: not as many images on both sides: {counts}")
     print(f"{n} images in {folder} ({kind}), medians of {ROUNDS} rounds: " + ", ".join(
         f"{side} {statistics.median(some):.1f} images/s" for side, some in rates.items()))
     if python:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from stack import NOBODY, Stack, answers, free_port, pause, photographs, resume, wait_until
+from stack import NOBODY, Stack, answers, free_port, metrics, pause, photographs, resume, wait_until
 
 BIN = pathlib.Path(sys.argv[1]).resolve()
 HERE = pathlib.Path(__file__).resolve().parent
@@ -39,6 +39,17 @@ def closed(side, in_flight, seconds, kind="fresh", warm=1.0):
     run = side.ask("closed", in_flight, warm, seconds, kind)
     if set(run["codes"]) != {"OK"}:
         sys.exit(f"bench-embedder: at {in_flight} in flight {run['codes']}")
+    return run
+
+
+def watched(process, side, in_flight, seconds, **more):
+    """The same, and how many images the embedder's forwards had."""
+    before = metrics(process)
+    run = closed(side, in_flight, seconds, **more)
+    after = metrics(process)
+    images, batches = (after[name] - before[name] for name in (
+        "kindred_embed_computed_total", "kindred_embed_batches_total"))
+    run["batch"] = images / batches
     return run
 
 
@@ -73,7 +84,7 @@ class LitServe:
             port = free_port()
             self.process = stack.start([python, HERE / "peer.py", port, weights, workers, timeout,
                                         *([redis] if redis else [])])
-            wait_until(lambda: answers(port), self.process, "LitServe")  # pylint: disable=cell-var-from-loop
+            wait_until(lambda: answers(port), self.process, "LitServe")
             self.http = stack.side([BIN / "bench_embedder_http", f"http://127.0.0.1:{port}/predict", DIM,
                                     listing])
             rate = closed(self.http, 32, 3, self.kind, 2)["per_second"]
@@ -108,7 +119,7 @@ def overload(load, second, peak):
 
 def table(label, runs):
     middle = {key: statistics.median(run[key] for run in runs) if all(key in run for run in runs) else None
-              for key in ("per_second", "p50_ms", "p99_ms", "client_cpu_us")}
+              for key in ("per_second", "p50_ms", "p99_ms", "batch", "client_cpu_us")}
     print(f"{label:>28} | " + " ".join("".rjust(10) if value is None else f"{value:10.1f}"
                                        for value in middle.values()), flush=True)
 
@@ -120,7 +131,7 @@ def main():
     with Stack(BIN) as stack:
         listing = stack.folder / "photographs.txt"
         listing.write_text("".join(f"{path}\n" for path in paths), encoding="utf-8")
-        data, (model,) = stack.models("plain")
+        data, (model,) = stack.models(plain=224)
         weights = data / "models" / model["id"] / "model.safetensors"
         redis = stack.redis()
 
@@ -137,10 +148,10 @@ def main():
         runs = {
             "forward alone, 32": lambda: inside.ask("forward", LONG),
             "decode and forward, 1": lambda: inside.ask("single", SHORT),
-            "embedder, 1": lambda: closed(ours, 1, SHORT),
-            "embedder, 8": lambda: closed(ours, 8, LONG),
-            "embedder, 32": lambda: closed(ours, 32, LONG),
-            "embedder, 128": lambda: closed(ours, 128, LONG, warm=4),
+            "embedder, 1": lambda: watched(process, ours, 1, SHORT),
+            "embedder, 8": lambda: watched(process, ours, 8, LONG),
+            "embedder, 32": lambda: watched(process, ours, 32, LONG),
+            "embedder, 128": lambda: watched(process, ours, 128, LONG, warm=4),
             "no Redis, 32": lambda: closed(bare, 32, LONG),
             "embedder, cached, 32": lambda: closed(ours, 32, SHORT, "cached"),
         }
@@ -155,7 +166,8 @@ def main():
         print(f"ResNet18 at 224 × 224, {PRECISION}, {THREADS} threads, {inside.about['ready']}; {len(paths)} "
               f"images in {folder} ({kind}); medians of {ROUNDS} rounds")
         print("\n".join(about))
-        print(f"{'':>28} | {'images/s':>10} {'p50 ms':>10} {'p99 ms':>10} {'client µs':>10}", flush=True)
+        print(f"{'':>28} | {'images/s':>10} {'p50 ms':>10} {'p99 ms':>10} {'batch':>10} {'client µs':>10}",
+              flush=True)
         got = {name: [] for name in runs}
         for turn in range(ROUNDS):
             for name in list(runs)[::-1 if turn % 2 else 1]:

@@ -19,7 +19,7 @@
 #include "lib/rpc/rpc.h"
 
 #define EMBEDDER (&kindred__v1__embedder_service__descriptor)
-#define STREAM_IMAGES 48u /* fewer than the embedder takes without an answer being read */
+#define STREAM_IMAGES 32u /* fewer than the embedder takes without an answer being read */
 #define MAX_IMAGES 4u
 #define WIDTH 320u
 #define HEIGHT 240u

@@ -1,4 +1,4 @@
-"""The processes that the embedder's benchmarks need, on free loopback ports, in a folder that goes with them."""
+"""The processes of the embedder's benchmarks, on free loopback ports, in a folder that goes with them."""
 
 import contextlib
 import json
@@ -10,14 +10,23 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from side import Side, environment  # noqa: E402 (beside the folders of the benchmarks)
+from side import Side  # noqa: E402 (beside the folders of the benchmarks)
+from side import environment as services_environment  # noqa: E402
 
 GROCERY = HERE.parents[2] / "shared/datasets/grocery"
 NOBODY = "127.0.0.1:1"  # as --redis: no cache
 START_S, END_S = 60, 20
+
+
+def environment():
+    """No other stack than ours."""
+    env = services_environment()
+    env.pop("KINDRED_GATEWAY", None)
+    return env
 
 
 def photographs(bin_folder):
@@ -88,6 +97,8 @@ class Stack(contextlib.ExitStack):
 
     @staticmethod
     def end(process):
+        if process.log.closed:
+            return
         for number in (signal.SIGCONT, signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
@@ -120,8 +131,8 @@ class Stack(contextlib.ExitStack):
         wait_until(lambda: answers(port), process, "redis-server")
         return port
 
-    def models(self, *names):
-        """A data folder with a fresh model of each name; seeds count from 1."""
+    def models(self, **sizes):
+        """A data folder with a fresh model of each name and image size; seeds count from 1."""
         data = self.folder / "data"
         kindred = self.bin / "kindred"
         self.callback(subprocess.run, [kindred, "down", "--data", data], check=False,
@@ -129,8 +140,10 @@ class Stack(contextlib.ExitStack):
         subprocess.run([kindred, "up", "--detach", "--data", data], check=True,
                        stdout=subprocess.DEVNULL, env=environment())
         made = [json.loads(subprocess.run(
-            [kindred, "model", "init", "--name", name, "--seed", str(seed), "--json", "--data", data],
-            check=True, capture_output=True, text=True).stdout) for seed, name in enumerate(names, 1)]
+            [kindred, "model", "init", "--name", name, "--image-size", str(size), "--seed", str(seed),
+             "--json", "--data", data],
+            check=True, stdout=subprocess.PIPE, text=True, env=environment()).stdout)
+                for seed, (name, size) in enumerate(sizes.items(), 1)]
         subprocess.run([kindred, "down", "--data", data], check=True, stdout=subprocess.DEVNULL)
         return data, made
 
@@ -144,8 +157,17 @@ class Stack(contextlib.ExitStack):
                               "127.0.0.1:0", "--data", home, "--ready", ready, "--redis", redis,
                               *options])
         wait_until(ready.exists, process, "kindred-embedder")
-        process.address = json.loads(ready.read_text(encoding="utf-8"))["grpc"]
+        facts = json.loads(ready.read_text(encoding="utf-8"))
+        process.address, process.http = facts["grpc"], facts["http"]
         return process
+
+
+def metrics(process):
+    """The embedder's, by name."""
+    with urllib.request.urlopen(f"http://{process.http}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)
+            if not name.startswith("#")}
 
 
 def pause(process):
