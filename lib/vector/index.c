@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/vector/best.h"
 #include "lib/vector/binding.h"
+#include "lib/vector/scan.h"
 #include "lib/vector/slots.h"
 #include "lib/vector/vector.h"
 
@@ -182,145 +182,39 @@ bool kd_index_get(const kd_index *index, uint64_t id, float *vector)
 
 /* ---- Search ---- */
 
-static bool allowed(const uint8_t *mask, size_t row)
+kd_status kd_search_check(
+    const kd_search *search, size_t dim, const float *queries, size_t n, kd_error *err)
 {
-    return !mask || (mask[row / 8] >> (row % 8) & 1);
-}
-
-/* A bit for each row that passes the filter, owned by the caller; NULL when all pass. */
-static kd_status make_mask(
-    const kd_index *index, const kd_search *search, uint8_t **out, size_t *n_allowed, kd_error *err)
-{
-    *out = NULL;
-    *n_allowed = index->count;
-    if (!search->mask && !search->groups && search->n_exclude == 0)
-        return KD_OK;
-    uint8_t *const mask = calloc(index->count / 8 + 1, 1);
-    if (!mask)
-        return kd_error_memory(err, "a search's filter");
-    const bool by_tag = search->mask || search->groups;
-    *n_allowed = 0;
-    for (size_t row = 0; row < index->count; row++) {
-        const uint32_t tag = index->tags[row];
-        const bool in = !by_tag || (tag < search->n_tags && allowed(search->mask, tag));
-        mask[row / 8] |= (uint8_t)(in << (row % 8));
-        *n_allowed += in;
-    }
-    for (size_t i = 0; i < search->n_exclude; i++) {
-        const size_t row = kd_slots_get(&index->slots, search->exclude[i]);
-        if (row != KD_SLOT_NONE && allowed(mask, row)) {
-            mask[row / 8] &= (uint8_t)~(1u << (row % 8));
-            --*n_allowed;
-        }
-    }
-    *out = mask;
-    return KD_OK;
-}
-
-/* What the steps of one search share. */
-typedef struct searching {
-    const kd_index *index;
-    const kd_search *search;
-    const uint8_t *mask; /* of rows; NULL: all pass */
-    size_t n_allowed;
-    kd_best best;
-} searching;
-
-static void offer(searching *s, size_t row, float score)
-{
-    const uint32_t *const groups = s->search->groups;
-    kd_best_offer_of(&s->best, score, (uint32_t)row, s->index->ids[row],
-        groups ? groups[s->index->tags[row]] : 0);
-}
-
-/* Offers FAISS's first `ask` rows to best. *complete tells that no other row can be among the k. */
-static kd_status ask_faiss(searching *s, size_t ask, bool *complete, kd_error *err)
-{
-    const kd_index *const index = s->index;
     kd_status status = KD_OK;
-    float *scores = malloc(ask * sizeof *scores);
-    int64_t *rows = malloc(ask * sizeof *rows);
-    if (!scores || !rows) {
-        status = kd_error_memory(err, "a search");
-        goto out;
+    if (search->k == 0 || search->k > KD_VECTOR_MAX_K)
+        return kd_error_set(
+            err, KD_INVALID_ARGUMENT, "k is %zu, allowed are 1 to %u", search->k, KD_VECTOR_MAX_K);
+    for (size_t i = 0; i < n && status == KD_OK; i++) {
+        char what[64] = "the query";
+        if (n > 1)
+            (void)snprintf(what, sizeof what, "query %zu", i);
+        status = kd_vector_check(what, queries + i * dim, dim, err);
     }
-    /* One thread a search: many searches run side by side. */
-    const int threads = kd_faiss_threads(1);
-    status = kd_faiss_search(
-        index->flat, s->best.query, ask, s->mask, index->count / 8 + 1, scores, rows, err);
-    (void)kd_faiss_threads(threads);
-    if (status != KD_OK)
-        goto out;
-    size_t n = 0;
-    for (; n < ask && rows[n] >= 0; n++) /* FAISS pads a short answer with -1 */
-        offer(s, (size_t)rows[n], scores[n]);
-    kd_best_settle(&s->best);
-    *complete = n == s->n_allowed || (n && scores[n - 1] < s->best.floor);
-out:
-    free(scores);
-    free(rows);
     return status;
 }
 
-static void scan_all(searching *s)
+kd_status kd_index_search_many(const kd_index *index, const float *queries, size_t n,
+    const kd_search *search, kd_hit *hits, uint32_t *counts, kd_pool *pool, kd_error *err)
 {
-    const kd_index *const index = s->index;
-    for (size_t row = 0; row < index->count; row++)
-        if (allowed(s->mask, row))
-            offer(s, row, kd_dot(s->best.query, index->rows + row * index->dim, index->dim));
-}
-
-static void start(searching *s, const float *query, kd_candidate *kept)
-{
-    kd_best_start(&s->best, query, s->index->rows, s->index->dim, s->search->k, kept);
-    s->best.grouped = s->search->groups != NULL;
-    if (s->search->min_score)
-        kd_best_cut(&s->best, *s->search->min_score);
-}
-
-static kd_status search_rows(
-    searching *s, const float *query, kd_hit *hits, size_t *n_hits, kd_error *err)
-{
-    const size_t k = s->search->k, first = k + 16 + k / 4;
-    kd_candidate *kept = malloc(kd_best_room(k) * sizeof *kept);
-    if (!kept)
-        return kd_error_memory(err, "a search");
-    kd_status status = KD_OK;
-    bool complete = false;
-    /* More than k, as FAISS's scores differ from kd_dot's in the last bits and it breaks ties as it
-     * likes. Where many rows lie that close (copies of one picture, a collapsed model), or in few
-     * groups, asking for ever more costs more than scoring every row. */
-    for (size_t ask = first; !complete && status == KD_OK; ask *= 8) {
-        start(s, query, kept);
-        if (ask > 8 * first) {
-            scan_all(s);
-            break;
-        }
-        status = ask_faiss(s, ask < s->n_allowed ? ask : s->n_allowed, &complete, err);
-    }
-    if (status == KD_OK)
-        *n_hits = kd_best_finish(&s->best, hits);
-    free(kept);
-    return status;
+    assert(index && search && (n == 0 || (queries && hits && counts)));
+    const kd_table table = {index->rows, index->ids, index->tags, index->count, index->dim};
+    for (size_t i = 0; i < n; i++)
+        counts[i] = 0;
+    const kd_status status = kd_search_check(search, index->dim, queries, n, err);
+    return status == KD_OK ? kd_scan(&table, search, queries, n, hits, counts, pool, err) : status;
 }
 
 kd_status kd_index_search(const kd_index *index, const float *query, const kd_search *search,
     kd_hit *hits, size_t *n_hits, kd_error *err)
 {
-    assert(index && query && search && hits && n_hits);
-    *n_hits = 0;
-    if (search->k == 0 || search->k > KD_VECTOR_MAX_K)
-        return kd_error_set(
-            err, KD_INVALID_ARGUMENT, "k is %zu, allowed are 1 to %u", search->k, KD_VECTOR_MAX_K);
-    kd_status status = kd_vector_check("the query", query, index->dim, err);
-    if (status != KD_OK)
-        return status;
-    searching s = {.index = index, .search = search};
-    uint8_t *mask;
-    status = make_mask(index, search, &mask, &s.n_allowed, err);
-    s.mask = mask;
-    if (status == KD_OK && s.n_allowed > 0)
-        status = search_rows(&s, query, hits, n_hits, err);
-    free(mask);
+    assert(n_hits);
+    uint32_t count = 0;
+    const kd_status status = kd_index_search_many(index, query, 1, search, hits, &count, NULL, err);
+    *n_hits = count;
     return status;
 }

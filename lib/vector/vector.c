@@ -3,7 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "lib/vector/binding.h"
 #include "lib/vector/vector.h"
 
 kd_status kd_vector_init(kd_error *err)
@@ -28,7 +27,6 @@ kd_status kd_vector_init(kd_error *err)
     /* Parallelism is ours: whole queries and tiles over a pool. Threads below that cost more than
      * they bring. (OpenMP's count belongs to a thread, so index.c sets it around each call.) */
     openblas_set_num_threads(1);
-    kd_faiss_setup();
     return KD_OK;
 }
 

@@ -71,6 +71,12 @@ typedef struct kd_search {
 KD_MUST_CHECK kd_status kd_index_search(const kd_index *index, const float *query,
     const kd_search *search, kd_hit *hits, size_t *n_hits, kd_error *err);
 
+/* The same search for n queries (n × dim), to the same bits: hits has n rows of k, of which the
+ * first counts[i] of row i are filled. Many queries cost far less together than one by one. With a
+ * pool (may be NULL) its threads share the work, also of a single query. */
+KD_MUST_CHECK kd_status kd_index_search_many(const kd_index *index, const float *queries, size_t n,
+    const kd_search *search, kd_hit *hits, uint32_t *counts, kd_pool *pool, kd_error *err);
+
 /* ---- The exact kernel for many queries ---- */
 /* For each of n_queries (row-major, dim floats, length 1) the k best of n_gallery. ids: gallery ids
  * for ties and results; skip[i] (may be NULL) is a gallery id left out for query i (its own, in the
