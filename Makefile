@@ -26,6 +26,8 @@ help:
 	@echo "make bench-train  training beside a PyTorch loop [FULL=1] [DATA=DIR] [NORM=batch]"
 	@echo "make fuzz       each fuzzer of tests/fuzz for SECONDS=600"
 	@echo "make soak       a mixed load on the embedder for SECONDS=1800: no more memory or descriptors [DATA=DIR]"
+	@echo "make bench-vector  exact and approximate search beside FAISS, usearch and hnswlib [FULL=1]"
+	@echo "make fuzz       each fuzzer of tests/fuzz for SECONDS=$(SECONDS)"
 
 deps:
 	tools/deps.sh

@@ -198,15 +198,27 @@ kd_status kd_search_check(
     return status;
 }
 
+kd_status kd_rows_search_many(const kd_rows *rows, const float *queries, size_t n,
+    const kd_search *search, kd_hit *hits, uint32_t *counts, kd_pool *pool, kd_error *err)
+{
+    assert(rows && search && (n == 0 || (queries && hits && counts)));
+    for (size_t i = 0; i < n; i++)
+        counts[i] = 0;
+    const kd_status status = kd_search_check(search, rows->dim, queries, n, err);
+    return status == KD_OK ? kd_scan(rows, search, queries, n, hits, counts, pool, err) : status;
+}
+
+kd_rows kd_index_rows(const kd_index *index)
+{
+    return (kd_rows){index->rows, index->ids, index->tags, index->count, index->dim};
+}
+
 kd_status kd_index_search_many(const kd_index *index, const float *queries, size_t n,
     const kd_search *search, kd_hit *hits, uint32_t *counts, kd_pool *pool, kd_error *err)
 {
-    assert(index && search && (n == 0 || (queries && hits && counts)));
-    const kd_table table = {index->rows, index->ids, index->tags, index->count, index->dim};
-    for (size_t i = 0; i < n; i++)
-        counts[i] = 0;
-    const kd_status status = kd_search_check(search, index->dim, queries, n, err);
-    return status == KD_OK ? kd_scan(&table, search, queries, n, hits, counts, pool, err) : status;
+    assert(index);
+    const kd_rows rows = kd_index_rows(index);
+    return kd_rows_search_many(&rows, queries, n, search, hits, counts, pool, err);
 }
 
 kd_status kd_index_search(const kd_index *index, const float *query, const kd_search *search,

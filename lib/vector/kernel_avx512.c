@@ -30,8 +30,8 @@ AVX512 static float dot(const float *a, const float *b, size_t dim)
     for (; i + WIDE <= dim; i += WIDE)
         s0 = _mm512_fmadd_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), s0);
     const __mmask16 rest = first(dim - i);
-    s1 = _mm512_fmadd_ps(
-        _mm512_maskz_loadu_ps(rest, a + i), _mm512_maskz_loadu_ps(rest, b + i), s1);
+    s1 =
+        _mm512_fmadd_ps(_mm512_maskz_loadu_ps(rest, a + i), _mm512_maskz_loadu_ps(rest, b + i), s1);
     return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3)));
 }
 

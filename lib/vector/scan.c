@@ -12,9 +12,9 @@
 #include "lib/vector/kernel.h"
 
 enum {
-    FEW = 4,          /* queries for which whole rows are scored one by one */
-    PARTS = 8,        /* of the work, about: enough for threads that are not equally fast */
-    LEAST_PART = 8192,    /* rows */
+    FEW = 4,           /* queries for which whole rows are scored one by one */
+    PARTS = 8,         /* of the work, about: enough for threads that are not equally fast */
+    LEAST_PART = 8192, /* rows */
     ROUND = PARTS * (int)KD_TILE_QUERIES, /* queries whose candidates are held at a time */
 };
 
@@ -27,7 +27,7 @@ typedef struct piece {
 } piece;
 
 typedef struct work {
-    const kd_table *table;
+    const kd_rows *rows;
     const kd_search *search;
     const float *queries;
     size_t n, parts;
@@ -35,10 +35,10 @@ typedef struct work {
     piece **pieces; /* owned: of each block, its parts */
 } work;
 
-void kd_search_start(const kd_search *search, const kd_table *table, const float *query,
+void kd_search_start(const kd_search *search, const kd_rows *rows, const float *query,
     kd_candidate *kept, kd_best *best)
 {
-    kd_best_start(best, query, table->rows, table->dim, search->k, kept);
+    kd_best_start(best, query, rows->vectors, rows->dim, search->k, kept);
     best->grouped = search->groups != NULL;
     if (search->min_score)
         kd_best_cut(best, *search->min_score);
@@ -59,7 +59,7 @@ static size_t block_size(const work *w, size_t block)
 static piece *piece_new(const work *w, size_t block)
 {
     const size_t n = block_size(w, block), room = kd_best_room(w->search->k);
-    const size_t lanes = n > FEW ? lanes_of(n) : 0, dim = w->table->dim;
+    const size_t lanes = n > FEW ? lanes_of(n) : 0, dim = w->rows->dim;
     const float *const queries = w->queries + block * KD_TILE_QUERIES * dim;
     piece *const p =
         malloc(sizeof *p + n * room * sizeof p->kept[0] + lanes * dim * sizeof *p->panel);
@@ -67,7 +67,7 @@ static piece *piece_new(const work *w, size_t block)
         return NULL;
     p->panel = (float *)(void *)(p->kept + n * room);
     for (size_t q = 0; q < n; q++) {
-        kd_search_start(w->search, w->table, queries + q * dim, p->kept + q * room, &p->best[q]);
+        kd_search_start(w->search, w->rows, queries + q * dim, p->kept + q * room, &p->best[q]);
         p->floors[q] = p->best[q].floor;
     }
     for (size_t q = n; q < KD_TILE_QUERIES; q++)
@@ -80,23 +80,23 @@ static piece *piece_new(const work *w, size_t block)
 
 static void scan_few(const work *w, piece *p, size_t n, size_t from, size_t to)
 {
-    const kd_table *const table = w->table;
+    const kd_rows *const rows = w->rows;
     for (size_t row = from; row < to; row++) {
-        if (!kd_search_passes(w->search, table->tags[row]))
+        if (!kd_search_passes(w->search, rows->tags[row]))
             continue;
-        const float *const vector = table->rows + row * table->dim;
+        const float *const vector = rows->vectors + row * rows->dim;
         for (size_t q = 0; q < n; q++)
-            kd_search_offer(w->search, table, row,
-                w->kernels->dot(p->best[q].query, vector, table->dim), &p->best[q]);
+            kd_search_offer(w->search, rows, row,
+                w->kernels->dot(p->best[q].query, vector, rows->dim), &p->best[q]);
     }
 }
 
-static void offer_tile(const work *w, piece *p, const kd_tile *tile, const size_t *rows, size_t n)
+static void offer_tile(const work *w, piece *p, const kd_tile *tile, const size_t *at, size_t n)
 {
     for (size_t r = 0; r < n; r++) {
         for (uint64_t left = tile->reached[r]; left; left &= left - 1) {
             const size_t q = (size_t)__builtin_ctzll(left);
-            kd_search_offer(w->search, w->table, rows[r], tile->scores[r][q], &p->best[q]);
+            kd_search_offer(w->search, w->rows, at[r], tile->scores[r][q], &p->best[q]);
             p->floors[q] = p->best[q].floor;
         }
     }
@@ -104,18 +104,17 @@ static void offer_tile(const work *w, piece *p, const kd_tile *tile, const size_
 
 static void scan_many(const work *w, piece *p, size_t n, size_t from, size_t to)
 {
-    const kd_table *const table = w->table;
-    kd_tile tile = {
-        .panel = p->panel, .floors = p->floors, .lanes = lanes_of(n), .dim = table->dim};
-    size_t rows[KD_TILE_ROWS], held = 0;
+    const kd_rows *const rows = w->rows;
+    kd_tile tile = {.panel = p->panel, .floors = p->floors, .lanes = lanes_of(n), .dim = rows->dim};
+    size_t at[KD_TILE_ROWS], held = 0;
     for (size_t row = from; row < to; row++) {
-        if (kd_search_passes(w->search, table->tags[row]))
-            rows[held++] = row;
+        if (kd_search_passes(w->search, rows->tags[row]))
+            at[held++] = row;
         if (held == KD_TILE_ROWS || (held && row + 1 == to)) {
             for (size_t r = 0; r < KD_TILE_ROWS; r++)
-                tile.rows[r] = table->rows + rows[r < held ? r : 0] * table->dim;
+                tile.rows[r] = rows->vectors + at[r < held ? r : 0] * rows->dim;
             w->kernels->tile(&tile);
-            offer_tile(w, p, &tile, rows, held);
+            offer_tile(w, p, &tile, at, held);
             held = 0;
         }
     }
@@ -126,7 +125,7 @@ static void run_piece(void *arg, size_t number)
     const work *const w = arg;
     piece *const p = w->pieces[number];
     const size_t n = block_size(w, number / w->parts), part = number % w->parts;
-    const size_t from = w->table->n * part / w->parts, to = w->table->n * (part + 1) / w->parts;
+    const size_t from = w->rows->n * part / w->parts, to = w->rows->n * (part + 1) / w->parts;
     (n > FEW ? scan_many : scan_few)(w, p, n, from, to);
     for (size_t q = 0; q < n; q++)
         kd_best_settle(&p->best[q]);
@@ -154,7 +153,7 @@ static kd_status run(work *w, kd_pool *pool, kd_hit *hits, uint32_t *counts, kd_
     kd_status status = KD_OK;
     const size_t blocks = (w->n + KD_TILE_QUERIES - 1) / KD_TILE_QUERIES;
     const size_t most = pool ? (PARTS + blocks - 1) / blocks : 1;
-    w->parts = w->table->n / LEAST_PART + 1;
+    w->parts = w->rows->n / LEAST_PART + 1;
     if (w->parts > most)
         w->parts = most;
     const size_t n_pieces = blocks * w->parts;
@@ -173,28 +172,29 @@ static kd_status run(work *w, kd_pool *pool, kd_hit *hits, uint32_t *counts, kd_
             run_piece(w, i);
     }
     for (size_t b = 0; b < blocks && status == KD_OK; b++)
-        finish_block(
-            w, b, hits + b * KD_TILE_QUERIES * w->search->k, counts + b * KD_TILE_QUERIES);
+        finish_block(w, b, hits + b * KD_TILE_QUERIES * w->search->k, counts + b * KD_TILE_QUERIES);
     for (size_t i = 0; i < n_pieces; i++)
         free(w->pieces[i]);
     free(w->pieces);
     return status;
 }
 
-kd_status kd_scan(const kd_table *table, const kd_search *search, const float *queries, size_t n,
+kd_status kd_scan(const kd_rows *rows, const kd_search *search, const float *queries, size_t n,
     kd_hit *hits, uint32_t *counts, kd_pool *pool, kd_error *err)
 {
     kd_status status = KD_OK;
-    work w = {.table = table, .search = search, .kernels = kd_kernels_best()};
-    memset(counts, 0, n * sizeof *counts);
-    if (table->n == 0)
+    work w = {.rows = rows, .search = search, .kernels = kd_kernels_best()};
+    for (size_t i = 0; i < n; i++)
+        counts[i] = 0;
+    if (rows->n == 0)
         return KD_OK;
     for (size_t first = 0; first < n && status == KD_OK; first += ROUND) {
-        w.queries = queries + first * table->dim;
+        w.queries = queries + first * rows->dim;
         w.n = n - first < ROUND ? n - first : ROUND;
         status = run(&w, pool, hits + first * search->k, counts + first, err);
     }
     if (status != KD_OK)
-        memset(counts, 0, n * sizeof *counts);
+        for (size_t i = 0; i < n; i++)
+            counts[i] = 0;
     return status;
 }

@@ -4,14 +4,6 @@
 
 #include "lib/vector/best.h"
 
-/* Rows and what a search asks of them; all borrowed. */
-typedef struct kd_table {
-    const float *rows; /* n × dim */
-    const uint64_t *ids;
-    const uint32_t *tags;
-    size_t n, dim;
-} kd_table;
-
 /* Whether the row's tag lets it be a hit. */
 static inline bool kd_search_passes(const kd_search *search, uint32_t tag)
 {
@@ -30,25 +22,26 @@ static inline bool kd_search_excludes(const kd_search *search, uint64_t id)
 }
 
 /* best is empty; kept has room for kd_best_room(search->k). */
-void kd_search_start(const kd_search *search, const kd_table *table, const float *query,
+void kd_search_start(const kd_search *search, const kd_rows *rows, const float *query,
     kd_candidate *kept, kd_best *best);
 
 /* A row that kd_search_passes. */
 static inline void kd_search_offer(
-    const kd_search *search, const kd_table *table, size_t row, float fast_score, kd_best *best)
+    const kd_search *search, const kd_rows *rows, size_t row, float fast_score, kd_best *best)
 {
-    if (fast_score >= best->floor && !kd_search_excludes(search, table->ids[row]))
-        kd_best_offer_of(best, fast_score, (uint32_t)row, table->ids[row],
-            search->groups ? search->groups[table->tags[row]] : 0);
+    if (fast_score >= best->floor && !kd_search_excludes(search, rows->ids[row]))
+        kd_best_offer_of(best, fast_score, (uint32_t)row, rows->ids[row],
+            search->groups ? search->groups[rows->tags[row]] : 0);
 }
 
 /* KD_INVALID_ARGUMENT for a bad k or a query that is not of length 1. */
 KD_MUST_CHECK kd_status kd_search_check(
     const kd_search *search, size_t dim, const float *queries, size_t n, kd_error *err);
 
-/* What kd_index_search and kd_index_search_many have in common. hits: n × search->k, of which the
- * first counts[i] of row i are filled; all counts are 0 on failure. pool may be NULL. */
-KD_MUST_CHECK kd_status kd_scan(const kd_table *table, const kd_search *search,
-    const float *queries, size_t n, kd_hit *hits, uint32_t *counts, kd_pool *pool, kd_error *err);
+/* What the searches of vector.h have in common, but for checking what they are asked. hits: n ×
+ * search->k, of which the first counts[i] of row i are filled; all counts are 0 on failure. pool
+ * may be NULL. */
+KD_MUST_CHECK kd_status kd_scan(const kd_rows *rows, const kd_search *search, const float *queries,
+    size_t n, kd_hit *hits, uint32_t *counts, kd_pool *pool, kd_error *err);
 
 #endif

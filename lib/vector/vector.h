@@ -1,9 +1,9 @@
 /* lib/vector/vector.h: nearest neighbours among unit-length float32 vectors, by cosine.
  *
- * kd_index is an engine behind one interface (FAISS exact here); no other file than lib/vector's
- * includes a FAISS header. kd_topk is the one exact kernel for many queries. Both score candidates
- * by the same routine (kd_dot) and order hits by score, then by lower id, so that search and
- * evaluation agree to the last bit.
+ * kd_index is exact and changes, kd_ann is approximate and does not; no other file than
+ * lib/vector's includes a FAISS header. kd_topk is the one exact kernel for many queries. Both
+ * score candidates by the same routine (kd_dot) and order hits by score, then by lower id, so that
+ * search and evaluation agree to the last bit.
  *
  * Threads: searches may run side by side. Every other call needs the index to itself: the caller
  * holds the lock, this module has none. */
@@ -37,6 +37,14 @@ float kd_dot(const float *a, const float *b, size_t dim);
 KD_MUST_CHECK kd_status kd_vector_check(
     const char *what, const float *vector, size_t dim, kd_error *err);
 
+/* Vectors and what a search asks of each, in memory of the caller's: a mapped file will do. */
+typedef struct kd_rows {
+    const float *vectors; /* n × dim, each of length 1 */
+    const uint64_t *ids;
+    const uint32_t *tags; /* see kd_index_upsert */
+    size_t n, dim;        /* n below UINT32_MAX */
+} kd_rows;
+
 /* ---- Index ---- */
 typedef struct kd_index kd_index;
 
@@ -53,6 +61,8 @@ KD_MUST_CHECK kd_status kd_index_upsert(kd_index *index, size_t n, const uint64_
 /* Ids that are not there are passed over; *removed counts the others. */
 KD_MUST_CHECK kd_status kd_index_remove(
     kd_index *index, size_t n, const uint64_t *ids, size_t *removed, kd_error *err);
+/* The index's own memory, until the next change of it. */
+kd_rows kd_index_rows(const kd_index *index);
 /* The stored vector into vector (dim floats); false when the id is not there. */
 bool kd_index_get(const kd_index *index, uint64_t id, float *vector);
 
@@ -76,6 +86,64 @@ KD_MUST_CHECK kd_status kd_index_search(const kd_index *index, const float *quer
  * pool (may be NULL) its threads share the work, also of a single query. */
 KD_MUST_CHECK kd_status kd_index_search_many(const kd_index *index, const float *queries, size_t n,
     const kd_search *search, kd_hit *hits, uint32_t *counts, kd_pool *pool, kd_error *err);
+
+/* The same for rows that are in no index. */
+KD_MUST_CHECK kd_status kd_rows_search_many(const kd_rows *rows, const float *queries, size_t n,
+    const kd_search *search, kd_hit *hits, uint32_t *counts, kd_pool *pool, kd_error *err);
+
+/* ---- Approximate search ---- */
+/* An index of rows that no longer change (a sealed segment), which are borrowed for as long as it
+ * lives: of a removed one the tag's bit in the mask goes out. It picks what to look at; kd_dot of
+ * the rows themselves decides and scores, so that hits of segments and of a kd_index can be merged.
+ * Searches may run side by side, each on its caller's thread. */
+typedef struct kd_ann kd_ann;
+
+typedef enum kd_ann_kind {
+    KD_ANN_HNSW, /* a graph: fast, slow to build */
+    KD_ANN_IVF,  /* lists of clusters: quick to build */
+} kd_ann_kind;
+
+/* What it looks at. */
+typedef enum kd_ann_storage {
+    KD_ANN_FLOAT32, /* the rows themselves: no memory of its own */
+    KD_ANN_FLOAT16, /* 2 bytes a value */
+    KD_ANN_INT8,    /* 1 byte a value: the fastest */
+} kd_ann_storage;
+
+typedef struct kd_ann_options {
+    kd_ann_kind kind;
+    kd_ann_storage storage;
+    float target_recall; /* of the ten nearest, 0.5..1 */
+    uint64_t seed;
+    kd_pool *pool; /* NULL: the calling thread alone, which builds the same from the same */
+    /* May be NULL; from the calling thread, false stops: KD_CANCELLED. */
+    bool (*progress)(void *arg, size_t done, size_t of);
+    void *progress_arg;
+} kd_ann_options;
+#define KD_ANN_OPTIONS_INIT {.storage = KD_ANN_INT8, .target_recall = 0.95f}
+
+/* Builds and tunes: some of the rows ask before they are let in, and the effort becomes the least
+ * with which they found their ten nearest as often as wished. KD_INVALID_ARGUMENT,
+ * KD_RESOURCE_EXHAUSTED, KD_CANCELLED, KD_INTERNAL (FAISS). */
+KD_MUST_CHECK kd_status kd_ann_build(
+    kd_ann **out, const kd_rows *rows, const kd_ann_options *options, kd_error *err);
+void kd_ann_free(kd_ann *ann);
+float kd_ann_recall(const kd_ann *ann);  /* that the tuning reached; 1 where searches are exact */
+size_t kd_ann_effort(const kd_ann *ann); /* that it took for k = 10 */
+size_t kd_ann_bytes(const kd_ann *ann);  /* memory in use without the rows, about */
+
+/* As kd_index_search, but for what it misses. effort 0: as tuned; else candidates held (HNSW) or
+ * lists read (IVF). Never fewer hits than an exact search has: where few rows pass the filter, or
+ * the search comes back with too few, it is exact. */
+KD_MUST_CHECK kd_status kd_ann_search(const kd_ann *ann, const float *query,
+    const kd_search *search, size_t effort, kd_hit *hits, size_t *n_hits, kd_error *err);
+
+/* A file with checksums, there whole or not at all; it does not hold the rows. */
+KD_MUST_CHECK kd_status kd_ann_save(const kd_ann *ann, const char *path, kd_error *err);
+/* rows: those it was built from. KD_DATA_LOSS when the file is damaged, KD_FAILED_PRECONDITION
+ * when it is of other rows or another version, KD_NOT_FOUND. */
+KD_MUST_CHECK kd_status kd_ann_load(
+    kd_ann **out, const kd_rows *rows, const char *path, kd_error *err);
 
 /* ---- The exact kernel for many queries ---- */
 /* For each of n_queries (row-major, dim floats, length 1) the k best of n_gallery. ids: gallery ids

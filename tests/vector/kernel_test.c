@@ -6,8 +6,8 @@
 
 enum { MOST = 700 };
 
-static const size_t dims[] = {1, 2, 7, 15, 16, 17, 31, 48, 63, 64, 65, 100, 127, 128, 129, 255, 512,
-    513, MOST};
+static const size_t dims[] = {
+    1, 2, 7, 15, 16, 17, 31, 48, 63, 64, 65, 100, 127, 128, 129, 255, 512, 513, MOST};
 enum { N_DIMS = sizeof dims / sizeof dims[0] };
 
 /* Those of this CPU; the reference is one. */
@@ -60,7 +60,8 @@ static void test_kernel_dot_bytes__is_exact(void **state)
         const size_t dim = extreme ? KD_VECTOR_MAX_DIM : dims[i % N_DIMS];
         int32_t sum = 0;
         for (size_t d = 0; d < dim; d++) {
-            a[d] = extreme ? (int8_t)(i % 2 ? -127 : 127) : (int8_t)(next_random(&seed) % 255 - 127);
+            a[d] =
+                extreme ? (int8_t)(i % 2 ? -127 : 127) : (int8_t)(next_random(&seed) % 255 - 127);
             b[d] = extreme ? 255 : (uint8_t)next_random(&seed);
             sum += a[d] * b[d];
         }

@@ -89,8 +89,8 @@ static void check(world *w, const kd_search *search, size_t n, kd_pool *pool)
 {
     static kd_hit expected[MOST_K], alone[MOST_K];
     kd_error err = KD_ERROR_INIT;
-    CHECK_OK(kd_index_search_many(
-                 w->index, w->queries[0], n, search, w->hits, w->counts, pool, &err),
+    CHECK_OK(
+        kd_index_search_many(w->index, w->queries[0], n, search, w->hits, w->counts, pool, &err),
         err);
     for (size_t q = 0; q < n; q += 1 + n / 3) {
         const kd_hit *const hits = w->hits + q * search->k;
@@ -181,14 +181,14 @@ static void test_search_many__refuses_a_bad_query_and_gives_nothing(void **state
     w->queries[9][3] = NAN;
     w->counts[0] = 7;
     CHECK_FAILS(KD_INVALID_ARGUMENT,
-        kd_index_search_many(w->index, w->queries[0], 20, &(kd_search){.k = 5}, w->hits, w->counts,
-            w->pool, &err),
+        kd_index_search_many(
+            w->index, w->queries[0], 20, &(kd_search){.k = 5}, w->hits, w->counts, w->pool, &err),
         err);
     CHECK_HAS("value 3 of query 9", err.message);
     CHECK_INT(0, w->counts[0]);
     CHECK_FAILS(KD_INVALID_ARGUMENT,
-        kd_index_search_many(w->index, w->queries[0], 5, &(kd_search){.k = 1001}, w->hits,
-            w->counts, w->pool, &err),
+        kd_index_search_many(
+            w->index, w->queries[0], 5, &(kd_search){.k = 1001}, w->hits, w->counts, w->pool, &err),
         err);
 }
 
