@@ -24,10 +24,9 @@ help:
 	@echo "make bench-nn   lib/nn beside PyTorch, forward and training step [FULL=1]"
 	@echo "make bench-rpc  lib/rpc beside gRPC's C++ server [FULL=1]"
 	@echo "make bench-train  training beside a PyTorch loop [FULL=1] [DATA=DIR] [NORM=batch]"
+	@echo "make bench-vector  exact and approximate search beside FAISS, usearch and hnswlib [FULL=1]"
 	@echo "make fuzz       each fuzzer of tests/fuzz for SECONDS=600"
 	@echo "make soak       a mixed load on the embedder for SECONDS=1800: no more memory or descriptors [DATA=DIR]"
-	@echo "make bench-vector  exact and approximate search beside FAISS, usearch and hnswlib [FULL=1]"
-	@echo "make fuzz       each fuzzer of tests/fuzz for SECONDS=$(SECONDS)"
 
 deps:
 	tools/deps.sh
