@@ -24,7 +24,7 @@ static void say_error(reflection_response *response, Grpc__Reflection__V1__Error
         GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_ERROR_RESPONSE;
 }
 
-/* Adds file and what it imports, each once. */
+/* Adds what file imports, then file, each once. */
 static size_t collect(
     const kd_descriptors *set, const kd_file *file, const kd_file *files[MAX_FILES], size_t n)
 {
@@ -33,9 +33,23 @@ static size_t collect(
             return n;
     if (!file || n == MAX_FILES)
         return n;
-    files[n++] = file;
     for (size_t i = 0; i < file->n_dependency; i++)
         n = collect(set, kd_descriptors_file(set, file->dependency[i]), files, n);
+    if (n < MAX_FILES)
+        files[n++] = file;
+    return n;
+}
+
+/* The file first, and each before what it imports: a client that takes them from the end never
+ * meets an import that it has not seen. */
+static size_t in_order(const kd_descriptors *set, const kd_file *file, const kd_file **files)
+{
+    const size_t n = collect(set, file, files, 0);
+    for (size_t i = 0; i < n / 2; i++) {
+        const kd_file *const held = files[i];
+        files[i] = files[n - 1 - i];
+        files[n - 1 - i] = held;
+    }
     return n;
 }
 
@@ -60,7 +74,7 @@ static kd_status send_files(
     Grpc__Reflection__V1__ErrorResponse error = GRPC__REFLECTION__V1__ERROR_RESPONSE__INIT;
     const kd_file *files[MAX_FILES];
     ProtobufCBinaryData packed[MAX_FILES] = {0};
-    const size_t n = collect(set, file, files, 0);
+    const size_t n = in_order(set, file, files);
     if (pack_files(files, n, packed)) {
         answer.n_file_descriptor_proto = n;
         answer.file_descriptor_proto = packed;
