@@ -18,7 +18,7 @@ struct kd_forward {
 namespace
 {
 
-/* ---- The self-check ---- */
+/* ---- Warm-up and self-check ---- */
 
 /* Within its life convolutions run in LibTorch's own code instead of oneDNN's. */
 class WithoutOneDnn
@@ -45,33 +45,38 @@ double allowed_difference(kd_precision precision)
     return precision == KD_PRECISION_BFLOAT16 ? 2e-2 : 1e-3;
 }
 
-/* Debian 13's oneDNN computes some shapes wrongly on some CPUs, so the plain network runs without
+/* One random image through every batch size, in each of its places, so that whatever oneDNN or
+ * cuDNN chose for that size is seen. The first calls of a size cost far more than later ones.
+ * Debian 13's oneDNN computes some shapes wrongly on some CPUs, so the plain network runs without
  * it: two results from the same wrong code would agree. */
-void check_itself(kd_forward *forward, ResNet18 &plain, kd_precision precision)
+void warm_and_check(kd_forward *forward, ResNet18 &plain, kd_precision precision)
 {
-    const int64_t size = forward->image_size;
-    torch::Tensor image = torch::empty({1, size, size, 3});
+    const int64_t size = forward->image_size, most = forward->batches.back();
+    torch::Tensor images = torch::empty({most, size, size, 3});
     std::mt19937_64 generator(1);
-    std::normal_distribution<float> draw;
-    for (int64_t i = 0; i < image.numel(); i++)
-        image.data_ptr<float>()[i] = draw(generator);
-    const torch::Tensor view = view_pixels(image.data_ptr<float>(), 1, size);
-    torch::Tensor fast = torch::empty({1, static_cast<int64_t>(KD_NN_FEATURES)});
-    (void)forward->frozen->run(image.data_ptr<float>(), 1, 1, fast.data_ptr<float>());
+    draw_into(images[0], std::normal_distribution<float>(), &generator);
+    images.copy_(images[0].expand_as(images).clone());
     torch::Tensor reference;
     {
         const WithoutOneDnn without;
-        reference = plain->features(view.contiguous());
+        reference = plain->features(view_pixels(images.data_ptr<float>(), 1, size).contiguous());
     }
     const double length = reference.norm().item<double>();
-    const double difference = (fast - reference).norm().item<double>();
     if (!std::isfinite(length))
         fail(KD_INTERNAL, "the network's weights give values that are not finite");
-    if (!(difference <= allowed_difference(precision) * length))
-        fail(KD_INTERNAL,
-            "the optimised network differs from the plain one by %.3g (relative): %s computes "
-            "wrongly on this machine",
-            difference / length, kd_nn_describe());
+    torch::Tensor fast = torch::empty({most, static_cast<int64_t>(KD_NN_FEATURES)});
+    for (const int64_t n : forward->batches)
+        for (int i = 0; i < 2; i++) {
+            (void)forward->frozen->run(images.data_ptr<float>(), n, n, fast.data_ptr<float>());
+            const double difference =
+                (fast.narrow(0, 0, n) - reference).norm(2, 1).max().item<double>();
+            if (!(difference <= allowed_difference(precision) * length))
+                fail(KD_INTERNAL,
+                    "the optimised network differs from the plain one by %.3g (relative) in a "
+                    "batch "
+                    "of %" PRId64 ": %s computes wrongly on this machine",
+                    difference / length, n, kd_nn_describe());
+        }
 }
 
 /* ---- Batches ---- */
@@ -83,18 +88,6 @@ std::vector<int64_t> batch_sizes(int64_t max)
         sizes.push_back(n);
     sizes.push_back(max);
     return sizes;
-}
-
-/* The first calls of a batch size cost far more than later ones: oneDNN makes its kernels, cuDNN
- * chooses, and LibTorch's interpreter watches two runs before it settles. */
-void warm(kd_forward *forward)
-{
-    const int64_t size = forward->image_size, most = forward->batches.back();
-    const torch::Tensor pixels = torch::zeros({most, size, size, 3});
-    torch::Tensor features = torch::empty({most, static_cast<int64_t>(KD_NN_FEATURES)});
-    for (const int64_t n : forward->batches)
-        for (int i = 0; i < 2; i++)
-            (void)forward->frozen->run(pixels.data_ptr<float>(), n, n, features.data_ptr<float>());
 }
 
 /* How many of the n images that are left go into the next call, and in which warmed batch: padded
@@ -134,10 +127,15 @@ void run(kd_forward *forward, const float *pixels, size_t n, float *features)
 
 void check_precision(torch::Device device, kd_precision precision)
 {
-    if (precision == KD_PRECISION_BFLOAT16 && !(device.is_cuda() && kd_nn_has_bfloat16()))
+    if (precision != KD_PRECISION_BFLOAT16 || kd_nn_has_bfloat16())
+        return;
+    if (device.is_cuda())
         fail(KD_FAILED_PRECONDITION,
             "a forward in bfloat16 needs a GPU of compute capability 8.0 (Ampere) or later, which "
             "this machine has not");
+    fail(KD_FAILED_PRECONDITION,
+        "a forward in bfloat16 needs a CPU with AVX512-BF16, which this one has not, or "
+        "ONEDNN_MAX_CPU_ISA forbids it");
 }
 
 } // namespace
@@ -167,14 +165,13 @@ kd_status kd_forward_new_in(kd_forward **out, const kd_net *net, uint32_t image_
         const int64_t size = image_size;
         const bool projects = !plain->projection.is_empty();
         const FoldedNet folded = fold(*plain);
+        const std::vector<int64_t> batches = batch_sizes(max_batch);
         auto forward = std::make_unique<kd_forward>(kd_forward{
             net->device.is_cuda() ? freeze_on_cuda(folded, size, max_batch, net->device, precision)
-                                  : freeze_on_cpu(folded, size, max_batch),
+                                  : freeze_on_cpu(folded, size, batches, precision),
             projects ? plain->projection->weight.detach() : torch::Tensor(),
-            projects ? plain->projection->bias.detach() : torch::Tensor(), size,
-            batch_sizes(max_batch)});
-        check_itself(forward.get(), plain, precision);
-        warm(forward.get());
+            projects ? plain->projection->bias.detach() : torch::Tensor(), size, batches});
+        warm_and_check(forward.get(), plain, precision);
         *out = forward.release();
     });
 }

@@ -1,13 +1,11 @@
-/* The fast way to features on the CPU: the folded network written as TorchScript, and LibTorch's
- * optimize_for_inference, which fuses ReLU and addition into oneDNN's convolutions and keeps
- * oneDNN's blocked layout between them. */
+/* The fast way to features on the CPU: the folded network in oneDNN's primitives. */
 #include "lib/nn/frozen.hpp"
 
-#include <cstring>
-#include <sstream>
+#include <atomic>
 
-#include <torch/script.h>
+#include <ATen/Parallel.h>
 
+#include "lib/nn/onednn.hpp"
 #include "lib/nn/staging.hpp"
 
 namespace kd::nn
@@ -23,91 +21,65 @@ Folded fold_one(const torch::nn::Conv2dImpl &conv, const torch::nn::BatchNorm2dI
                                 (norm.running_var.to(torch::kDouble) + norm.options.eps()).sqrt();
     const torch::Tensor weight = conv.weight.to(torch::kDouble) * scale.reshape({-1, 1, 1, 1});
     const torch::Tensor bias = norm.bias - norm.running_mean * scale;
-    return {weight.to(torch::kFloat).detach(), bias.to(torch::kFloat).detach(),
+    return {weight.to(torch::kFloat).contiguous().detach(), bias.to(torch::kFloat).detach(),
         conv.options.stride()->at(0), conv.weight.size(2) / 2};
 }
 
-/* ---- The network as TorchScript ---- */
-
-class Script
+ConvolutionWeights weights_of(const Folded &conv)
 {
-  public:
-    explicit Script(const FoldedNet &net) : module_("kindred_resnet18")
-    {
-        /* Without this attribute optimize_for_inference does nothing, and says nothing. */
-        module_.register_attribute("training", c10::BoolType::get(), false);
-        text_ << "def forward(self, x):\n";
-        text_ << "    x = torch.relu(" << convolve(net.stem, "x") << ")\n";
-        text_ << "    x = torch.max_pool2d(x, [3, 3], [2, 2], [1, 1])\n";
-        for (const FoldedBlock &block : net.blocks)
-            add(block);
-        text_ << "    return torch.adaptive_avg_pool2d(x, [1, 1])\n";
-    }
-    torch::jit::Module finish()
-    {
-        module_.define(text_.str());
-        module_.eval();
-        return torch::jit::optimize_for_inference(module_);
-    }
+    return {conv.weight.data_ptr<float>(), conv.bias.data_ptr<float>(), conv.weight.size(1),
+        conv.weight.size(0), conv.weight.size(2), conv.stride, conv.padding};
+}
 
-  private:
-    void add(const FoldedBlock &block)
-    {
-        text_ << "    y = torch.relu(" << convolve(block.conv1, "x") << ")\n";
-        text_ << "    y = " << convolve(block.conv2, "y") << "\n";
+NetWeights weights_of(const FoldedNet &net)
+{
+    NetWeights weights = {weights_of(net.stem), {}};
+    for (const FoldedBlock &block : net.blocks) {
+        weights.blocks.push_back({weights_of(block.conv1), weights_of(block.conv2), {}});
         if (block.downsample)
-            text_ << "    x = " << convolve(*block.downsample, "x") << "\n";
-        text_ << "    x = torch.relu(torch.add(y, x))\n";
+            weights.blocks.back().downsample = weights_of(*block.downsample);
     }
-    std::string convolve(const Folded &conv, const char *input)
-    {
-        const std::string n = std::to_string(count_++);
-        module_.register_parameter("w" + n, conv.weight, false);
-        module_.register_parameter("b" + n, conv.bias, false);
-        std::ostringstream call;
-        call << "torch.conv2d(" << input << ", self.w" << n << ", self.b" << n << ", ["
-             << conv.stride << ", " << conv.stride << "], [" << conv.padding << ", " << conv.padding
-             << "])";
-        return call.str();
-    }
-
-    torch::jit::Module module_;
-    std::ostringstream text_;
-    int count_ = 0;
-};
+    return weights;
+}
 
 class CpuFrozen : public Frozen
 {
   public:
-    CpuFrozen(const FoldedNet &net, int64_t image_size, int64_t max_batch)
-        : module_(Script(net).finish()), image_size_(image_size),
-          padded_(torch::zeros({max_batch, image_size, image_size, 3}))
+    CpuFrozen(const FoldedNet &net, int64_t image_size, const std::vector<int64_t> &batches,
+        kd_precision precision)
+        : image_floats_(image_size * image_size * 3),
+          net_(weights_of(net), image_size, batches, precision == KD_PRECISION_BFLOAT16)
     {
     }
     int64_t run(const float *pixels, int64_t n, int64_t room, float *features) override;
 
   private:
-    torch::jit::Module module_;
-    int64_t image_size_;
-    torch::Tensor padded_; /* room for the largest batch, N×S×S×3 */
+    int64_t image_floats_;
+    OneDnnNet net_;
 };
+
+/* oneDNN's ReLU makes a NaN a 0, so that it would not show in the result. */
+int64_t first_not_finite(const float *pixels, int64_t n, int64_t image_floats)
+{
+    constexpr int64_t floats_per_thread = int64_t{1} << 15;
+    std::atomic<int64_t> first{n * image_floats};
+    at::parallel_for(0, n * image_floats, floats_per_thread, [&](int64_t begin, int64_t end) {
+        if (all_finite(pixels + begin, end - begin))
+            return;
+        while (all_finite(pixels + begin, 1))
+            begin++;
+        int64_t before = first.load();
+        while (begin < before && !first.compare_exchange_weak(before, begin)) {}
+    });
+    return first < n * image_floats ? first / image_floats : -1;
+}
 
 int64_t CpuFrozen::run(const float *pixels, int64_t n, int64_t room, float *features)
 {
-    const int64_t image_floats = image_size_ * image_size_ * 3;
-    /* oneDNN's ReLU makes a NaN a 0, so that it would not show in the result. */
-    for (int64_t i = 0; i < n; i++)
-        if (!all_finite(pixels + i * image_floats, image_floats))
-            return i;
-    torch::Tensor images = view_pixels(pixels, n, image_size_);
-    if (room > n) {
-        padded_.narrow(0, 0, n).copy_(images.permute({0, 2, 3, 1}));
-        images = padded_.narrow(0, 0, room).permute({0, 3, 1, 2});
-    }
-    const torch::Tensor result = module_.forward({images}).toTensor().flatten(1).contiguous();
-    std::memcpy(features, result.data_ptr<float>(),
-        static_cast<size_t>(n) * KD_NN_FEATURES * sizeof *features);
-    return -1;
+    const int64_t bad = first_not_finite(pixels, n, image_floats_);
+    if (bad < 0)
+        net_.run(pixels, n, room, features);
+    return bad;
 }
 
 } // namespace
@@ -128,9 +100,10 @@ FoldedNet fold(ResNet18Impl &model)
     return net;
 }
 
-std::unique_ptr<Frozen> freeze_on_cpu(const FoldedNet &net, int64_t image_size, int64_t max_batch)
+std::unique_ptr<Frozen> freeze_on_cpu(const FoldedNet &net, int64_t image_size,
+    const std::vector<int64_t> &batches, kd_precision precision)
 {
-    return std::make_unique<CpuFrozen>(net, image_size, max_batch);
+    return std::make_unique<CpuFrozen>(net, image_size, batches, precision);
 }
 
 } // namespace kd::nn

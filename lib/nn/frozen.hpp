@@ -36,7 +36,9 @@ class Frozen
      * -1 when there is none. */
     virtual int64_t run(const float *pixels, int64_t n, int64_t room, float *features) = 0;
 };
-std::unique_ptr<Frozen> freeze_on_cpu(const FoldedNet &net, int64_t image_size, int64_t max_batch);
+/* For rooms of the given sizes. */
+std::unique_ptr<Frozen> freeze_on_cpu(const FoldedNet &net, int64_t image_size,
+    const std::vector<int64_t> &batches, kd_precision precision);
 std::unique_ptr<Frozen> freeze_on_cuda(const FoldedNet &net, int64_t image_size, int64_t max_batch,
     torch::Device device, kd_precision precision);
 

@@ -1,4 +1,4 @@
-/* lib/nn/nn.h: ResNet18 over LibTorch, as plain C.
+/* lib/nn/nn.h: ResNet18 over LibTorch and oneDNN, as plain C.
  *
  * Three objects: a network is weights; a forward is a network frozen for inference (batch
  * normalisation folded, oneDNN layout kept); a training (training.h) owns an optimiser and moves a
@@ -34,15 +34,15 @@ extern "C" {
 
 /* Threads LibTorch may use inside one operation; call once, before anything else. 0: all cores. */
 void kd_nn_set_threads(unsigned threads);
-/* "LibTorch 1.13.1, CPU, 2 threads", static. */
+/* "LibTorch 1.13.1, oneDNN 2.6.3, 2 threads", or CUDA for oneDNN; static. */
 const char *kd_nn_describe(void);
 
 typedef enum kd_precision {
     KD_PRECISION_FLOAT32,
     KD_PRECISION_BFLOAT16, /* convolutions and matrix products; weights and loss stay float32 */
 } kd_precision;
-/* Whether the machine computes so faster than in float32: a GPU from Ampere on, a CPU with
- * AVX512-BF16. */
+/* Whether the machine computes so faster than in float32: a GPU from Ampere on, else a CPU with
+ * AVX512-BF16 that oneDNN may use (its ONEDNN_MAX_CPU_ISA). */
 bool kd_nn_has_bfloat16(void);
 
 /* ---- Network ---- */
@@ -81,15 +81,17 @@ void kd_net_free(kd_net *net);
 /* ---- Forward ---- */
 typedef struct kd_forward kd_forward;
 
-/* Freezes a copy of the network for images of image_size × image_size. Checks itself against the
- * plain network on one random image and fails with KD_INTERNAL when the two differ by more than
- * 1e-3 relative (a broken LibTorch build). Batch sizes 1, 2, 4 … max_batch are warmed. */
+/* Freezes a copy of the network for images of image_size × image_size. Batch sizes 1, 2, 4 …
+ * max_batch are warmed and checked against the plain network on one random image: KD_INTERNAL when
+ * the two differ by more than 1e-3 relative (a broken build of LibTorch or oneDNN). What a batch
+ * needs is kept: on the CPU about 4.6 MB for each image of max_batch at 224 × 224, half of that in
+ * BFLOAT16. */
 KD_MUST_CHECK kd_status kd_forward_new(
     kd_forward **out, const kd_net *net, uint32_t image_size, uint32_t max_batch, kd_error *err);
 
 /* The same in a precision. BFLOAT16 keeps the weights in it too, but the projection; embeddings
  * move by about 4e-3 (relative), 2e-2 being what the check lets pass. KD_FAILED_PRECONDITION for
- * BFLOAT16 on a CPU, or on a GPU before Ampere, which has no instructions for it. */
+ * BFLOAT16 where kd_nn_has_bfloat16 is false. */
 KD_MUST_CHECK kd_status kd_forward_new_in(kd_forward **out, const kd_net *net, uint32_t image_size,
     uint32_t max_batch, kd_precision precision, kd_error *err);
 

@@ -16,6 +16,7 @@
 #include <torch/version.h>
 
 #include "lib/nn/fault.hpp"
+#include "lib/nn/onednn.hpp"
 #include "lib/nn/training.h"
 
 namespace
@@ -104,8 +105,8 @@ const char *kd_nn_describe(void)
         {
             (void)std::snprintf(bytes, sizeof bytes, "LibTorch %d.%d.%d, %s, %d thread%s",
                 TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, TORCH_VERSION_PATCH,
-                torch::cuda::is_available() ? "CUDA" : "CPU", at::get_num_threads(),
-                at::get_num_threads() == 1 ? "" : "s");
+                torch::cuda::is_available() ? "CUDA" : kd::nn::onednn_describe(),
+                at::get_num_threads(), at::get_num_threads() == 1 ? "" : "s");
         }
     };
     static const Text text;
@@ -116,11 +117,7 @@ bool kd_nn_has_bfloat16(void)
 {
     if (torch::cuda::is_available()) /* the name is older than cuDNN 9; it asks for Ampere */
         return at::detail::getCUDAHooks().supportsBFloat16ConvolutionWithCuDNNv8();
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx512bf16") != 0;
-#else
-    return false;
-#endif
+    return kd::nn::onednn_has_bfloat16();
 }
 
 static constexpr const char *optimizer_names[KD_OPTIMIZERS] = {"adam", "adamw", "sgd"};
