@@ -101,6 +101,8 @@ def forward_step():
         return matmul_step(), f"PyTorch {torch.__version__}"
     run = Embed().eval()
     if kind == "compiled":
+        import torch._inductor.config  # 1.13 has none
+        torch._inductor.config.freezing = True  # folds batch norm and lays weights out beforehand
         run = torch.compile(run)
     if kind == "frozen":
         with torch.inference_mode():

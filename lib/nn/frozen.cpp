@@ -42,13 +42,25 @@ NetWeights weights_of(const FoldedNet &net)
     return weights;
 }
 
+Team team()
+{
+    return {at::get_num_threads(),
+        [](int64_t threads) { at::set_num_threads(static_cast<int>(threads)); },
+        [](int64_t n, const std::function<void(int64_t)> &work) {
+            at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
+                for (int64_t i = begin; i < end; i++)
+                    work(i);
+            });
+        }};
+}
+
 class CpuFrozen : public Frozen
 {
   public:
     CpuFrozen(const FoldedNet &net, int64_t image_size, const std::vector<int64_t> &batches,
         kd_precision precision)
         : image_floats_(image_size * image_size * 3),
-          net_(weights_of(net), image_size, batches, precision == KD_PRECISION_BFLOAT16)
+          net_(weights_of(net), image_size, batches, precision == KD_PRECISION_BFLOAT16, team())
     {
     }
     int64_t run(const float *pixels, int64_t n, int64_t room, float *features) override;

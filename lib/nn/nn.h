@@ -34,7 +34,8 @@ extern "C" {
 
 /* Threads LibTorch may use inside one operation; call once, before anything else. 0: all cores. */
 void kd_nn_set_threads(unsigned threads);
-/* "LibTorch 1.13.1, oneDNN 2.6.3, 2 threads", or CUDA for oneDNN; static. */
+/* "LibTorch 1.13.1, oneDNN 2.6.3, 2 threads", or CUDA for oneDNN (CPU where LibTorch has its own
+ * inside); static. */
 const char *kd_nn_describe(void);
 
 typedef enum kd_precision {

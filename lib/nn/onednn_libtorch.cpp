@@ -1,0 +1,134 @@
+/* onednn.hpp by the oneDNN that a wheel's LibTorch has inside, through the fused operators that
+ * torch.compile uses too. Another oneDNN may not be linked beside it: each would bind to weak
+ * symbols of the other, whose tables are laid out otherwise. */
+#include "lib/nn/onednn.hpp"
+
+#include <cstring>
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include "lib/nn/nn_internal.hpp"
+
+namespace kd::nn
+{
+
+namespace
+{
+
+struct Convolution {
+    torch::Tensor weight, bias;
+    int64_t stride, padding;
+};
+
+struct ConvolutionBlock {
+    Convolution conv1, conv2;
+    std::optional<Convolution> downsample;
+};
+
+template <class... Arguments>
+torch::Tensor call(const char *name, const char *overload, Arguments &&...arguments)
+{
+    torch::jit::Stack stack;
+    torch::jit::push(stack, std::forward<Arguments>(arguments)...);
+    c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).callBoxed(&stack);
+    return stack.front().toTensor();
+}
+
+/* Scalars that an operator behind a convolution takes: ReLU takes none. */
+c10::IValue no_scalars()
+{
+    return c10::impl::GenericList(c10::OptionalType::create(c10::NumberType::get()));
+}
+
+torch::Tensor convolve(const Convolution &conv, const torch::Tensor &x, const char *after)
+{
+    const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), dilation(2, 1);
+    return call("mkldnn::_convolution_pointwise", "", x, conv.weight, conv.bias, padding, stride,
+        dilation, int64_t{1}, std::string(after), no_scalars(), std::string());
+}
+
+/* ReLU of the sum, in place of `added`. */
+torch::Tensor convolve_add(
+    const Convolution &conv, const torch::Tensor &x, const torch::Tensor &added)
+{
+    const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), dilation(2, 1);
+    return call("mkldnn::_convolution_pointwise_", "binary", added, x, conv.weight, conv.bias,
+        padding, stride, dilation, int64_t{1}, std::string("add"), c10::IValue(),
+        std::string("relu"), no_scalars(), std::string());
+}
+
+} // namespace
+
+struct OneDnnNet::Room {
+};
+
+struct OneDnnNet::Buffers {
+    torch::ScalarType type;
+    int64_t image_size;
+    torch::Tensor padded; /* room for the largest batch, N×S×S×3 */
+    Convolution stem;
+    std::vector<ConvolutionBlock> blocks;
+
+    Convolution take(const ConvolutionWeights &conv) const
+    {
+        const int64_t shape[] = {conv.out, conv.in, conv.kernel, conv.kernel};
+        const torch::Tensor weight = torch::from_blob(const_cast<float *>(conv.weight), shape);
+        const torch::Tensor bias = torch::from_blob(const_cast<float *>(conv.bias), {conv.out});
+        return {weight.clone().to(type).contiguous(torch::MemoryFormat::ChannelsLast),
+            bias.clone().to(type), conv.stride, conv.padding};
+    }
+};
+
+OneDnnNet::OneDnnNet(const NetWeights &weights, int64_t image_size,
+    const std::vector<int64_t> &batches, bool bfloat16, const Team &team)
+    : team_(team), buffers_(std::make_unique<Buffers>())
+{
+    Buffers &to = *buffers_;
+    to.type = bfloat16 ? torch::kBFloat16 : torch::kFloat;
+    to.image_size = image_size;
+    to.padded = torch::zeros({batches.back(), image_size, image_size, 3});
+    to.stem = to.take(weights.stem);
+    for (const BlockWeights &block : weights.blocks) {
+        to.blocks.push_back({to.take(block.conv1), to.take(block.conv2), {}});
+        if (block.downsample)
+            to.blocks.back().downsample = to.take(*block.downsample);
+    }
+}
+
+OneDnnNet::~OneDnnNet() = default;
+
+void OneDnnNet::run(const float *pixels, int64_t n, int64_t room, float *features)
+{
+    const Buffers &from = *buffers_;
+    torch::Tensor x = view_pixels(pixels, n, from.image_size);
+    if (room > n) {
+        from.padded.narrow(0, 0, n).copy_(x.permute({0, 2, 3, 1}));
+        x = from.padded.narrow(0, 0, room).permute({0, 3, 1, 2});
+    }
+    x = torch::max_pool2d(convolve(from.stem, x.to(from.type), "relu"), 3, 2, 1);
+    for (const ConvolutionBlock &block : from.blocks) {
+        const torch::Tensor y = convolve(block.conv1, x, "relu");
+        if (block.downsample)
+            x = convolve(*block.downsample, x, "none");
+        x = convolve_add(block.conv2, y, x);
+    }
+    x = x.mean({2, 3}, false, torch::kFloat).contiguous();
+    std::memcpy(
+        features, x.data_ptr<float>(), static_cast<size_t>(n * x.size(1)) * sizeof *features);
+}
+
+bool onednn_has_bfloat16()
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+    return false;
+#endif
+}
+
+const char *onednn_describe()
+{
+    return "CPU";
+}
+
+} // namespace kd::nn
