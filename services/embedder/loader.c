@@ -126,6 +126,28 @@ static kd_status load(model_set *m, served_model *model, kd_forward **out, kd_er
     return status == KD_OK ? read_weights(m, &model->about, out, err) : status;
 }
 
+/* A stream that began before its model's name was another's may load it once more. */
+static bool has_its_name(const model_set *m, const kd_model *model)
+{
+    kd_model found;
+    kd_error ignored;
+    const bool has = kd_models_find(m->options.dir, model->name, &found, &ignored) == KD_OK &&
+                     strcmp(found.id, model->id) == 0;
+    kd_model_clear(&found);
+    return has;
+}
+
+/* With the mutex held: afterwards the model may be gone at once. */
+static void tell_log(const served_model *model, int64_t ms, const kd_error *why)
+{
+    if (why->status == KD_OK)
+        KD_LOG(KD_LOG_INFO, "model_loaded", KD_STR("model", model->about.id),
+            KD_STR("name", model->about.name), KD_INT("ms", ms),
+            KD_INT("mib", (int64_t)((double)model->bytes / MIB)));
+    else
+        kd_log_error(KD_LOG_ERROR, "model_not_loaded", why);
+}
+
 /* The entry becomes a model in memory, or goes; those who wait are told. */
 static void serve_or_fail(model_set *m, served_model *model)
 {
@@ -135,6 +157,7 @@ static void serve_or_fail(model_set *m, served_model *model)
     kd_error err = KD_ERROR_INIT;
     model->bytes = bytes_of(m, &model->about);
     kd_status status = load(m, model, &forward, &err);
+    const bool named = status == KD_OK && has_its_name(m, &model->about);
     pthread_mutex_lock(&m->mutex);
     if (status == KD_OK)
         status = wait_for_room(m, model, &err);
@@ -142,7 +165,7 @@ static void serve_or_fail(model_set *m, served_model *model)
         gone = make_room(m, model->bytes);
         model->forward = forward;
         model->used_ns = kd_mono_ns();
-        if (!model->going)
+        if (named && !model->going)
             gone = drop_namesakes(m, model, gone);
         kd_counter_add(m->loads, 1);
     } else {
@@ -160,15 +183,10 @@ static void serve_or_fail(model_set *m, served_model *model)
     if (unused)
         model_set_take_out(m, model);
     model_set_show(m);
+    tell_log(model, kd_mono_ms() - begun, &err);
     pthread_mutex_unlock(&m->mutex);
-    if (status == KD_OK) {
-        KD_LOG(KD_LOG_INFO, "model_loaded", KD_STR("model", model->about.id),
-            KD_STR("name", model->about.name), KD_INT("ms", kd_mono_ms() - begun),
-            KD_INT("mib", (int64_t)((double)model->bytes / MIB)));
-    } else {
+    if (status != KD_OK)
         kd_forward_free(forward);
-        kd_log_error(KD_LOG_ERROR, "model_not_loaded", &err);
-    }
     while (wait) {
         model_wait *const next = wait->next; /* before: it may be gone at once */
         wait->done(wait, status == KD_OK ? model : NULL, &err);

@@ -13,10 +13,12 @@ import kindred
 class Up(unittest.TestCase):
     """One stack that all of these look at."""
 
+    EMBEDDER = ("--precision", "float32", "--model-memory", "300", "--cache-float16")
+
     @classmethod
     def setUpClass(cls):
         cls.stack = kindred.Stack("up")
-        cls.printed = cls.stack.try_up("--json")
+        cls.printed = cls.stack.try_up("--json", *cls.EMBEDDER)
 
     def test_up__prints_where_the_stack_answers(self):
         self.assertEqual(self.printed.status, 0, self.printed)
@@ -32,6 +34,11 @@ class Up(unittest.TestCase):
         for name, one in services.items():
             self.assertTrue(kindred.alive(one["pid"]), name)
             self.assertNotEqual(self.stack.log(name), "", name)
+
+    def test_up__passes_the_embedder_its_options(self):
+        words = Path(f"/proc/{self.stack.pids()['embedder']}/cmdline").read_bytes()
+        for option in self.EMBEDDER:
+            self.assertIn(option, words.decode().split("\0"))
 
     def test_up__is_refused_twice_on_one_folder(self):
         again = self.stack.try_up()
@@ -149,6 +156,8 @@ class Refused(unittest.TestCase):
     def test_up__wrong_usage(self):
         self.refuse(2, "'nowhere'", "--listen", "nowhere")
         self.refuse(2, "--threads", "--threads", "many", name="threads")
+        self.refuse(2, "--precision", "--precision", "int8", name="precision")
+        self.refuse(2, "--model-memory", "--model-memory", "0", name="memory")
 
     def test_up__a_service_that_will_not_start_is_quoted(self):
         """The command finds its programs beside itself first, then on PATH."""
