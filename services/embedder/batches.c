@@ -94,6 +94,16 @@ static void free_place(batches *b, batch *one, size_t at)
     pthread_cond_broadcast(&b->has_room); /* those who wait are of different models */
 }
 
+static void give_place(batch *one, batch_place *out)
+{
+    size_t at = 0;
+    while (one->states[at] != PLACE_FREE)
+        at++;
+    one->states[at] = PLACE_BUSY;
+    one->used++;
+    *out = (batch_place){one, at, one->pixels + at * one->size};
+}
+
 kd_status batches_reserve(
     batches *b, const void *model, size_t side, batch_place *out, kd_error *err)
 {
@@ -102,18 +112,12 @@ kd_status batches_reserve(
     pthread_mutex_lock(&b->mutex);
     while (!b->closed && !(one = find_room(b, model)))
         pthread_cond_wait(&b->has_room, &b->mutex);
-    if (b->closed)
+    if (!one)
         status = kd_error_set(err, KD_UNAVAILABLE, "the embedder is shutting down");
     else if (!one->model)
         status = begin(b, one, model, side * side * 3, err);
-    if (status == KD_OK) {
-        size_t at = 0;
-        while (one->states[at] != PLACE_FREE)
-            at++;
-        one->states[at] = PLACE_BUSY;
-        one->used++;
-        *out = (batch_place){one, at, one->pixels + at * one->size};
-    }
+    if (one && status == KD_OK)
+        give_place(one, out);
     pthread_mutex_unlock(&b->mutex);
     return status;
 }

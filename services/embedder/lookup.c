@@ -1,7 +1,6 @@
 /* Look-up: what images are, whether the same ones are in work, whether the cache has them. All
  * requests that wait are looked up together, with one trip to the cache; a lone one does not wait
  * for company. */
-#include <stddef.h>
 #include <stdio.h>
 
 #include "services/embedder/pipeline.h"
@@ -72,7 +71,7 @@ static bool join(slot *s, bool (*by)(flights *f, flight *one), bool joined_is)
 /* By the loader. */
 static void on_model(model_wait *wait, served_model *model, const kd_error *why)
 {
-    slot *const s = (slot *)(void *)((char *)wait - offsetof(slot, wait));
+    slot *const s = wait->arg;
     atomic_fetch_sub(&s->owner->pipeline->parked, 1);
     s->served = model;
     if (model)
@@ -90,6 +89,7 @@ static void begin(slot *s)
     if (join(s, flights_begin, false))
         return;
     s->wait.done = on_model;
+    s->wait.arg = s;
     atomic_fetch_add(&p->parked, 1); /* before: it may be told at once */
     const kd_status status = model_set_use(p->models, &s->owner->model, &s->wait, &served, &err);
     if (status == KD_OK && !served)

@@ -24,9 +24,10 @@
 typedef struct model_set model_set;
 typedef struct served_model served_model;
 
-/* Who waits for a model; lies in the waiter. */
+/* Who waits for a model; lies in the waiter, which sets done and arg. */
 typedef struct model_wait {
     struct model_wait *next;
+    void *arg;
     /* By the loader's thread, without a lock: the model, which the waiter uses now
      * (model_set_release), or NULL and why. */
     void (*done)(struct model_wait *wait, served_model *model, const kd_error *why);

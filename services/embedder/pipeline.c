@@ -98,7 +98,7 @@ kd_status pipeline_find_model(pipeline *p, const char *name, kd_model *out, kd_e
 }
 
 typedef struct load_order {
-    model_wait wait; /* first: one is made from the other */
+    model_wait wait;
     pipeline *p;
     kd_call *call;
     kd_model model;
@@ -106,7 +106,7 @@ typedef struct load_order {
 
 static void on_loaded(model_wait *wait, served_model *model, const kd_error *why)
 {
-    load_order *const o = (load_order *)wait;
+    load_order *const o = wait->arg;
     if (model) {
         service_reply_loaded(o->call, &o->model);
         model_set_release(o->p->models, model);
@@ -126,6 +126,7 @@ void pipeline_load(pipeline *p, kd_call *call, const char *model)
                          : kd_error_memory(&err, "a request");
     if (status == KD_OK) {
         o->wait.done = on_loaded;
+        o->wait.arg = o;
         o->p = p;
         o->call = call;
         status = model_set_use(p->models, &o->model, &o->wait, &served, &err);

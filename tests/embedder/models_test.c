@@ -70,7 +70,7 @@ static int end(void **state)
 /* ---- Who waits ---- */
 
 typedef struct waiter {
-    model_wait wait; /* first */
+    model_wait wait;
     pthread_mutex_t mutex;
     pthread_cond_t told;
     bool done;
@@ -80,7 +80,7 @@ typedef struct waiter {
 
 static void on_done(model_wait *wait, served_model *model, const kd_error *why)
 {
-    waiter *const w = (waiter *)wait;
+    waiter *const w = wait->arg;
     pthread_mutex_lock(&w->mutex);
     w->model = model;
     w->why = *why;
@@ -97,6 +97,7 @@ static waiter *ask(const kd_model *model)
     if (!w)
         abort();
     w->wait.done = on_done;
+    w->wait.arg = w;
     pthread_mutex_init(&w->mutex, NULL);
     pthread_cond_init(&w->told, NULL);
     served_model *served = NULL;
