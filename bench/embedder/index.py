@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from stack import Stack, environment, photographs
+from stack import Stack, environment, peer_environment, photographs, wait_until
 
 BIN = pathlib.Path(sys.argv[1]).resolve()
 HERE = pathlib.Path(__file__).resolve().parent
@@ -36,28 +36,30 @@ def peer_python():
     return named if found else None
 
 
-def timed(command):
+def timed(command, env=None):
     """Seconds that it takes, and what it prints."""
     begun = time.monotonic()
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, check=True, text=True,
-                          env=environment())
+                          env=env or environment())
     return time.monotonic() - begun, done.stdout
 
 
-def ours(folder, data):
-    """Images a second; images."""
+def ours(stack, folder):
+    """Images a second; images. Not detached, so that its processes are scheduled as the peer's are."""
+    data = stack.folder / "cold"
+
     def kindred(*words):
         return [BIN / "kindred", *words, "--data", data]
 
-    try:
-        timed(kindred("up", "--detach", "--datasets", folder))
-        timed(kindred("model", "init", "--name", "plain", "--seed", "1"))
-        seconds, _ = timed(kindred("index", folder, "--model", "plain", "--collection", "shop", "--split",
-                                   "all", "--json"))
-        shop = json.loads(timed(kindred("collection", "show", "shop", "--json"))[1])
-    finally:
-        subprocess.run([str(word) for word in kindred("down")], check=False, stdout=subprocess.DEVNULL)
-        shutil.rmtree(data, ignore_errors=True)
+    up = stack.start(kindred("up", "--datasets", folder))
+    wait_until((data / "run/stack.json").exists, up, "kindred up")
+    timed(kindred("model", "init", "--name", "plain", "--seed", "1"))
+    seconds, _ = timed(kindred("index", folder, "--model", "plain", "--collection", "shop", "--split",
+                               "all", "--json"))
+    shop = json.loads(timed(kindred("collection", "show", "shop", "--json"))[1])
+    timed(kindred("down"))
+    stack.end(up)
+    shutil.rmtree(data)
     return shop["count"] / seconds, shop["count"]
 
 
@@ -74,7 +76,7 @@ def main():
 
         def peer(workers, *limit):
             seconds, count = timed([python, HERE / "index_peer.py", folder, weights, workers,
-                                    stack.folder / "index.faiss", *limit])
+                                    stack.folder / "index.faiss", *limit], peer_environment())
             return int(count) / seconds, int(count)
 
         rates, counts = {"ours": []}, set()
@@ -83,7 +85,7 @@ def main():
             rates["peer"] = []
         for turn in range(ROUNDS):
             for side in sorted(rates, reverse=turn % 2 == 1):
-                rate, n = ours(folder, stack.folder / "cold") if side == "ours" else peer(workers)
+                rate, n = ours(stack, folder) if side == "ours" else peer(workers)
                 counts.add(n)
                 rates[side].append(rate)
                 print(f"{side:>6} {rate:8.1f} images/s", flush=True)

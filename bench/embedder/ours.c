@@ -5,8 +5,8 @@
  * LIST names a JPEG in each line. Says that it is ready, then answers each line of standard input
  * with a line of JSON:
  *
- *   forward SECONDS   the forward alone at the embedder's batch, again and again: images a second
- *   single SECONDS    a photograph at a time, decoded and run: the median of their times */
+ *   forward N SECONDS   the forward alone, N images (at most 32) at a time: images a second
+ *   single SECONDS      a photograph at a time, decoded and run: the median of their times */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,15 +56,15 @@ static kd_status make(bench *b, const char *weights, kd_precision precision, kd_
     return status;
 }
 
-static kd_status forwards(bench *b, double seconds, kd_error *err)
+static kd_status forwards(bench *b, uint32_t batch, double seconds, kd_error *err)
 {
     const int64_t begun = kd_mono_ns();
     size_t n = 0;
     double took = 0;
     kd_status status = KD_OK;
     while (status == KD_OK && took < seconds) {
-        status = kd_forward_run(b->forward, b->pixels, BATCH, b->embeddings, err);
-        n += BATCH;
+        status = kd_forward_run(b->forward, b->pixels, batch, b->embeddings, err);
+        n += batch;
         took = (double)(kd_mono_ns() - begun) / 1e9;
     }
     if (status == KD_OK)
@@ -100,16 +100,19 @@ static kd_status singles(bench *b, double seconds, kd_error *err)
 
 static kd_status serve(bench *b, kd_error *err)
 {
-    char line[64], what[16];
+    char line[64];
+    uint32_t batch = 0;
     double seconds = 0;
     printf("{\"ready\": \"%s\"}\n", kd_nn_describe());
     (void)fflush(stdout);
     kd_status status = KD_OK;
     while (status == KD_OK && fgets(line, sizeof line, stdin)) {
-        if (sscanf(line, "%15s %lf", what, &seconds) != 2)
+        if (sscanf(line, "forward %u %lf", &batch, &seconds) == 2 && batch >= 1 && batch <= BATCH)
+            status = forwards(b, batch, seconds, err);
+        else if (sscanf(line, "single %lf", &seconds) == 1)
+            status = singles(b, seconds, err);
+        else
             return kd_error_set(err, KD_INVALID_ARGUMENT, "not an order: %s", line);
-        status =
-            strcmp(what, "forward") == 0 ? forwards(b, seconds, err) : singles(b, seconds, err);
         (void)fflush(stdout);
     }
     return status;

@@ -16,7 +16,8 @@ import subprocess
 import sys
 import time
 
-from stack import NOBODY, Stack, answers, free_port, metrics, pause, photographs, resume, wait_until
+from stack import (NOBODY, Stack, answers, free_port, metrics, pause, peer_environment, photographs, resume,
+                   wait_until)
 
 BIN = pathlib.Path(sys.argv[1]).resolve()
 HERE = pathlib.Path(__file__).resolve().parent
@@ -83,7 +84,7 @@ class LitServe:
         for workers, timeout in PEER_SETTINGS:
             port = free_port()
             self.process = stack.start([python, HERE / "peer.py", port, weights, workers, timeout,
-                                        *([redis] if redis else [])])
+                                        *([redis] if redis else [])], peer_environment())
             wait_until(lambda: answers(port), self.process, "LitServe")
             self.http = stack.side([BIN / "bench_embedder_http", f"http://127.0.0.1:{port}/predict", DIM,
                                     listing])
@@ -146,7 +147,7 @@ def main():
             closed(side, 32, 1)
         fill(ours)
         runs = {
-            "forward alone, 32": lambda: inside.ask("forward", LONG),
+            "forward alone, 32": lambda: inside.ask("forward", 32, LONG),
             "decode and forward, 1": lambda: inside.ask("single", SHORT),
             "embedder, 1": lambda: watched(process, ours, 1, SHORT),
             "embedder, 8": lambda: watched(process, ours, 8, LONG),

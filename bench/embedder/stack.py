@@ -29,6 +29,13 @@ def environment():
     return env
 
 
+def peer_environment():
+    """PyTorch's threads as it has them by itself: they wait awake."""
+    env = environment()
+    env.pop("OMP_WAIT_POLICY")
+    return env
+
+
 def photographs(bin_folder):
     """Their paths, the folder, what they are. DATA names a folder of JPEGs; else the grocery
     photographs, else drawn products."""
@@ -85,12 +92,12 @@ class Stack(contextlib.ExitStack):
         self.folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
         return self
 
-    def start(self, command):
+    def start(self, command, env=None):
         """A process in a group of its own, with its children, if any: they are ended as a whole."""
         self.logs += 1
         log = open(self.folder / f"{self.logs}.log", "w+", encoding="utf-8")
         process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log,
-                                   stderr=subprocess.STDOUT, env=environment(), process_group=0)
+                                   stderr=subprocess.STDOUT, env=env or environment(), process_group=0)
         process.log = log
         self.callback(self.end, process)
         return process
