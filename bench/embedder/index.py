@@ -17,23 +17,13 @@ import subprocess
 import sys
 import time
 
-from stack import Stack, environment, peer_environment, photographs, wait_until
+from stack import Stack, environment, peer_environment, peer_python, photographs, wait_until
 
 BIN = pathlib.Path(sys.argv[1]).resolve()
 HERE = pathlib.Path(__file__).resolve().parent
 ROUNDS = 5 if os.environ.get("FULL") == "1" else 3
 TRY_IMAGES = 320  # to choose the peer's workers by
 GOAL = 1.5
-
-
-def peer_python():
-    named = os.environ.get("PEER_PYTHON")
-    if not named:
-        made = subprocess.run([HERE.parent / "venv.sh"], stdout=subprocess.PIPE, text=True, check=False)
-        named = made.stdout.strip()
-    needs = [named, "-c", "import faiss, numpy, PIL, torch"]
-    found = named and subprocess.run(needs, capture_output=True, check=False).returncode == 0
-    return named if found else None
 
 
 def timed(command, env=None):
@@ -69,7 +59,7 @@ def main():
         sys.exit(f"bench-index: no Ebay_train.txt in {folder}")
     for path in paths:  # from the disk once, before any time counts
         path.read_bytes()
-    python = peer_python()
+    python = peer_python("faiss", "numpy", "PIL", "torch")
     with Stack(BIN) as stack:
         data, (model,) = stack.models(plain=224)
         weights = data / "models" / model["id"] / "model.safetensors"

@@ -12,12 +12,11 @@ of bench/venv.sh, or in the python that PEER_PYTHON names.
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import time
 
-from stack import (NOBODY, Stack, answers, free_port, metrics, pause, peer_environment, photographs, resume,
-                   wait_until)
+from stack import (NOBODY, Stack, answers, free_port, metrics, pause, peer_environment, peer_python,
+                   photographs, resume, wait_until)
 
 BIN = pathlib.Path(sys.argv[1]).resolve()
 HERE = pathlib.Path(__file__).resolve().parent
@@ -64,16 +63,6 @@ def fill(side):
 
 
 # ---- LitServe ----
-
-def peer_python():
-    named = os.environ.get("PEER_PYTHON")
-    if not named:
-        made = subprocess.run([HERE.parent / "venv.sh"], stdout=subprocess.PIPE, text=True, check=False)
-        named = made.stdout.strip()
-    needs = [named, "-c", "import fastapi, litserve, numpy, PIL, redis, torch"]
-    found = named and subprocess.run(needs, capture_output=True, check=False).returncode == 0
-    return named if found else None
-
 
 class LitServe:
     """With those of its settings that are fastest at 32 in flight, paused when it is not asked."""
@@ -127,7 +116,7 @@ def table(label, runs):
 
 def main():
     paths, folder, kind = photographs(BIN)
-    python = peer_python()
+    python = peer_python("fastapi", "litserve", "numpy", "PIL", "redis", "torch")
     options = [] if PRECISION == "float32" else ["--precision", PRECISION]
     with Stack(BIN) as stack:
         listing = stack.folder / "photographs.txt"

@@ -23,7 +23,7 @@
 #define MAX_IMAGES 4u
 #define WIDTH 320u
 #define HEIGHT 240u
-#define CALL_MS 60000
+#define CALL_MS 300000  /* of calls that must end well, however busy the machine */
 #define IMPATIENT_MS 60 /* the longest patience of calls that are given up or too late */
 #define PAUSE_MS 200
 

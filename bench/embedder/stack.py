@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,6 +35,18 @@ def peer_environment():
     env = environment()
     env.pop("OMP_WAIT_POLICY")
     return env
+
+
+def peer_python(*modules):
+    """The python that PEER_PYTHON names, or that of bench/venv.sh; None when it lacks one of the modules."""
+    named = os.environ.get("PEER_PYTHON")
+    if not named:
+        made = subprocess.run([HERE.parent / "venv.sh"], stdout=subprocess.PIPE, text=True, check=False)
+        named = made.stdout.strip()
+    if not shutil.which(named):
+        return None
+    tried = subprocess.run([named, "-c", f"import {', '.join(modules)}"], capture_output=True, check=False)
+    return named if tried.returncode == 0 else None
 
 
 def photographs(bin_folder):
