@@ -7,6 +7,7 @@ import json
 import pathlib
 import sys
 import time
+from importlib import metadata
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class Hnswlib:
     def __init__(self):
         import hnswlib
         self.hnswlib = hnswlib
-        self.about = f"hnswlib {hnswlib.__version__}"
+        self.about = f"hnswlib {metadata.version('hnswlib')}"
 
     def load(self):
         raise NotImplementedError

@@ -85,7 +85,7 @@ def exact(n, python):
     ratios = []
     for label, size, goal in (("one", 1, 0.95), ("batch", 64, 3)):
         table = Table(sides)
-        batches = max(1, (20 if size == 1 else 4) * 100000 // n)
+        batches = max(1, (20 if size == 1 else 1) * 100000 // n)
 
         def ask(name, side):
             got = side.ask("exact", size, batches)

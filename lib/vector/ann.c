@@ -109,7 +109,7 @@ static plan make_plan(const kd_ann *ann, const kd_search *search, size_t effort)
         const double lists = (part < 1 ? 2 : 1) * more * (double)effort / (part + 1e-9);
         p.exact = lists >= (double)ann->ivf.lists && part < 1;
         p.lists = lists < (double)ann->ivf.lists ? (size_t)lists : ann->ivf.lists;
-        p.width = (2 * k + 20) * times;
+        p.width = (k + k / 2 + 10) * times;
     } else {
         p.width = (size_t)(more * (double)(effort > TUNED_K ? effort : TUNED_K)) * times;
         if (p.width > ann->rows.n)
@@ -154,7 +154,7 @@ static kd_status rank(const kd_ann *ann, const float *query, const kd_search *se
     kd_seen *found, size_t n_found, kd_hit *hits, size_t *n_hits, kd_error *err)
 {
     const kd_rows *const rows = &ann->rows;
-    const size_t wanted = 2 * search->k + 20;
+    const size_t wanted = search->k + search->k / 2 + 10;
     if (!search->groups && n_found > wanted) {
         qsort(found, n_found, sizeof *found, best_first);
         n_found = wanted;

@@ -1,4 +1,6 @@
 /* Each allocation of lib/vector failing in turn, FAISS's among them. */
+#include <stdio.h>
+
 #include "lib/vector/slots.h"
 #include "tests/support/alloc.h"
 #include "tests/vector/model.h"
@@ -107,6 +109,71 @@ static void test_vector_alloc__index(void **state)
     CHECK_OK(kd_vector_init(&err), err);
     alloc_replay(&(alloc_scenario){.name = "index", .run = run_index, .arg = make_rows()});
     alloc_replay(&(alloc_scenario){.name = "copies", .run = run_copies, .arg = make_rows()});
+}
+
+/* ---- Approximate search ---- */
+
+enum { ANN_DIM = 4, ANN_ROWS = 1100 };
+
+typedef struct built {
+    kd_rows rows;
+    kd_ann *ann;
+    uint64_t ids[ANN_ROWS];
+    uint32_t tags[ANN_ROWS];
+    float vectors[ANN_ROWS][ANN_DIM];
+} built;
+
+/* What allocates too often to replay: tuning is thousands of searches. */
+static void build(built *b, kd_ann_kind kind)
+{
+    kd_error err = KD_ERROR_INIT;
+    uint64_t seed = 9;
+    for (size_t i = 0; i < ANN_ROWS; i++) {
+        b->ids[i] = i;
+        unit_vector(&seed, ANN_DIM, b->vectors[i]);
+    }
+    b->rows = (kd_rows){b->vectors[0], b->ids, b->tags, ANN_ROWS, ANN_DIM};
+    kd_ann_options options = KD_ANN_OPTIONS_INIT;
+    options.kind = kind;
+    options.target_recall = 0.5f;
+    CHECK_OK(kd_ann_build(&b->ann, &b->rows, &options, &err), err);
+}
+
+static kd_status run_ann(void *arg, kd_error *err)
+{
+    enum { K = 5 };
+    static const uint64_t exclude[] = {3};
+    const char *const path = KD_BINARY_DIR "/vector_alloc_test.ann";
+    const built *const b = arg;
+    kd_status first = KD_OK;
+    kd_ann *ann = NULL;
+    RUN(&first, kd_ann_save(b->ann, path, err), err);
+    RUN_NEW(&first, &ann, kd_ann_load(&ann, &b->rows, path, err), err);
+    const kd_search searches[] = {{.k = K}, {.k = K, .exclude = exclude, .n_exclude = 1},
+        {.k = K, .groups = b->tags, .n_tags = 1}};
+    for (size_t i = 0; i < 3; i++) {
+        kd_hit hits[K];
+        size_t n = 0;
+        RUN(&first, kd_ann_search(ann, b->vectors[7], &searches[i], 2, hits, &n, err), err);
+        CHECK_INT(i == 2 ? 1 : K, n);
+    }
+    kd_ann_free(ann);
+    (void)remove(path);
+    return first;
+}
+
+static void test_vector_alloc__ann(void **state)
+{
+    static built graph, lists;
+    kd_error err = KD_ERROR_INIT;
+    (void)state;
+    CHECK_OK(kd_vector_init(&err), err);
+    build(&graph, KD_ANN_HNSW);
+    build(&lists, KD_ANN_IVF);
+    alloc_replay(&(alloc_scenario){.name = "graph", .run = run_ann, .arg = &graph});
+    alloc_replay(&(alloc_scenario){.name = "lists", .run = run_ann, .arg = &lists});
+    kd_ann_free(graph.ann);
+    kd_ann_free(lists.ann);
 }
 
 /* ---- Slots ---- */
@@ -220,6 +287,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vector_alloc__index),
+        cmocka_unit_test(test_vector_alloc__ann),
         cmocka_unit_test(test_vector_alloc__slots),
         cmocka_unit_test(test_vector_alloc__topk),
         cmocka_unit_test(test_vector_alloc__scores),

@@ -7,7 +7,7 @@
 #include "tests/support/check.h"
 #include "tests/vector/model.h"
 
-enum { DIM = 32, ROWS = 12000, CENTRES = 600, QUERIES = 100, K = 10 };
+enum { DIM = 32, ROWS = 6000, CENTRES = 300, QUERIES = 100, K = 10 };
 
 typedef struct world {
     kd_pool *pool;
