@@ -27,6 +27,7 @@ struct batches {
     batch all[KD_EMBEDDER_BATCHES];
     uint64_t next_number;
     int expected;
+    bool idle; /* since the last take none was there or expected, at some time */
     bool closed;
 };
 
@@ -38,6 +39,7 @@ kd_status batches_new(batches **out, kd_error *err)
     pthread_mutex_init(&(*out)->mutex, NULL);
     kd_cond_init(&(*out)->has_room);
     kd_cond_init(&(*out)->has_image);
+    (*out)->idle = true;
     return KD_OK;
 }
 
@@ -122,42 +124,6 @@ kd_status batches_reserve(
     return status;
 }
 
-void batches_expect(batches *b)
-{
-    pthread_mutex_lock(&b->mutex);
-    b->expected++;
-    pthread_mutex_unlock(&b->mutex);
-}
-
-void batches_forget(batches *b)
-{
-    pthread_mutex_lock(&b->mutex);
-    if (--b->expected == 0)
-        pthread_cond_signal(&b->has_image); /* a take need not wait for it */
-    pthread_mutex_unlock(&b->mutex);
-}
-
-void batches_filled(batches *b, const batch_place *p, void *image)
-{
-    pthread_mutex_lock(&b->mutex);
-    p->batch->states[p->at] = PLACE_FILLED;
-    p->batch->images[p->at] = image;
-    b->expected--;
-    pthread_cond_signal(&b->has_image);
-    pthread_mutex_unlock(&b->mutex);
-}
-
-void batches_give_back(batches *b, const batch_place *p)
-{
-    pthread_mutex_lock(&b->mutex);
-    free_place(b, p->batch, p->at);
-    b->expected--;
-    pthread_cond_signal(&b->has_image); /* a take may wait for it, or be over by it */
-    pthread_mutex_unlock(&b->mutex);
-}
-
-/* ---- Runs ---- */
-
 /* Mutex held. The first filled places side by side of the oldest batch that has any. */
 static bool find_run(batches *b, batch_run *out)
 {
@@ -182,6 +148,52 @@ static bool find_run(batches *b, batch_run *out)
         out->n++;
     return true;
 }
+
+/* Mutex held. */
+static void note_idle(batches *b)
+{
+    batch_run next;
+    if (b->expected == 0 && !find_run(b, &next))
+        b->idle = true;
+}
+
+void batches_expect(batches *b)
+{
+    pthread_mutex_lock(&b->mutex);
+    b->expected++;
+    pthread_mutex_unlock(&b->mutex);
+}
+
+void batches_forget(batches *b)
+{
+    pthread_mutex_lock(&b->mutex);
+    if (--b->expected == 0)
+        pthread_cond_signal(&b->has_image); /* a take need not wait for it */
+    note_idle(b);
+    pthread_mutex_unlock(&b->mutex);
+}
+
+void batches_filled(batches *b, const batch_place *p, void *image)
+{
+    pthread_mutex_lock(&b->mutex);
+    p->batch->states[p->at] = PLACE_FILLED;
+    p->batch->images[p->at] = image;
+    b->expected--;
+    pthread_cond_signal(&b->has_image);
+    pthread_mutex_unlock(&b->mutex);
+}
+
+void batches_give_back(batches *b, const batch_place *p)
+{
+    pthread_mutex_lock(&b->mutex);
+    free_place(b, p->batch, p->at);
+    b->expected--;
+    note_idle(b);
+    pthread_cond_signal(&b->has_image); /* a take may wait for it, or be over by it */
+    pthread_mutex_unlock(&b->mutex);
+}
+
+/* ---- Runs ---- */
 
 /* Mutex held. */
 static bool is_empty(const batches *b)
@@ -221,8 +233,12 @@ bool batches_take(batches *b, int64_t delay_ms, batch_run *out)
     while (
         found && may_grow(b, out) && pthread_cond_timedwait(&b->has_image, &b->mutex, &until) == 0)
         (void)find_run(b, out); /* what was there still is: one thread takes */
-    if (found)
+    if (found) {
         take(out);
+        out->after_idle = b->idle;
+        b->idle = false;
+        note_idle(b);
+    }
     pthread_mutex_unlock(&b->mutex);
     return found;
 }

@@ -36,6 +36,7 @@ typedef struct batch_run {
     batch *batch;
     const void *model;
     size_t first, n;
+    bool after_idle; /* since the run before there was a time when no image was there or expected */
     float *pixels;
     void *images[KD_EMBEDDER_MAX_BATCH]; /* as they were given to batches_filled */
 } batch_run;

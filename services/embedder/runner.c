@@ -10,7 +10,6 @@ typedef struct runner {
     pipeline *p;
     batch_run run;
     int64_t ended_ns; /* the last batch */
-    bool busy;        /* it left work behind */
     float values[KD_EMBEDDER_MAX_BATCH * KD_NN_MAX_DIM];
 } runner;
 
@@ -34,12 +33,10 @@ static void measure(runner *r, int64_t begun_ns)
 {
     pipeline *const p = r->p;
     const int64_t now = kd_mono_ns(), n = (int64_t)r->run.n;
-    const int64_t cost = (now - (r->busy ? r->ended_ns : begun_ns)) / n;
+    const int64_t cost = (now - (r->run.after_idle ? begun_ns : r->ended_ns)) / n;
     const int64_t before = atomic_load(&p->image_ns);
     atomic_store(&p->image_ns, before == 0 ? cost : before + (cost - before) / 4);
     r->ended_ns = now;
-    r->busy =
-        atomic_load(&p->images) + atomic_load(&p->streamed) - atomic_load(&p->parked) > (int)n;
 }
 
 static kd_status forward(runner *r, kd_error *err)

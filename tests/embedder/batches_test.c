@@ -188,6 +188,36 @@ static void test_batches__a_lone_image_does_not_wait(void **state)
     batches_done(g_batches, &run);
 }
 
+static void test_batches__a_run_knows_whether_there_was_always_work(void **state)
+{
+    int a[] = {1, 2, 3};
+    (void)state;
+    put(model_a, a, 1);
+    batch_run run = take(model_a, a, 1);
+    CHECK(run.after_idle);
+    batches_done(g_batches, &run);
+
+    put(model_a, a, 1);
+    batch_place place = reserve(model_a); /* on its way when the run is taken */
+    run = take(model_a, a, 1);
+    CHECK(run.after_idle);
+    batches_done(g_batches, &run);
+    fill(&place, &a[1]);
+    run = take(model_a, a + 1, 1);
+    CHECK(!run.after_idle);
+    batches_done(g_batches, &run);
+
+    put(model_a, a, 1);
+    place = reserve(model_a);
+    run = take(model_a, a, 1);
+    batches_done(g_batches, &run);
+    batches_give_back(g_batches, &place); /* broken: nothing was left to do */
+    put(model_a, a + 2, 1);
+    run = take(model_a, a + 2, 1);
+    CHECK(run.after_idle);
+    batches_done(g_batches, &run);
+}
+
 static void *fill_later(void *arg)
 {
     static int late = 7;
@@ -335,6 +365,7 @@ int main(void)
         TEST(what_is_dropped_leaves_no_hole),
         TEST(a_model_of_larger_images_gets_larger_places),
         TEST(a_lone_image_does_not_wait),
+        TEST(a_run_knows_whether_there_was_always_work),
         TEST(one_that_is_expected_is_waited_for),
         TEST(who_finds_no_place_waits_for_one),
         TEST(closing_refuses_places_and_gives_what_is_there),
