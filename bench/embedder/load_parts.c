@@ -159,8 +159,10 @@ static double rate_of(const load_run *run, double from, double to)
     if (last - first >= FEW) {
         const size_t begin = before_silence(run, first, first_after(run, from + quarter));
         const size_t end = before_silence(run, first_after(run, to - quarter), last);
-        if (end > begin && run->samples[end].at > run->samples[begin].at)
-            return (double)(end - begin) / (run->samples[end].at - run->samples[begin].at);
+        const double span = run->samples[end].at - run->samples[begin].at;
+        if (end > begin &&
+            span >= 2 * quarter) /* else a quarter of the time is without an answer */
+            return (double)(end - begin) / span;
     }
     return (double)(last - first) / (to - from);
 }
