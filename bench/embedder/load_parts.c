@@ -159,9 +159,9 @@ static double rate_of(const load_run *run, double from, double to)
     if (last - first >= FEW) {
         const size_t begin = before_silence(run, first, first_after(run, from + quarter));
         const size_t end = before_silence(run, first_after(run, to - quarter), last);
-        const double span = run->samples[end].at - run->samples[begin].at;
-        if (end > begin &&
-            span >= 2 * quarter) /* else a quarter of the time is without an answer */
+        /* Else a quarter of the time is without an answer. */
+        const double span = end < last ? run->samples[end].at - run->samples[begin].at : 0;
+        if (end > begin && span >= 2 * quarter)
             return (double)(end - begin) / span;
     }
     return (double)(last - first) / (to - from);
