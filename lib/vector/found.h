@@ -60,7 +60,7 @@ static inline void kd_heap_keep(kd_heap *heap, size_t most, kd_seen item)
 {
     if (heap->n < most)
         kd_heap_push(heap, item);
-    else if (item.score > heap->all[0].score)
+    else if (most > 0 && item.score > heap->all[0].score)
         kd_heap_sink(heap, item);
 }
 

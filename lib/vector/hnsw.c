@@ -136,7 +136,7 @@ static bool take(kd_hnsw_walk *walk, kd_seen item)
     if (walk->found.n == walk->width && item.score <= walk->found.all[0].score)
         return true;
     if (walk->waiting.n == walk->waiting_room) {
-        const size_t room = 2 * walk->waiting_room;
+        const size_t room = 2 * walk->waiting_room + 64;
         kd_seen *const all = realloc(walk->waiting.all, room * sizeof *all);
         if (!all)
             return false;

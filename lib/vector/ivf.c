@@ -63,7 +63,7 @@ static float *draw_sample(
             order[all++] = (uint32_t)row;
     if (*n > all)
         *n = all;
-    float *const sample = malloc(*n * rows->dim * sizeof *sample);
+    float *const sample = malloc((*n * rows->dim + 1) * sizeof *sample);
     for (size_t i = 0; i < *n && sample; i++) {
         const size_t other = i + kd_random_next(&seed) % (all - i);
         const uint32_t row = order[other];

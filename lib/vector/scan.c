@@ -22,8 +22,8 @@ enum {
 typedef struct piece {
     kd_best best[KD_TILE_QUERIES];
     float floors[KD_TILE_QUERIES];
-    float *panel;        /* dim × lanes, in the memory behind; see kd_tile */
-    kd_candidate kept[]; /* of each query, kd_best_room(k); then the panel */
+    float *panel;        /* owned: dim × lanes, see kd_tile */
+    kd_candidate kept[]; /* of each query, kd_best_room(k) */
 } piece;
 
 typedef struct work {
@@ -61,11 +61,14 @@ static piece *piece_new(const work *w, size_t block)
     const size_t n = block_size(w, block), room = kd_best_room(w->search->k);
     const size_t lanes = n > FEW ? lanes_of(n) : 0, dim = w->rows->dim;
     const float *const queries = w->queries + block * KD_TILE_QUERIES * dim;
-    piece *const p =
-        malloc(sizeof *p + n * room * sizeof p->kept[0] + lanes * dim * sizeof *p->panel);
+    piece *const p = malloc(sizeof *p + n * room * sizeof p->kept[0]);
     if (!p)
         return NULL;
-    p->panel = (float *)(void *)(p->kept + n * room);
+    p->panel = malloc((lanes * dim + 1) * sizeof *p->panel);
+    if (!p->panel) {
+        free(p);
+        return NULL;
+    }
     for (size_t q = 0; q < n; q++) {
         kd_search_start(w->search, w->rows, queries + q * dim, p->kept + q * room, &p->best[q]);
         p->floors[q] = p->best[q].floor;
@@ -76,6 +79,13 @@ static piece *piece_new(const work *w, size_t block)
         for (size_t q = 0; q < lanes; q++)
             p->panel[d * lanes + q] = q < n ? queries[q * dim + d] : 0;
     return p;
+}
+
+static void piece_free(piece *p)
+{
+    if (p)
+        free(p->panel);
+    free(p);
 }
 
 static void scan_few(const work *w, piece *p, size_t n, size_t from, size_t to)
@@ -174,7 +184,7 @@ static kd_status run(work *w, kd_pool *pool, kd_hit *hits, uint32_t *counts, kd_
     for (size_t b = 0; b < blocks && status == KD_OK; b++)
         finish_block(w, b, hits + b * KD_TILE_QUERIES * w->search->k, counts + b * KD_TILE_QUERIES);
     for (size_t i = 0; i < n_pieces; i++)
-        free(w->pieces[i]);
+        piece_free(w->pieces[i]);
     free(w->pieces);
     return status;
 }
