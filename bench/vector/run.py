@@ -3,11 +3,11 @@ exact search of one query and of 64, and approximate search at equal recall, on 
 Rounds alternate; each ratio is the median of those within a round.
 
     make bench-vector [FULL=1]
-    python3 bench/vector/run.py BUILD/bin [exact|approximate] [N]
+    python3 bench/vector/run.py BUILD/bin [exact|approximate [N [QUERIES]]]
 
 The peers are installed into build/bench/vector, or run in the python3 that PEER_PYTHON names. FULL=1
 takes more rounds, adds exact search of 1,000,000 vectors, usearch with 8-bit values and our other
-storages; `approximate 1000000` builds graphs of a million, which takes an hour.
+storages; `approximate 1000000` builds graphs of a million, which takes long.
 """
 
 import os
@@ -25,7 +25,8 @@ FULL = os.environ.get("FULL") == "1"
 FOLDER = BIN.parent.parent / "bench/vector"
 ROUNDS = 9 if FULL else 5
 THREADS = len(os.sched_getaffinity(0))
-DIM, QUERIES, K = 512, 1000, 10
+DIM, K = 512, 10
+QUERIES = int(sys.argv[4]) if len(sys.argv) > 4 else 1000
 RECALLS = (0.95, 0.99)
 OURS = BIN / "bench_vector_ours"
 
