@@ -59,7 +59,7 @@ def onnxruntime_step():
     import onnxruntime
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "net.onnx")
-        torch.onnx.export(Embed(), (pixels,), path, input_names=["x"], dynamo=True, verbose=False,
+        torch.onnx.export(Embed().eval(), (pixels,), path, input_names=["x"], dynamo=True, verbose=False,
                           external_data=False)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -101,8 +101,8 @@ def forward_step():
         return matmul_step(), f"PyTorch {torch.__version__}"
     run = Embed().eval()
     if kind == "compiled":
-        import torch._inductor.config  # 1.13 has none
-        torch._inductor.config.freezing = True  # folds batch norm and lays weights out beforehand
+        from torch._inductor import config  # which 1.13 has not
+        config.freezing = True  # folds batch norm and lays weights out beforehand
         run = torch.compile(run)
     if kind == "frozen":
         with torch.inference_mode():

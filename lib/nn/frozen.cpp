@@ -1,10 +1,6 @@
 /* The fast way to features on the CPU: the folded network in oneDNN's primitives. */
 #include "lib/nn/frozen.hpp"
 
-#include <atomic>
-
-#include <ATen/Parallel.h>
-
 #include "lib/nn/onednn.hpp"
 #include "lib/nn/staging.hpp"
 
@@ -42,25 +38,13 @@ NetWeights weights_of(const FoldedNet &net)
     return weights;
 }
 
-Team team()
-{
-    return {at::get_num_threads(),
-        [](int64_t threads) { at::set_num_threads(static_cast<int>(threads)); },
-        [](int64_t n, const std::function<void(int64_t)> &work) {
-            at::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
-                for (int64_t i = begin; i < end; i++)
-                    work(i);
-            });
-        }};
-}
-
 class CpuFrozen : public Frozen
 {
   public:
     CpuFrozen(const FoldedNet &net, int64_t image_size, const std::vector<int64_t> &batches,
         kd_precision precision)
         : image_floats_(image_size * image_size * 3),
-          net_(weights_of(net), image_size, batches, precision == KD_PRECISION_BFLOAT16, team())
+          net_(weights_of(net), image_size, batches, precision == KD_PRECISION_BFLOAT16)
     {
     }
     int64_t run(const float *pixels, int64_t n, int64_t room, float *features) override;
@@ -70,28 +54,14 @@ class CpuFrozen : public Frozen
     OneDnnNet net_;
 };
 
-/* oneDNN's ReLU makes a NaN a 0, so that it would not show in the result. */
-int64_t first_not_finite(const float *pixels, int64_t n, int64_t image_floats)
-{
-    constexpr int64_t floats_per_thread = int64_t{1} << 15;
-    std::atomic<int64_t> first{n * image_floats};
-    at::parallel_for(0, n * image_floats, floats_per_thread, [&](int64_t begin, int64_t end) {
-        if (all_finite(pixels + begin, end - begin))
-            return;
-        while (all_finite(pixels + begin, 1))
-            begin++;
-        int64_t before = first.load();
-        while (begin < before && !first.compare_exchange_weak(before, begin)) {}
-    });
-    return first < n * image_floats ? first / image_floats : -1;
-}
-
 int64_t CpuFrozen::run(const float *pixels, int64_t n, int64_t room, float *features)
 {
-    const int64_t bad = first_not_finite(pixels, n, image_floats_);
-    if (bad < 0)
-        net_.run(pixels, n, room, features);
-    return bad;
+    /* oneDNN's ReLU makes a NaN a 0, so that it would not show in the result. */
+    for (int64_t i = 0; i < n; i++)
+        if (!all_finite(pixels + i * image_floats_, image_floats_))
+            return i;
+    net_.run(pixels, n, room, features);
+    return -1;
 }
 
 } // namespace

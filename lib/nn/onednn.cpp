@@ -5,9 +5,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <new>
 #include <unordered_map>
 
+#include <omp.h>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <sys/mman.h>
 
@@ -41,22 +43,22 @@ const dnnl::engine &cpu()
 }
 
 /* Within its life oneDNN makes primitives for so many threads. */
-class Allowed
+class Threads
 {
   public:
-    Allowed(const Team &team, int64_t threads) : team_(team)
+    explicit Threads(int threads) : were_(omp_get_max_threads())
     {
-        team_.allow(threads);
+        omp_set_num_threads(threads);
     }
-    ~Allowed()
+    ~Threads()
     {
-        team_.allow(team_.threads);
+        omp_set_num_threads(were_);
     }
-    Allowed(const Allowed &) = delete;
-    Allowed &operator=(const Allowed &) = delete;
+    Threads(const Threads &) = delete;
+    Threads &operator=(const Threads &) = delete;
 
   private:
-    const Team &team_;
+    int were_;
 };
 
 /* Zeros in huge pages where the system gives them on advice. */
@@ -377,16 +379,17 @@ void OneDnnNet::Builder::allocate()
 }
 
 OneDnnNet::OneDnnNet(const NetWeights &weights, int64_t image_size,
-    const std::vector<int64_t> &batches, bool bfloat16, const Team &team)
-    : team_(team), buffers_(std::make_unique<Buffers>())
+    const std::vector<int64_t> &batches, bool bfloat16)
+    : buffers_(std::make_unique<Buffers>())
 {
     told("making a network", [&] {
         Builder builder(weights, image_size, bfloat16, buffers_.get());
         for (const int64_t batch : batches) {
-            const int64_t lanes = batch % team.threads == 0 ? team.threads : 1;
-            const Allowed allowed(team, team.threads / lanes);
+            const int threads = omp_get_max_threads();
+            const int lanes = batch % threads == 0 ? threads : 1;
+            const Threads each(threads / lanes);
             Room &room = rooms_.emplace_back(Room{batch, {}});
-            for (int64_t lane = 0; lane < lanes; lane++)
+            for (int lane = 0; lane < lanes; lane++)
                 room.lanes.push_back(builder.plan(batch / lanes, static_cast<size_t>(lane)));
         }
         builder.allocate();
@@ -402,19 +405,23 @@ void OneDnnNet::run(const float *pixels, int64_t n, int64_t room_size, float *fe
     if (room == rooms_.end())
         fail(KD_INTERNAL, "a batch of %lld images was not made ready",
             static_cast<long long>(room_size));
-    const auto run_lane = [&](int64_t lane) {
-        Plan &plan = *room->lanes[static_cast<size_t>(lane)];
-        const int64_t from = lane * plan.batch;
-        const int64_t count = std::min(n - from, plan.batch);
-        if (count > 0)
-            plan.run(*buffers_, pixels + from * plan.image_floats, count,
-                features + from * plan.channels);
-    };
+    const int lanes = static_cast<int>(room->lanes.size());
+    std::exception_ptr thrown; /* none may leave a parallel region */
+#pragma omp parallel for schedule(static, 1) num_threads(lanes) if (lanes > 1)
+    for (int lane = 0; lane < lanes; lane++)
+        try {
+            Plan &plan = *room->lanes[static_cast<size_t>(lane)];
+            const int64_t from = lane * plan.batch;
+            if (from < n)
+                plan.run(*buffers_, pixels + from * plan.image_floats,
+                    std::min(n - from, plan.batch), features + from * plan.channels);
+        } catch (...) {
+#pragma omp critical
+            thrown = std::current_exception();
+        }
     told("running a network", [&] {
-        if (room->lanes.size() == 1)
-            run_lane(0);
-        else
-            team_.spread(static_cast<int64_t>(room->lanes.size()), run_lane);
+        if (thrown)
+            std::rethrow_exception(thrown);
     });
 }
 

@@ -6,7 +6,6 @@
 #define KD_NN_ONEDNN_HPP
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -29,20 +28,13 @@ struct NetWeights {
     std::vector<BlockWeights> blocks;
 };
 
-/* The threads that compute: how many, a call that sets how many oneDNN may take from here on, and
- * one that does work(0) … work(n - 1) side by side and rethrows what they throw. */
-struct Team {
-    int64_t threads;
-    void (*allow)(int64_t threads);
-    void (*spread)(int64_t n, const std::function<void(int64_t)> &work);
-};
-
 class OneDnnNet
 {
   public:
-    /* Makes ready for the given batch sizes. The weights are copied. Throws a Fault. */
+    /* Makes ready for the given batch sizes, by as many threads as OpenMP has now. The weights are
+     * copied. Throws a Fault. */
     OneDnnNet(const NetWeights &weights, int64_t image_size, const std::vector<int64_t> &batches,
-        bool bfloat16, const Team &team);
+        bool bfloat16);
     ~OneDnnNet();
     /* pixels    n × S × S × 3, computed as a batch of room ≥ n images, which is one of the sizes
      * features  n × the last block's channels, filled: means over the last activation */
@@ -57,7 +49,6 @@ class OneDnnNet
     struct Room;
     struct Buffers;
 
-    Team team_;
     std::vector<Room> rooms_;
     std::unique_ptr<Buffers> buffers_;
 };

@@ -80,8 +80,8 @@ struct OneDnnNet::Buffers {
 };
 
 OneDnnNet::OneDnnNet(const NetWeights &weights, int64_t image_size,
-    const std::vector<int64_t> &batches, bool bfloat16, const Team &team)
-    : team_(team), buffers_(std::make_unique<Buffers>())
+    const std::vector<int64_t> &batches, bool bfloat16)
+    : buffers_(std::make_unique<Buffers>())
 {
     Buffers &to = *buffers_;
     to.type = bfloat16 ? torch::kBFloat16 : torch::kFloat;

@@ -61,7 +61,11 @@ namespace kd::nn
 
 void adopt_threads()
 {
-    at::init_num_threads();
+    /* Once: some releases (1.13) start a pool of threads anew each time. */
+    thread_local bool adopted = false;
+    if (!adopted)
+        at::init_num_threads();
+    adopted = true;
 }
 
 kd_status report_exception(kd_error *err, const char *doing) noexcept
