@@ -8,9 +8,9 @@
 
 /* NAME OP VALUE, taken apart. */
 typedef struct term {
-    char *name;       /* owned, as text */
-    char op[3];       /* "=", ">=" or "<=" */
-    char *text;       /* NULL: it is a number */
+    char *name; /* owned, as text */
+    char op[3]; /* "=", ">=" or "<=" */
+    char *text; /* NULL: it is a number */
     double number;
 } term;
 
@@ -136,8 +136,7 @@ bool cli_conditions_add(cli_conditions *c, const char *command, const char *text
     term t;
     if (!take_apart(text, &t) || (t.text && t.op[0] != '=')) {
         term_clear(&t);
-        (void)cli_usage(
-            command, "'%.100s' is not NAME=VALUE, NAME>=NUMBER or NAME<=NUMBER", text);
+        (void)cli_usage(command, "'%.100s' is not NAME=VALUE, NAME>=NUMBER or NAME<=NUMBER", text);
         return false;
     }
     const Kindred__V1__Condition *const to = of(c, t.name, t.text != NULL);

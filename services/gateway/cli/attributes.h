@@ -1,5 +1,5 @@
-/* services/gateway/cli/attributes.h: attributes and conditions as they are typed. A value that reads
- * as a number is one, unless it stands in double quotes. */
+/* services/gateway/cli/attributes.h: attributes and conditions as they are typed. A value that
+ * reads as a number is one, unless it stands in double quotes. */
 #ifndef KD_CLI_ATTRIBUTES_H
 #define KD_CLI_ATTRIBUTES_H
 
@@ -29,8 +29,8 @@ typedef struct cli_conditions {
     Kindred__V1__Real ends[CLI_MAX_CONDITIONS][2];
     size_t n;
 } cli_conditions;
-/* NAME=VALUE, NAME>=NUMBER or NAME<=NUMBER; texts of one name count as any of them, ends of one name
- * as one range. False: wrong, which was said. */
+/* NAME=VALUE, NAME>=NUMBER or NAME<=NUMBER; texts of one name count as any of them, ends of one
+ * name as one range. False: wrong, which was said. */
 bool cli_conditions_add(cli_conditions *c, const char *command, const char *text);
 void cli_conditions_clear(cli_conditions *c); /* {0} is fine */
 
