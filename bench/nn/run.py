@@ -5,8 +5,8 @@ are compared, and their rounds take turns; a ratio is the median of those within
     make bench-nn [FULL=1]
     python3 bench/nn/run.py BUILD/bin [OTHER/bin] [CASE...] [tf32]
 
-OTHER is a build against another LibTorch, a column of its own. CASE (forward, forward-bfloat16, train,
-train-bfloat16) leaves out the others. On the CPU a forward's peers come from bench/venv.sh; on a GPU and
+OTHER is a build against another LibTorch, a column of its own. CASE (forward, forward-8, forward-bfloat16,
+train-32-bfloat16 and so on) leaves out the others. On the CPU a forward's peers come from bench/venv.sh; on a GPU and
 for a training the peer is PyTorch as this python3 has it. tf32 adds a second one beside float32 (peer.py).
 """
 
@@ -144,11 +144,12 @@ def main():
         images = np.random.default_rng(1).normal(size=(max(TRAIN), SIZE, SIZE, 3))
         images.astype("f4").tofile(folder / "pixels")
         for mode, precision in cases:
-            label = mode + ("-bfloat16" if precision == "bfloat16" else "")
-            if (precision == "bfloat16" and not bfloat16) or (named and label not in named):
+            forward, suffix = mode == "forward", "-bfloat16" if precision == "bfloat16" else ""
+            if precision == "bfloat16" and not bfloat16:
                 continue
-            for batch in FORWARD if mode == "forward" else TRAIN:
-                forward = mode == "forward"
+            for batch in FORWARD if forward else TRAIN:
+                if named and not {mode + suffix, f"{mode}-{batch}{suffix}"} & set(named):
+                    continue
                 lines += lines_of(*measure(
                     mode, batch, precision, python if forward else sys.executable,
                     kinds[precision] if forward else trained_by, folder))

@@ -216,7 +216,7 @@ void OneDnnNet::Plan::run(const Buffers &buffers, const float *pixels, int64_t n
 
 /* A batch size: by one plan that all threads work on together, or, where it can be divided among
  * them, by one of each thread's own, which then never waits for another before its images are
- * through: the waits between twenty layers took up to half of the time of a small batch. */
+ * through: the waits between twenty layers took up to half of the time. */
 struct OneDnnNet::Room {
     int64_t batch;
     std::vector<std::unique_ptr<Plan>> lanes;
