@@ -26,12 +26,12 @@ struct ConvolutionBlock {
 };
 
 template <class... Arguments>
-torch::Tensor call(const char *name, const char *overload, Arguments &&...arguments)
+c10::IValue call(const char *name, const char *overload, Arguments &&...arguments)
 {
     torch::jit::Stack stack;
     torch::jit::push(stack, std::forward<Arguments>(arguments)...);
     c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).callBoxed(&stack);
-    return stack.front().toTensor();
+    return stack.front();
 }
 
 /* Scalars that an operator behind a convolution takes: ReLU takes none. */
@@ -44,7 +44,8 @@ torch::Tensor convolve(const Convolution &conv, const torch::Tensor &x, const ch
 {
     const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), dilation(2, 1);
     return call("mkldnn::_convolution_pointwise", "", x, conv.weight, conv.bias, padding, stride,
-        dilation, int64_t{1}, std::string(after), no_scalars(), std::string());
+        dilation, int64_t{1}, std::string(after), no_scalars(), std::string())
+        .toTensor();
 }
 
 /* ReLU of the sum, in place of `added`. */
@@ -54,7 +55,8 @@ torch::Tensor convolve_add(
     const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), dilation(2, 1);
     return call("mkldnn::_convolution_pointwise_", "binary", added, x, conv.weight, conv.bias,
         padding, stride, dilation, int64_t{1}, std::string("add"), c10::IValue(),
-        std::string("relu"), no_scalars(), std::string());
+        std::string("relu"), no_scalars(), std::string())
+        .toTensor();
 }
 
 } // namespace
@@ -119,11 +121,7 @@ void OneDnnNet::run(const float *pixels, int64_t n, int64_t room, float *feature
 
 bool onednn_has_bfloat16()
 {
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx512bf16") != 0;
-#else
-    return false;
-#endif
+    return call("mkldnn::_is_mkldnn_bf16_supported", "").toBool();
 }
 
 const char *onednn_describe()
