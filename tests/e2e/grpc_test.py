@@ -36,9 +36,8 @@ class EveryMethod(unittest.TestCase):
                 first, second = (Reflection(channel, package) for package in REFLECTION)
                 self.assertEqual(first.services(), second.services())
                 self.assertIn(f"kindred.v1.{own}", first.services())
-                names = [f"kindred/v1/{service}.proto", "kindred/v1/common.proto"]
-                if service in ("gateway", "trainer"):
-                    names.append("kindred/v1/training.proto")
+                training = ["kindred/v1/training.proto"] if service in ("gateway", "trainer") else []
+                names = [f"kindred/v1/{service}.proto", *training, "kindred/v1/common.proto"]
                 self.assertEqual(
                     [file.name for file in first.files(f"kindred.v1.{own}")], names)
                 absent, = second.ask(text(4, "kindred.v1.NoSuchService"))
