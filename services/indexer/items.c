@@ -36,21 +36,22 @@ void upsert(void *state, kd_call *call, const ProtobufCMessage *message)
     collection *c = NULL;
     kd_error err = KD_ERROR_INIT;
     uint64_t count = 0;
-    collection_row *const rows = calloc(request->n_items + 1, sizeof *rows);
+    const size_t n = request->n_items; /* the answer frees the request */
+    collection_row *const rows = calloc(n + 1, sizeof *rows);
     kd_status status = rows ? rows_from(request, rows, &err) : kd_error_memory(&err, "a batch");
     if (status == KD_OK)
         status = registry_find(x->registry, request->collection, &c, &err);
     if (status == KD_OK)
-        status = collection_upsert(c, request->model_id, rows, request->n_items, &count, &err);
+        status = collection_upsert(c, request->model_id, rows, n, &count, &err);
     if (status == KD_OK) {
-        kd_counter_add(x->upserted, request->n_items);
+        kd_counter_add(x->upserted, n);
         response.count = count;
         kd_call_reply(call, &response.base);
     } else {
         kd_call_fail(call, &err);
     }
     collection_release(c);
-    for (size_t i = 0; rows && i < request->n_items; i++)
+    for (size_t i = 0; rows && i < n; i++)
         free((char *)(uintptr_t)rows[i].item.attributes);
     free(rows);
 }
