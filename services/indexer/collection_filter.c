@@ -71,7 +71,7 @@ static kd_status keep_named(const items *all, label_id *table, const uint32_t *i
         else if (set.n == before)
             status = kd_error_set(err, KD_NOT_FOUND, "no %s '%.100s'", what, words[i]);
     }
-    if (status == KD_OK) {
+    if (status == KD_OK && set.ids) {
         qsort(set.ids, set.n, sizeof *set.ids, id_order);
         for (size_t place = 0; place < all->n_places; place++)
             keep(mask, place,

@@ -128,13 +128,11 @@ static kd_status search_locked(searching *s, kd_error *err)
  * behind the caller's own. */
 static kd_status search_run(searching *s, float *query, uint64_t *exclude, kd_error *err)
 {
-    const collection_row row = {.values = query, .n_values = s->c->meta.dim};
     const collection_examples *const like = s->search->like;
     kd_status status = KD_OK;
     pthread_rwlock_rdlock(&s->c->memory);
     if (like) {
         status = search_examples(s->c, like, query, err);
-        s->queries = &row;
         memcpy(exclude, like->positive, like->n_positive * sizeof *exclude);
         if (like->n_negative)
             memcpy(exclude + like->n_positive, like->negative, like->n_negative * sizeof *exclude);
@@ -160,9 +158,11 @@ kd_status collection_search_run(
     const size_t n_queries = search->like ? 1 : search->n_queries;
     if (!found_new(found, n_queries, search->k))
         return no_memory(err);
+    float *const query = malloc(c->meta.dim * sizeof *query);
+    const collection_row row = {.values = query, .n_values = c->meta.dim};
     searching s = {.c = c,
         .search = search,
-        .queries = search->queries,
+        .queries = search->like ? &row : search->queries,
         .n_queries = n_queries,
         .engine = {.k = search->k,
             .min_score = search->min_score,
@@ -171,7 +171,6 @@ kd_status collection_search_run(
         .hits = malloc(n_queries * search->k * sizeof *s.hits),
         .found = found,
         .errors = calloc(n_queries, sizeof *s.errors)};
-    float *const query = malloc(c->meta.dim * sizeof *query);
     uint64_t *const exclude =
         malloc((search->n_exclude + 2 * COLLECTION_MAX_EXAMPLES) * sizeof *exclude);
     if (s.hits && s.errors && query && exclude)

@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <stddef.h>
 #include <stdlib.h>
 
 #include "services/indexer/attributes.h"
@@ -86,11 +85,11 @@ kd_status conditions_from_messages(
 
 /* ---- Out ---- */
 
-/* An item's attributes; message->attributes points to list. */
+/* An item's attributes; the message points to list, and so to the whole. */
 typedef struct told {
-    json_t *members; /* owned: what the texts are borrowed from */
-    Kindred__V1__Attribute all[COLLECTION_MAX_ATTRIBUTES];
     Kindred__V1__Attribute *list[COLLECTION_MAX_ATTRIBUTES];
+    Kindred__V1__Attribute all[COLLECTION_MAX_ATTRIBUTES];
+    json_t *members; /* owned: what the texts are borrowed from */
 } told;
 
 static bool add_attributes(const char *text, Kindred__V1__Item *out)
@@ -141,7 +140,7 @@ void item_message_clear(Kindred__V1__Item *out)
 {
     if (out->n_attributes == 0)
         return;
-    told *const t = (told *)(void *)((char *)out->attributes - offsetof(told, list));
+    told *const t = (told *)out->attributes;
     json_decref(t->members);
     free(t);
     out->n_attributes = 0;
