@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,13 +103,19 @@ kd_status kd_fsync_path(const char *path, kd_error *err)
     return status;
 }
 
-/* The folder that holds path, a new string; NULL without memory. */
-static char *folder_of(const char *path)
+/* Allocates nothing: what was renamed before must not fail for want of memory. */
+kd_status kd_fsync_folder_of(const char *path, kd_error *err)
 {
+    char folder[PATH_MAX] = ".";
     const char *const slash = strrchr(path, '/');
-    if (!slash)
-        return strdup(".");
-    return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+    const size_t len = slash ? (size_t)(slash - path) + 1 : 0;
+    if (len >= sizeof folder)
+        return kd_error_errno(err, ENAMETOOLONG, "cannot sync the folder of %s", path);
+    if (len > 0) {
+        memcpy(folder, path, len);
+        folder[len] = '\0';
+    }
+    return kd_fsync_path(folder, err);
 }
 
 kd_status kd_file_write(const char *path, const void *bytes, size_t len, kd_error *err)
@@ -116,11 +123,8 @@ kd_status kd_file_write(const char *path, const void *bytes, size_t len, kd_erro
     kd_status status = KD_OK;
     int fd = -1;
     char *const beside = kd_format("%s.XXXXXX", path);
-    char *const folder = folder_of(path);
-    if (!beside || !folder) {
-        status = kd_error_memory(err, path);
-        goto out;
-    }
+    if (!beside)
+        return kd_error_memory(err, path);
     fd = mkostemp(beside, O_CLOEXEC);
     if (fd < 0) {
         status = kd_error_errno(err, errno, "cannot write beside %s", path);
@@ -136,10 +140,9 @@ kd_status kd_file_write(const char *path, const void *bytes, size_t len, kd_erro
     if (status != KD_OK)
         (void)unlink(beside);
     else
-        status = kd_fsync_path(folder, err);
+        status = kd_fsync_folder_of(path, err);
 out:
     free(beside);
-    free(folder);
     return status;
 }
 

@@ -22,7 +22,9 @@ bool kd_file_read_may_pass(const char *path, size_t max, kd_status status);
 KD_MUST_CHECK kd_status kd_file_write(
     const char *path, const void *bytes, size_t len, kd_error *err);
 
-KD_MUST_CHECK kd_status kd_fsync_path(const char *path, kd_error *err);  /* file or folder */
+KD_MUST_CHECK kd_status kd_fsync_path(const char *path, kd_error *err); /* file or folder */
+/* The folder that holds path: what was made or renamed there lasts. */
+KD_MUST_CHECK kd_status kd_fsync_folder_of(const char *path, kd_error *err);
 KD_MUST_CHECK kd_status kd_make_dirs(const char *path, kd_error *err);   /* mkdir -p, mode 0755 */
 KD_MUST_CHECK kd_status kd_remove_tree(const char *path, kd_error *err); /* rm -r; absent is fine */
 KD_MUST_CHECK kd_status kd_copy_file(const char *from, const char *to, kd_error *err); /* synced */

@@ -72,17 +72,6 @@ static kd_status write_parts(
     return good ? KD_OK : kd_error_errno(err, errno, "cannot write %s", path);
 }
 
-static kd_status sync_folder(const char *path, kd_error *err)
-{
-    const char *const slash = strrchr(path, '/');
-    char *const folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    if (!folder)
-        return kd_error_memory(err, path);
-    const kd_status status = kd_fsync_path(folder, err);
-    free(folder);
-    return status;
-}
-
 kd_status kd_ann_save(const kd_ann *ann, const char *path, kd_error *err)
 {
     part parts[MOST_PARTS];
@@ -123,7 +112,7 @@ kd_status kd_ann_save(const kd_ann *ann, const char *path, kd_error *err)
     if (status != KD_OK)
         (void)unlink(beside);
     else
-        status = sync_folder(path, err);
+        status = kd_fsync_folder_of(path, err);
 out:
     free(beside);
     return status;

@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,15 +122,6 @@ static kd_status copy_into(db *d, const char *file, kd_error *err)
     return status;
 }
 
-static kd_status sync_folder_of(const char *file, kd_error *err)
-{
-    char *const copy = strdup(file); /* dirname writes into it */
-    const kd_status status =
-        copy ? kd_fsync_path(dirname(copy), err) : kd_error_memory(err, "a path");
-    free(copy);
-    return status;
-}
-
 kd_status db_snapshot(
     const char *path, const char *name, const char *file, uint64_t *bytes, kd_error *err)
 {
@@ -153,11 +143,10 @@ kd_status db_snapshot(
         *bytes = (uint64_t)info.st_size;
     if (status == KD_OK && rename(beside, file) != 0)
         status = kd_error_errno(err, errno, "cannot write %s", file);
-    if (status == KD_OK) {
-        status = sync_folder_of(file, err);
-    } else {
+    if (status == KD_OK)
+        status = kd_fsync_folder_of(file, err);
+    else
         (void)unlink(beside);
-    }
     free(beside);
     return status;
 }
