@@ -176,7 +176,7 @@ typedef struct collection_search {
     collection_filter filter;
     const uint64_t *exclude;
     size_t n_exclude;
-    kd_pool *pool; /* queries run on it side by side; NULL: one after the other */
+    kd_pool *pool; /* that shares the work; NULL: the calling thread alone */
 } collection_search;
 
 /* The k nearest of each query, best first, ties by lower image id. On success the caller frees

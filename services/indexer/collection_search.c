@@ -67,120 +67,113 @@ static kd_status own_text(collection_found *found, kd_error *err)
     return KD_OK;
 }
 
-/* One search_run, with memory locked for reading: what its queries share. */
+/* The queries side by side, as the engine takes them; with examples one that is made of them. */
 typedef struct searching {
     collection *c;
     const collection_search *search;
-    const collection_row *queries;
-    size_t n_queries;
     kd_search engine;
-    kd_hit *hits; /* n_queries × k */
-    collection_found *found;
-    kd_error *errors; /* of each query */
+    size_t n;
+    float *queries;    /* n × dim; owned, as the rest */
+    uint64_t *exclude; /* the caller's and the examples */
+    kd_hit *hits;      /* n × k */
+    uint32_t *counts;
 } searching;
 
-static void search_one(void *arg, size_t i)
+static bool searching_new(searching *s)
 {
-    const searching *const s = arg;
-    const size_t k = s->engine.k;
-    kd_hit *const hits = s->hits + i * k;
-    size_t n = 0;
-    if (kd_index_search(s->c->index, s->queries[i].values, &s->engine, hits, &n, &s->errors[i]) !=
-        KD_OK)
-        return;
-    size_t kept = 0;
-    for (size_t h = 0; h < n; h++) {
-        collection_hit *const hit = &s->found->hits[i * k + kept];
-        hit->score = hits[h].score;
-        if (items_get(s->c->items, hits[h].id, &hit->item))
-            kept++;
+    const collection_search *const asked = s->search;
+    const size_t dim = s->c->meta.dim;
+    s->n = asked->like ? 1 : asked->n_queries;
+    s->queries = malloc(s->n * dim * sizeof *s->queries);
+    s->exclude = malloc((asked->n_exclude + 2 * COLLECTION_MAX_EXAMPLES) * sizeof *s->exclude);
+    s->hits = malloc(s->n * asked->k * sizeof *s->hits);
+    s->counts = malloc(s->n * sizeof *s->counts);
+    if (!s->queries || !s->exclude || !s->hits || !s->counts)
+        return false;
+    for (size_t i = 0; i < asked->n_queries; i++)
+        memcpy(s->queries + i * dim, asked->queries[i].values, dim * sizeof *s->queries);
+    s->engine = (kd_search){.k = asked->k, .min_score = asked->min_score, .exclude = s->exclude};
+    return true;
+}
+
+static void searching_clear(searching *s)
+{
+    free(s->queries);
+    free(s->exclude);
+    free(s->hits);
+    free(s->counts);
+}
+
+static void exclude_all(searching *s, const uint64_t *ids, size_t n)
+{
+    if (n)
+        memcpy(s->exclude + s->engine.n_exclude, ids, n * sizeof *ids);
+    s->engine.n_exclude += n;
+}
+
+/* Looks up what the engine found; strings are borrowed from memory. */
+static void take_hits(const searching *s, collection_found *found)
+{
+    for (size_t q = 0; q < s->n; q++) {
+        for (size_t h = 0; h < s->counts[q]; h++) {
+            const kd_hit *const from = &s->hits[q * s->engine.k + h];
+            collection_hit *const hit = &found->hits[q * found->width + found->counts[q]];
+            hit->score = from->score;
+            if (items_get(s->c->items, from->id, &hit->item))
+                found->counts[q]++;
+        }
     }
-    s->found->counts[i] = kept;
 }
 
 /* With memory locked for reading. */
-static kd_status search_locked(searching *s, kd_error *err)
+static kd_status search_locked(searching *s, collection_found *found, kd_error *err)
 {
     const items *const all = s->c->items;
+    const collection_examples *const like = s->search->like;
     uint8_t *mask = NULL;
-    kd_status status = items_mask(all, &s->search->filter, &mask, err);
+    kd_status status = like ? search_examples(s->c, like, s->queries, err) : KD_OK;
+    if (status != KD_OK)
+        return status;
+    status = items_mask(all, &s->search->filter, &mask, err);
+    if (status == KD_NOT_FOUND) {
+        kd_error why = *err;
+        return kd_error_set(err, status, "collection '%s' has %s", s->c->name, why.message);
+    }
     if (status == KD_OK) {
         s->engine.mask = mask;
         s->engine.groups = s->search->by_class ? items_class_of(all) : NULL;
         s->engine.n_tags = items_places(all);
-        kd_pool_for(s->search->pool, s->n_queries, search_one, s);
-        for (size_t i = 0; i < s->n_queries && status == KD_OK; i++) {
-            status = s->errors[i].status;
-            if (status != KD_OK && err)
-                *err = s->errors[i];
-        }
-    } else if (status == KD_NOT_FOUND) {
-        kd_error why = *err;
-        (void)kd_error_set(err, status, "collection '%s' has %s", s->c->name, why.message);
+        status = kd_index_search_many(
+            s->c->index, s->queries, s->n, &s->engine, s->hits, s->counts, s->search->pool, err);
     }
-    if (status == KD_OK)
-        status = own_text(s->found, err);
     free(mask);
-    return status;
-}
-
-/* Locks, and makes the query that examples stand for. query: dim floats; exclude: room for theirs
- * behind the caller's own. */
-static kd_status search_run(searching *s, float *query, uint64_t *exclude, kd_error *err)
-{
-    const collection_examples *const like = s->search->like;
-    kd_status status = KD_OK;
-    pthread_rwlock_rdlock(&s->c->memory);
-    if (like) {
-        status = search_examples(s->c, like, query, err);
-        memcpy(exclude, like->positive, like->n_positive * sizeof *exclude);
-        if (like->n_negative)
-            memcpy(exclude + like->n_positive, like->negative, like->n_negative * sizeof *exclude);
-        if (s->search->n_exclude)
-            memcpy(exclude + like->n_positive + like->n_negative, s->search->exclude,
-                s->search->n_exclude * sizeof *exclude);
-        s->engine.exclude = exclude;
-        s->engine.n_exclude += like->n_positive + like->n_negative;
-    }
-    if (status == KD_OK)
-        status = search_locked(s, err);
-    pthread_rwlock_unlock(&s->c->memory);
-    return status;
+    if (status != KD_OK)
+        return status;
+    take_hits(s, found);
+    return own_text(found, err);
 }
 
 kd_status collection_search_run(
     collection *c, const collection_search *search, collection_found *found, kd_error *err)
 {
     *found = (collection_found){0};
+    searching s = {.c = c, .search = search};
     kd_status status = search_check(c, search, err);
     if (status != KD_OK)
         return status;
-    const size_t n_queries = search->like ? 1 : search->n_queries;
-    if (!found_new(found, n_queries, search->k))
-        return no_memory(err);
-    float *const query = malloc(c->meta.dim * sizeof *query);
-    const collection_row row = {.values = query, .n_values = c->meta.dim};
-    searching s = {.c = c,
-        .search = search,
-        .queries = search->like ? &row : search->queries,
-        .n_queries = n_queries,
-        .engine = {.k = search->k,
-            .min_score = search->min_score,
-            .exclude = search->exclude,
-            .n_exclude = search->n_exclude},
-        .hits = malloc(n_queries * search->k * sizeof *s.hits),
-        .found = found,
-        .errors = calloc(n_queries, sizeof *s.errors)};
-    uint64_t *const exclude =
-        malloc((search->n_exclude + 2 * COLLECTION_MAX_EXAMPLES) * sizeof *exclude);
-    if (s.hits && s.errors && query && exclude)
-        status = search_run(&s, query, exclude, err);
-    else
-        status = kd_error_memory(err, "a search");
-    free(query);
-    free(exclude);
-    free(s.hits);
-    free(s.errors);
+    if (searching_new(&s) && found_new(found, s.n, search->k)) {
+        exclude_all(&s, search->exclude, search->n_exclude);
+        if (search->like) {
+            exclude_all(&s, search->like->positive, search->like->n_positive);
+            exclude_all(&s, search->like->negative, search->like->n_negative);
+        }
+        pthread_rwlock_rdlock(&c->memory);
+        status = search_locked(&s, found, err);
+        pthread_rwlock_unlock(&c->memory);
+    } else {
+        status = no_memory(err);
+    }
+    searching_clear(&s);
     if (status != KD_OK)
         collection_found_free(found);
     return status;
