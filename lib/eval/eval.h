@@ -57,7 +57,7 @@ typedef struct kd_eval_input {
     bool vote_by_score;
     kd_pool *pool; /* NULL: the calling thread alone */
     bool (*progress)(void *arg, size_t done);
-    void *progress_arg; /* as in kd_topk */
+    void *progress_arg; /* as in kd_scores */
 } kd_eval_input;
 
 /* The answer to one query, for one kind of label. */

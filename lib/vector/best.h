@@ -41,7 +41,7 @@ void kd_best_cut(kd_best *best, float min_score);
 
 void kd_best_make_room(kd_best *best);
 
-static inline void kd_best_offer_of(
+static inline void kd_best_offer(
     kd_best *best, float fast_score, uint32_t row, uint64_t id, uint32_t group)
 {
     if (!(fast_score >= best->floor))
@@ -50,11 +50,6 @@ static inline void kd_best_offer_of(
         (kd_candidate){.id = id, .row = row, .group = group, .score = fast_score};
     if (best->n_kept == kd_best_room(best->k))
         kd_best_make_room(best);
-}
-
-static inline void kd_best_offer(kd_best *best, float fast_score, uint32_t row, uint64_t id)
-{
-    kd_best_offer_of(best, fast_score, row, id, 0);
 }
 
 /* Scores what is kept by kd_dot, orders it and cuts it to k. */

@@ -5,7 +5,7 @@
 
 #include "lib/vector/vector.h"
 
-/* What kd_topk and kd_scores have in common; see vector.h. */
+/* See kd_scores in vector.h. */
 typedef struct kd_blocks {
     const float *queries;
     size_t n_queries;

@@ -150,7 +150,7 @@ static void finish_block(const work *w, size_t block, kd_hit *hits, uint32_t *co
         for (size_t part = 1; part < w->parts; part++) {
             const kd_best *const some = &parts[part]->best[q];
             for (size_t i = 0; i < some->n_kept; i++)
-                kd_best_offer_of(all, some->kept[i].score, some->kept[i].row, some->kept[i].id,
+                kd_best_offer(all, some->kept[i].score, some->kept[i].row, some->kept[i].id,
                     some->kept[i].group);
         }
         counts[q] = (uint32_t)kd_best_finish(all, hits + q * w->search->k);

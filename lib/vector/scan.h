@@ -30,7 +30,7 @@ static inline void kd_search_offer(
     const kd_search *search, const kd_rows *rows, size_t row, float fast_score, kd_best *best)
 {
     if (fast_score >= best->floor && !kd_search_excludes(search, rows->ids[row]))
-        kd_best_offer_of(best, fast_score, (uint32_t)row, rows->ids[row],
+        kd_best_offer(best, fast_score, (uint32_t)row, rows->ids[row],
             search->groups ? search->groups[rows->tags[row]] : 0);
 }
 

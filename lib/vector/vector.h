@@ -1,9 +1,8 @@
 /* lib/vector/vector.h: nearest neighbours among unit-length float32 vectors, by cosine.
  *
  * kd_index is exact and changes, kd_ann is approximate and does not; no other file than
- * lib/vector's includes a FAISS header. kd_topk is the one exact kernel for many queries. Both
- * score candidates by the same routine (kd_dot) and order hits by score, then by lower id, so that
- * search and evaluation agree to the last bit.
+ * lib/vector's includes a FAISS header. All score candidates by the same routine (kd_dot) and order
+ * hits by score, then by lower id, so that they agree to the last bit.
  *
  * Threads: searches may run side by side. Every other call needs the index to itself: the caller
  * holds the lock, this module has none. */
@@ -145,36 +144,14 @@ KD_MUST_CHECK kd_status kd_ann_save(const kd_ann *ann, const char *path, kd_erro
 KD_MUST_CHECK kd_status kd_ann_load(
     kd_ann **out, const kd_rows *rows, const char *path, kd_error *err);
 
-/* ---- The exact kernel for many queries ---- */
-/* For each of n_queries (row-major, dim floats, length 1) the k best of n_gallery. ids: gallery ids
- * for ties and results; skip[i] (may be NULL) is a gallery id left out for query i (its own, in the
- * SOP protocol). hits: n_queries × k, filled; counts[i] of row i are real. Blocked sgemm over the
- * pool with a running top-k; memory beside the inputs is a few MiB per thread. progress (may be
- * NULL) is called from the calling thread with the queries done; it returns false to stop:
- * KD_CANCELLED. */
-typedef struct kd_topk {
-    const float *queries;
-    size_t n_queries;
-    const float *gallery;
-    const uint64_t *ids;
-    size_t n_gallery;
-    size_t dim;
-    size_t k;
-    const uint64_t *skip; /* UINT64_MAX: none */
-    kd_pool *pool;        /* NULL: the calling thread alone */
-    bool (*progress)(void *arg, size_t done);
-    void *progress_arg;
-} kd_topk;
-KD_MUST_CHECK kd_status kd_topk_run(
-    const kd_topk *topk, kd_hit *hits, uint32_t *counts, kd_error *err);
-
 /* ---- All scores ---- */
 /* For what looks further than any k. visit gets each block of queries once, on the pool's threads,
  * with its scores against the whole gallery (its own to change): row i of n × n_gallery is query
  * first + i. They come from the fast kernel, each within kd_score_margin of kd_dot's. Where the
  * queries are the gallery's first vectors (the same memory), scores of one query with another are
- * used for both. Memory beside the inputs: 64 MiB a thread, or 8 rows; and 256 MiB then. The rest
- * is as in kd_topk. */
+ * used for both. Memory beside the inputs: 64 MiB a thread, or 8 rows; and 256 MiB then.
+ * progress (may be NULL) is called from the calling thread with the queries done; it returns false
+ * to stop: KD_CANCELLED. */
 typedef struct kd_scores {
     const float *queries;
     size_t n_queries;

@@ -200,49 +200,46 @@ static void test_vector_alloc__slots(void **state)
     alloc_replay(&(alloc_scenario){.name = "slots", .run = run_slots});
 }
 
-/* ---- Top-k ---- */
+/* ---- Many queries ---- */
 
-static kd_status run_topk(void *arg, kd_error *err)
+static kd_status run_many(void *arg, kd_error *err)
 {
     enum { QUERIES = 150, K = 4 };
     static kd_hit hits[QUERIES][K];
     static uint32_t counts[QUERIES];
     const rows *const all = make_rows();
     kd_status first = KD_OK;
-    const kd_topk topk = {.queries = all->vectors[0],
-        .n_queries = QUERIES,
-        .gallery = all->vectors[0],
-        .ids = all->ids,
-        .n_gallery = ROWS,
-        .dim = DIM,
-        .k = K,
-        .pool = arg};
-    RUN(&first, kd_topk_run(&topk, hits[0], counts, err), err);
+    const kd_rows searched = {all->vectors[0], all->ids, all->tags, ROWS, DIM};
+    const kd_search search = {.k = K};
+    RUN(&first,
+        kd_rows_search_many(
+            &searched, all->vectors[0], QUERIES, &search, hits[0], counts, arg, err),
+        err);
     for (size_t q = 0; q < QUERIES; q++)
-        CHECK(counts[q] == K && hits[q][0].id == q);
+        CHECK(first != KD_OK || (counts[q] == K && hits[q][0].id == q));
     return first;
 }
 
-static kd_status run_topk_on_pool(void *arg, kd_error *err)
+static kd_status run_many_on_pool(void *arg, kd_error *err)
 {
     kd_pool *pool = NULL;
     (void)arg;
-    kd_status status = kd_pool_new(&pool, "topk", 2, 8, err);
+    kd_status status = kd_pool_new(&pool, "search", 2, 8, err);
     if (status == KD_OK)
-        status = run_topk(pool, err);
+        status = run_many(pool, err);
     kd_pool_free(pool);
     return status;
 }
 
-static void test_vector_alloc__topk(void **state)
+static void test_vector_alloc__many(void **state)
 {
     kd_error err = KD_ERROR_INIT;
     (void)state;
     CHECK_OK(kd_vector_init(&err), err);
-    alloc_replay(&(alloc_scenario){.name = "top-k", .run = run_topk});
+    alloc_replay(&(alloc_scenario){.name = "many queries", .run = run_many});
     /* threads: who takes which block is not always the same; a loop without helpers is forgiven */
-    alloc_replay(
-        &(alloc_scenario){.name = "top-k on a pool", .run = run_topk_on_pool, .threads = true});
+    alloc_replay(&(alloc_scenario){
+        .name = "many queries on a pool", .run = run_many_on_pool, .threads = true});
 }
 
 /* ---- All scores, clusters ---- */
@@ -289,7 +286,7 @@ int main(void)
         cmocka_unit_test(test_vector_alloc__index),
         cmocka_unit_test(test_vector_alloc__ann),
         cmocka_unit_test(test_vector_alloc__slots),
-        cmocka_unit_test(test_vector_alloc__topk),
+        cmocka_unit_test(test_vector_alloc__many),
         cmocka_unit_test(test_vector_alloc__scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
