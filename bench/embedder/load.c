@@ -8,19 +8,14 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include <grpc/byte_buffer_reader.h>
-#include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
-#include <grpc/slice.h>
 #include <grpc/support/time.h>
 
 #include "bench/embedder/load.h"
+#include "bench/unary.h"
 #include "kindred/v1/embedder.pb-c.h"
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
-#include "lib/rpc/rpc.h"
 
 static const char *const code_names[LOAD_CODES] = {"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT",
     "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED",
@@ -28,19 +23,12 @@ static const char *const code_names[LOAD_CODES] = {"OK", "CANCELLED", "UNKNOWN",
     "DATA_LOSS", "UNAUTHENTICATED"};
 
 typedef struct one {
-    grpc_call *call;
-    grpc_byte_buffer *request, *received;
-    grpc_metadata_array initial, trailing;
-    grpc_status_code code;
-    grpc_slice details;
-    int64_t begun_ns;
+    unary_call call;  /* first: the queue's tag */
     struct one *next; /* of those that are free */
 } one;
 
 typedef struct load {
-    grpc_channel *channel;
-    grpc_completion_queue *queue;
-    grpc_slice method;
+    unary_client client;
     char *model;
     load_photos photos;
     load_run run;
@@ -64,45 +52,24 @@ static grpc_slice request_of(load *l)
 
 static void begin(load *l, int64_t begun_ns)
 {
-    grpc_op ops[6];
     one *o = l->free_ones;
     if (o)
         l->free_ones = o->next;
     else if (!(o = calloc(1, sizeof *o)))
         load_die("no memory");
-    memset(ops, 0, sizeof ops);
-    grpc_metadata_array_init(&o->initial);
-    grpc_metadata_array_init(&o->trailing);
-    grpc_slice bytes = request_of(l);
-    o->request = grpc_raw_byte_buffer_create(&bytes, 1);
-    grpc_slice_unref(bytes);
-    o->received = NULL;
-    o->begun_ns = begun_ns;
-    o->call = grpc_channel_create_call(l->channel, NULL, GRPC_PROPAGATE_DEFAULTS, l->queue,
-        l->method, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-    ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
-    ops[1].op = GRPC_OP_SEND_MESSAGE;
-    ops[1].data.send_message.send_message = o->request;
-    ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
-    ops[3].op = GRPC_OP_RECV_INITIAL_METADATA;
-    ops[3].data.recv_initial_metadata.recv_initial_metadata = &o->initial;
-    ops[4].op = GRPC_OP_RECV_MESSAGE;
-    ops[4].data.recv_message.recv_message = &o->received;
-    ops[5].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
-    ops[5].data.recv_status_on_client.trailing_metadata = &o->trailing;
-    ops[5].data.recv_status_on_client.status = &o->code;
-    ops[5].data.recv_status_on_client.status_details = &o->details;
-    if (grpc_call_start_batch(o->call, ops, 6, o, NULL) != GRPC_CALL_OK)
+    const grpc_slice bytes = request_of(l);
+    o->call.begun_ns = begun_ns;
+    if (!unary_begin(&l->client, &o->call, bytes))
         load_die("a batch was refused");
+    grpc_slice_unref(bytes);
     l->flying++;
 }
 
-static void check(load *l, grpc_byte_buffer *received)
+static void check(load *l, const unary_call *call)
 {
-    grpc_byte_buffer_reader reader;
-    if (!received || !grpc_byte_buffer_reader_init(&reader, received))
+    grpc_slice bytes;
+    if (!unary_answer(call, &bytes))
         load_die("a call has no answer");
-    const grpc_slice bytes = grpc_byte_buffer_reader_readall(&reader);
     Kindred__V1__EmbedResponse *const answer = kindred__v1__embed_response__unpack(
         NULL, GRPC_SLICE_LENGTH(bytes), GRPC_SLICE_START_PTR(bytes));
     if (!answer || answer->n_embeddings != 1)
@@ -118,22 +85,16 @@ static void check(load *l, grpc_byte_buffer *received)
     l->run.cached += embedding->cached ? 1 : 0;
     kindred__v1__embed_response__free_unpacked(answer, NULL);
     grpc_slice_unref(bytes);
-    grpc_byte_buffer_reader_destroy(&reader);
 }
 
 static void end(load *l, one *o)
 {
-    load_count(&l->run, (unsigned)o->code);
-    if (o->code == GRPC_STATUS_OK) {
-        load_good(&l->run, o->begun_ns);
-        check(l, o->received);
+    load_count(&l->run, (unsigned)o->call.code);
+    if (o->call.code == GRPC_STATUS_OK) {
+        load_good(&l->run, o->call.begun_ns);
+        check(l, &o->call);
     }
-    grpc_byte_buffer_destroy(o->request);
-    grpc_byte_buffer_destroy(o->received);
-    grpc_metadata_array_destroy(&o->initial);
-    grpc_metadata_array_destroy(&o->trailing);
-    grpc_slice_unref(o->details);
-    grpc_call_unref(o->call);
+    unary_end(&o->call);
     o->next = l->free_ones;
     l->free_ones = o;
     l->flying--;
@@ -148,7 +109,7 @@ static bool take(load *l, int64_t until_ns)
         until = gpr_time_add(
             gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_nanos(left > 0 ? left : 0, GPR_TIMESPAN));
     }
-    const grpc_event event = grpc_completion_queue_next(l->queue, until, NULL);
+    const grpc_event event = grpc_completion_queue_next(l->client.queue, until, NULL);
     if (event.type != GRPC_OP_COMPLETE)
         return false;
     end(l, event.tag);
@@ -195,11 +156,7 @@ int main(int argc, char **argv)
         load_die("usage: ADDRESS MODEL LIST");
     load_photos_read(&l.photos, argv[3]);
     l.model = argv[2];
-    kd_rpc_init();
-    grpc_channel_credentials *const plain = grpc_insecure_credentials_create();
-    l.channel = grpc_channel_create(argv[1], plain, NULL);
-    l.queue = grpc_completion_queue_create_for_next(NULL);
-    l.method = grpc_slice_from_static_string("/kindred.v1.EmbedderService/Embed");
+    unary_open(&l.client, argv[1], "/kindred.v1.EmbedderService/Embed");
     printf("{\"ready\": \"%zu photographs\"}\n", l.photos.n);
     (void)fflush(stdout);
     while (load_next_order(&order, true)) {
@@ -218,13 +175,6 @@ int main(int argc, char **argv)
     }
     load_run_free(&l.run);
     load_photos_free(&l.photos);
-    grpc_completion_queue_shutdown(l.queue);
-    while (grpc_completion_queue_next(l.queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
-           GRPC_QUEUE_SHUTDOWN)
-        ;
-    grpc_completion_queue_destroy(l.queue);
-    grpc_channel_destroy(l.channel);
-    grpc_channel_credentials_release(plain);
-    kd_rpc_shutdown();
+    unary_close(&l.client);
     return 0;
 }

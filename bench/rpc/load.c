@@ -3,33 +3,17 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include <grpc/byte_buffer_reader.h>
-#include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
-#include <grpc/slice.h>
-
+#include "bench/unary.h"
 #include "lib/base/clock.h"
-#include "lib/rpc/rpc.h"
 
 #define WARM_UP_MS 300
 #define MAX_SAMPLES (1u << 22)
 #define MAX_IN_FLIGHT 1024u
 
-typedef struct one {
-    grpc_call *call;
-    grpc_byte_buffer *request, *received;
-    grpc_metadata_array initial, trailing;
-    grpc_status_code code;
-    grpc_slice details;
-    int64_t begun_ns;
-} one;
-
 typedef struct load {
-    grpc_channel *channel;
-    grpc_completion_queue *queue;
-    grpc_slice method, payload;
+    unary_client client;
+    grpc_slice payload;
     float *samples; /* µs */
     size_t n_samples;
     uint64_t calls;
@@ -41,57 +25,29 @@ static _Noreturn void die(const char *what)
     exit(1);
 }
 
-static void begin(load *l, one *o)
+static void begin(load *l, unary_call *o)
 {
-    grpc_op ops[6];
-    memset(ops, 0, sizeof ops);
-    grpc_metadata_array_init(&o->initial);
-    grpc_metadata_array_init(&o->trailing);
-    o->request = grpc_raw_byte_buffer_create(&l->payload, 1); /* the core empties it */
-    o->received = NULL;
     o->begun_ns = kd_mono_ns();
-    o->call = grpc_channel_create_call(l->channel, NULL, GRPC_PROPAGATE_DEFAULTS, l->queue,
-        l->method, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-    ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
-    ops[1].op = GRPC_OP_SEND_MESSAGE;
-    ops[1].data.send_message.send_message = o->request;
-    ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
-    ops[3].op = GRPC_OP_RECV_INITIAL_METADATA;
-    ops[3].data.recv_initial_metadata.recv_initial_metadata = &o->initial;
-    ops[4].op = GRPC_OP_RECV_MESSAGE;
-    ops[4].data.recv_message.recv_message = &o->received;
-    ops[5].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
-    ops[5].data.recv_status_on_client.trailing_metadata = &o->trailing;
-    ops[5].data.recv_status_on_client.status = &o->code;
-    ops[5].data.recv_status_on_client.status_details = &o->details;
-    if (grpc_call_start_batch(o->call, ops, 6, o, NULL) != GRPC_CALL_OK)
+    if (!unary_begin(&l->client, o, l->payload))
         die("a batch was refused");
 }
 
-static void end(load *l, one *o)
+static void end(load *l, unary_call *o)
 {
-    grpc_byte_buffer_reader reader;
-    if (o->code != GRPC_STATUS_OK || !o->received ||
-        !grpc_byte_buffer_reader_init(&reader, o->received))
+    grpc_slice answer;
+    if (o->code != GRPC_STATUS_OK || !unary_answer(o, &answer))
         die("a call failed");
-    grpc_slice answer = grpc_byte_buffer_reader_readall(&reader);
     if (!grpc_slice_eq(answer, l->payload)) /* request and response have the same bytes */
         die("an answer is not what was sent");
     grpc_slice_unref(answer);
-    grpc_byte_buffer_reader_destroy(&reader);
-    grpc_byte_buffer_destroy(o->request);
-    grpc_byte_buffer_destroy(o->received);
-    grpc_metadata_array_destroy(&o->initial);
-    grpc_metadata_array_destroy(&o->trailing);
-    grpc_slice_unref(o->details);
-    grpc_call_unref(o->call);
+    unary_end(o);
     l->calls++;
     if (l->n_samples < MAX_SAMPLES)
         l->samples[l->n_samples++] = (float)(kd_mono_ns() - o->begun_ns) / 1e3f;
 }
 
 /* Until the time is over, then until none is on its way. */
-static double run(load *l, one *all, size_t in_flight, int64_t ms)
+static double run(load *l, unary_call *all, size_t in_flight, int64_t ms)
 {
     const int64_t since = kd_mono_ns(), until = since + ms * 1000000;
     size_t flying = in_flight;
@@ -100,8 +56,8 @@ static double run(load *l, one *all, size_t in_flight, int64_t ms)
         begin(l, &all[i]);
     while (flying > 0) {
         const grpc_event event =
-            grpc_completion_queue_next(l->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-        one *const o = event.tag;
+            grpc_completion_queue_next(l->client.queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        unary_call *const o = event.tag;
         end(l, o);
         if (kd_mono_ns() < until)
             begin(l, o);
@@ -119,7 +75,7 @@ static int compare(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    static one all[MAX_IN_FLIGHT];
+    static unary_call all[MAX_IN_FLIGHT];
     load l = {0};
     if (argc != 5)
         die("usage: load ADDRESS IN_FLIGHT SECONDS PAYLOAD");
@@ -127,11 +83,7 @@ int main(int argc, char **argv)
     const double seconds = strtod(argv[3], NULL);
     if (in_flight == 0 || in_flight > MAX_IN_FLIGHT || payload == 0 || payload > (1u << 20))
         die("a number is out of range");
-    kd_rpc_init();
-    grpc_channel_credentials *const plain = grpc_insecure_credentials_create();
-    l.channel = grpc_channel_create(argv[1], plain, NULL);
-    l.queue = grpc_completion_queue_create_for_next(NULL);
-    l.method = grpc_slice_from_static_string("/kindred.bench.v1.EchoService/Echo");
+    unary_open(&l.client, argv[1], "/kindred.bench.v1.EchoService/Echo");
     l.samples = malloc(MAX_SAMPLES * sizeof *l.samples);
     uint8_t *const bytes = calloc(1, payload + 8); /* field 1, bytes: tag, varint, data */
     if (!l.samples || !bytes)
@@ -157,13 +109,6 @@ int main(int argc, char **argv)
     free(bytes);
     free(l.samples);
     grpc_slice_unref(l.payload);
-    grpc_completion_queue_shutdown(l.queue);
-    while (grpc_completion_queue_next(l.queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
-           GRPC_QUEUE_SHUTDOWN)
-        ;
-    grpc_completion_queue_destroy(l.queue);
-    grpc_channel_destroy(l.channel);
-    grpc_channel_credentials_release(plain);
-    kd_rpc_shutdown();
+    unary_close(&l.client);
     return 0;
 }
