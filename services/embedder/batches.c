@@ -204,11 +204,21 @@ static bool is_empty(const batches *b)
     return true;
 }
 
-/* Mutex held. A sealed batch gives no more places, so its run can't grow but by those that are
- * being decoded, which a next run takes. */
-static bool may_grow(const batches *b, const batch_run *r)
+/* Mutex held. Whether it waits on, for others to come beside the run. A sealed batch gives no more
+ * places, so its run can't grow but by those that are being decoded, which a next run takes. Between
+ * two runs it waits for clients that were just answered as well: where they are as many as a batch
+ * has places, they would else fall into two halves for good, of which one is in the forward while
+ * the other is decoded. */
+static bool may_grow(const batches *b, const batch_run *r, const batch_patience *patience)
 {
-    return r->n < KD_EMBEDDER_MAX_BATCH && !r->batch->sealed && b->expected > 0;
+    const int64_t waited_ns = kd_mono_ns() - r->found_ns;
+    const int64_t share_ns =
+        ((int64_t)r->n + b->expected) * patience->image_ns / KD_EMBEDDER_PATIENCE;
+    if (r->n == KD_EMBEDDER_MAX_BATCH || r->batch->sealed || b->closed)
+        return false;
+    if (b->expected > 0)
+        return waited_ns < share_ns || waited_ns < patience->delay_ms * 1000000;
+    return r->at_once && waited_ns < share_ns;
 }
 
 static void take(batch_run *out)
@@ -223,16 +233,21 @@ static void take(batch_run *out)
     }
 }
 
-bool batches_take(batches *b, int64_t delay_ms, batch_run *out)
+bool batches_take(batches *b, const batch_patience *patience, batch_run *out)
 {
     bool found;
     pthread_mutex_lock(&b->mutex);
-    while (!(found = find_run(b, out)) && !(b->closed && is_empty(b)))
+    out->at_once = true;
+    while (!(found = find_run(b, out)) && !(b->closed && is_empty(b))) {
+        out->at_once = false;
         pthread_cond_wait(&b->has_image, &b->mutex);
-    const struct timespec until = kd_mono_after(delay_ms);
-    while (
-        found && may_grow(b, out) && pthread_cond_timedwait(&b->has_image, &b->mutex, &until) == 0)
+    }
+    out->found_ns = kd_mono_ns();
+    while (found && may_grow(b, out, patience)) {
+        const struct timespec soon = kd_mono_after(1);
+        (void)pthread_cond_timedwait(&b->has_image, &b->mutex, &soon);
         (void)find_run(b, out); /* what was there still is: one thread takes */
+    }
     if (found) {
         take(out);
         out->after_idle = b->idle;

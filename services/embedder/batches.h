@@ -36,7 +36,9 @@ typedef struct batch_run {
     batch *batch;
     const void *model;
     size_t first, n;
-    bool after_idle; /* since the run before there was a time when no image was there or expected */
+    int64_t found_ns; /* when there was a first image */
+    bool at_once;     /* as soon as it was asked for */
+    bool after_idle;  /* since the run before there was a time when no image was there or expected */
     float *pixels;
     void *images[KD_EMBEDDER_MAX_BATCH]; /* as they were given to batches_filled */
 } batch_run;
@@ -57,9 +59,16 @@ void batches_filled(batches *b, const batch_place *p, void *image);
 /* There will be none in this place. */
 void batches_give_back(batches *b, const batch_place *p);
 
-/* Takes the oldest, KD_EMBEDDER_MAX_BATCH at most. Waits for a first image; then, while more are
- * expected, up to delay_ms for others to lie beside it. False once closed and empty. */
-bool batches_take(batches *b, int64_t delay_ms, batch_run *out);
+/* How long a run waits for others to lie beside its first image: while more are expected delay_ms,
+ * or 1/KD_EMBEDDER_PATIENCE of what all of them will take in the forward; while none are, if it was
+ * there as soon as it was asked for, that share of what those take that are there. */
+typedef struct batch_patience {
+    int64_t delay_ms, image_ns; /* an image takes so long of late; 0: not known */
+} batch_patience;
+#define KD_EMBEDDER_PATIENCE 20
+
+/* Takes the oldest, KD_EMBEDDER_MAX_BATCH at most. False once closed and empty. */
+bool batches_take(batches *b, const batch_patience *patience, batch_run *out);
 /* Takes image i out of a run: the last one moves to its place. */
 void batches_drop(batch_run *r, size_t i);
 /* The run's places are free again. */

@@ -66,7 +66,8 @@ static void answer(runner *r, const kd_error *why)
 void *runner_main(void *arg)
 {
     runner r = {.p = arg};
-    while (batches_take(r.p->batches, KD_EMBEDDER_MAX_DELAY_MS, &r.run)) {
+    batch_patience patience = {.delay_ms = KD_EMBEDDER_MAX_DELAY_MS};
+    while (batches_take(r.p->batches, &patience, &r.run)) {
         kd_error err = KD_ERROR_INIT;
         kd_status status = KD_OK;
         drop_unwanted(&r.run);
@@ -77,6 +78,7 @@ void *runner_main(void *arg)
             kd_log_error(KD_LOG_ERROR, "forward_failed", &err);
         if (r.run.n > 0)
             answer(&r, status == KD_OK ? NULL : &err);
+        patience.image_ns = atomic_load(&r.p->image_ns);
     }
     return NULL;
 }

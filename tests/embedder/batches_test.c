@@ -62,7 +62,7 @@ static void check_pixels(const batch_run *run)
 static batch_run take(const void *model, const int *images, size_t n)
 {
     batch_run run;
-    CHECK(batches_take(g_batches, 0, &run));
+    CHECK(batches_take(g_batches, &(batch_patience){0, 0}, &run));
     CHECK(run.model == model);
     CHECK_INT(n, run.n);
     for (size_t i = 0; i < run.n && i < n; i++)
@@ -166,10 +166,10 @@ static void test_batches__a_model_of_larger_images_gets_larger_places(void **sta
             place.input[f] = 1;
         batches_filled(g_batches, &place, &a);
     }
-    CHECK(batches_take(g_batches, 0, &run));
+    CHECK(batches_take(g_batches, &(batch_patience){0, 0}, &run));
     CHECK_INT(KD_EMBEDDER_MAX_BATCH, run.n);
     batches_done(g_batches, &run);
-    CHECK(batches_take(g_batches, 0, &run));
+    CHECK(batches_take(g_batches, &(batch_patience){0, 0}, &run));
     CHECK_INT(40 - KD_EMBEDDER_MAX_BATCH, run.n);
     batches_done(g_batches, &run);
 }
@@ -183,7 +183,7 @@ static void test_batches__a_lone_image_does_not_wait(void **state)
     (void)state;
     put(model_a, &a, 1);
     const int64_t begun = kd_mono_ms();
-    CHECK(batches_take(g_batches, LONG_MS, &run));
+    CHECK(batches_take(g_batches, &(batch_patience){LONG_MS, 0}, &run));
     CHECK(kd_mono_ms() - begun < LONG_MS / 2);
     batches_done(g_batches, &run);
 }
@@ -256,11 +256,61 @@ static void test_batches__one_that_is_expected_is_waited_for(void **state)
         else
             batches_expect(g_batches);
         assert_int_equal(pthread_create(&thread, NULL, ends[i], &place), 0);
-        CHECK(batches_take(g_batches, LONG_MS, &run));
+        CHECK(batches_take(g_batches, &(batch_patience){LONG_MS, 0}, &run));
         CHECK_INT(i == 0 ? 2 : 1, run.n);
         batches_done(g_batches, &run);
         pthread_join(thread, NULL);
     }
+}
+
+static void *come_back(void *arg)
+{
+    kd_sleep_ms(20);
+    put(model_a, arg, 1);
+    return NULL;
+}
+
+/* Takes a full batch, which leaves one image behind, and then that one, while another comes late. */
+static size_t take_with_late(int64_t share_ms)
+{
+    static int a[KD_EMBEDDER_MAX_BATCH + 1], late = 8;
+    const batch_patience patience = {0, share_ms * 1000000 * KD_EMBEDDER_PATIENCE};
+    pthread_t thread;
+    batch_run run;
+    put(model_a, a, KD_EMBEDDER_MAX_BATCH + 1);
+    run = take(model_a, a, KD_EMBEDDER_MAX_BATCH);
+    batches_done(g_batches, &run);
+    assert_int_equal(pthread_create(&thread, NULL, come_back, &late), 0);
+    CHECK(batches_take(g_batches, &patience, &run));
+    batches_done(g_batches, &run);
+    pthread_join(thread, NULL);
+    return run.n;
+}
+
+static void test_batches__under_load_a_run_waits_for_its_share_of_the_time(void **state)
+{
+    int late = 9;
+    batch_run run;
+    pthread_t thread;
+    const int64_t begun = kd_mono_ms();
+    (void)state;
+    CHECK_INT(1, take_with_late(1));
+    CHECK(batches_take(g_batches, &(batch_patience){0, 0}, &run)); /* it is there by now */
+    CHECK_INT(1, run.n);
+    batches_done(g_batches, &run);
+
+    assert_int_equal(pthread_create(&thread, NULL, come_back, &late), 0);
+    CHECK(batches_take(g_batches, &(batch_patience){0, LONG_MS * 1000000000LL}, &run));
+    CHECK(kd_mono_ms() - begun < LONG_MS / 2); /* nothing was there: no other is waited for */
+    CHECK_INT(1, run.n);
+    batches_done(g_batches, &run);
+    pthread_join(thread, NULL);
+}
+
+static void test_batches__under_load_a_run_takes_who_comes_in_time(void **state)
+{
+    (void)state;
+    CHECK_INT(2, take_with_late(300));
 }
 
 static void *reserve_and_fill(void *arg)
@@ -300,7 +350,7 @@ static void test_batches__closing_refuses_places_and_gives_what_is_there(void **
     CHECK_FAILS(KD_UNAVAILABLE, batches_reserve(g_batches, model_a, SIDE, &place, &err), err);
     run = take(model_a, &a, 1);
     batches_done(g_batches, &run);
-    CHECK(!batches_take(g_batches, LONG_MS, &run));
+    CHECK(!batches_take(g_batches, &(batch_patience){LONG_MS, 0}, &run));
 }
 
 /* ---- Many at a time ---- */
@@ -338,7 +388,7 @@ static void test_batches__each_image_of_many_threads_is_taken_once(void **state)
     }
     while (taken < DECODERS * (IMAGES - (IMAGES + 10) / 11)) {
         batch_run run;
-        CHECK(batches_take(g_batches, 1, &run));
+        CHECK(batches_take(g_batches, &(batch_patience){1, 0}, &run));
         check_pixels(&run);
         for (size_t i = 0; i < run.n; i++) {
             CHECK(*(int *)run.images[i] > 0);
@@ -351,7 +401,7 @@ static void test_batches__each_image_of_many_threads_is_taken_once(void **state)
         pthread_join(threads[i], NULL);
     batches_close(g_batches);
     batch_run run;
-    CHECK(!batches_take(g_batches, LONG_MS, &run));
+    CHECK(!batches_take(g_batches, &(batch_patience){LONG_MS, 0}, &run));
 }
 
 int main(void)
@@ -367,6 +417,8 @@ int main(void)
         TEST(a_lone_image_does_not_wait),
         TEST(a_run_knows_whether_there_was_always_work),
         TEST(one_that_is_expected_is_waited_for),
+        TEST(under_load_a_run_waits_for_its_share_of_the_time),
+        TEST(under_load_a_run_takes_who_comes_in_time),
         TEST(who_finds_no_place_waits_for_one),
         TEST(closing_refuses_places_and_gives_what_is_there),
         TEST(each_image_of_many_threads_is_taken_once),
