@@ -213,6 +213,12 @@ kd_status kd_forward_features(
     return with_batch(forward, n, err, [&] { run(forward, pixels, n, features); });
 }
 
+size_t kd_forward_bytes(const kd_forward *forward)
+{
+    assert(forward);
+    return forward->frozen->bytes();
+}
+
 void kd_forward_free(kd_forward *forward)
 {
     delete forward;

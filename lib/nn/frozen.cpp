@@ -48,6 +48,10 @@ class CpuFrozen : public Frozen
     {
     }
     int64_t run(const float *pixels, int64_t n, int64_t room, float *features) override;
+    size_t bytes() const override
+    {
+        return net_.bytes();
+    }
 
   private:
     int64_t image_floats_;

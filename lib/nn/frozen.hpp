@@ -35,6 +35,7 @@ class Frozen
      * Returns the first image that has a pixel that is not finite, and then features of no meaning;
      * -1 when there is none. */
     virtual int64_t run(const float *pixels, int64_t n, int64_t room, float *features) = 0;
+    virtual size_t bytes() const = 0; /* that it keeps, on its device */
 };
 /* For rooms of the given sizes. */
 std::unique_ptr<Frozen> freeze_on_cpu(const FoldedNet &net, int64_t image_size,

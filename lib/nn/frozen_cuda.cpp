@@ -20,6 +20,7 @@ class CudaFrozen : public Frozen
     CudaFrozen(const FoldedNet &net, int64_t image_size, int64_t max_batch, torch::Device device,
         kd_precision precision);
     int64_t run(const float *pixels, int64_t n, int64_t room, float *features) override;
+    size_t bytes() const override;
 
   private:
     Folded moved(const Folded &conv, torch::Device device) const;
@@ -55,6 +56,19 @@ Folded CudaFrozen::moved(const Folded &conv, torch::Device device) const
 {
     return {conv.weight.to(device, type_).contiguous(layout_), conv.bias.to(device, type_),
         conv.stride, conv.padding};
+}
+
+/* LibTorch's allocator has the activations. */
+size_t CudaFrozen::bytes() const
+{
+    const auto of = [](const Folded &conv) { return conv.weight.nbytes() + conv.bias.nbytes(); };
+    size_t all = of(net_.stem);
+    for (const FoldedBlock &block : net_.blocks) {
+        all += of(block.conv1) + of(block.conv2);
+        if (block.downsample)
+            all += of(*block.downsample);
+    }
+    return all;
 }
 
 torch::Tensor convolve(const Folded &c, const torch::Tensor &x)

@@ -5,6 +5,7 @@
 #ifndef KD_NN_ONEDNN_HPP
 #define KD_NN_ONEDNN_HPP
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -39,6 +40,7 @@ class OneDnnNet
     /* pixels    n × S × S × 3, computed as a batch of room ≥ n images, which is one of the sizes
      * features  n × the last block's channels, filled: means over the last activation */
     void run(const float *pixels, int64_t n, int64_t room, float *features);
+    size_t bytes() const; /* that it keeps */
 
     OneDnnNet(const OneDnnNet &) = delete;
     OneDnnNet &operator=(const OneDnnNet &) = delete;

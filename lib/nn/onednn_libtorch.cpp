@@ -99,6 +99,21 @@ OneDnnNet::OneDnnNet(const NetWeights &weights, int64_t image_size,
 
 OneDnnNet::~OneDnnNet() = default;
 
+/* LibTorch's allocator has the activations. */
+size_t OneDnnNet::bytes() const
+{
+    const auto of = [](const Convolution &conv) {
+        return conv.weight.nbytes() + conv.bias.nbytes();
+    };
+    size_t all = buffers_->padded.nbytes() + of(buffers_->stem);
+    for (const ConvolutionBlock &block : buffers_->blocks) {
+        all += of(block.conv1) + of(block.conv2);
+        if (block.downsample)
+            all += of(*block.downsample);
+    }
+    return all;
+}
+
 void OneDnnNet::run(const float *pixels, int64_t n, int64_t room, float *features)
 {
     const Buffers &from = *buffers_;

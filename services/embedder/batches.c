@@ -205,10 +205,10 @@ static bool is_empty(const batches *b)
 }
 
 /* Mutex held. Whether it waits on, for others to come beside the run. A sealed batch gives no more
- * places, so its run can't grow but by those that are being decoded, which a next run takes. Between
- * two runs it waits for clients that were just answered as well: where they are as many as a batch
- * has places, they would else fall into two halves for good, of which one is in the forward while
- * the other is decoded. */
+ * places, so its run can't grow but by those that are being decoded, which a next run takes.
+ * Between two runs it waits for clients that were just answered as well: where they are as many as
+ * a batch has places, they would else fall into two halves for good, of which one is in the forward
+ * while the other is decoded. */
 static bool may_grow(const batches *b, const batch_run *r, const batch_patience *patience)
 {
     const int64_t waited_ns = kd_mono_ns() - r->found_ns;

@@ -38,7 +38,7 @@ typedef struct batch_run {
     size_t first, n;
     int64_t found_ns; /* when there was a first image */
     bool at_once;     /* as soon as it was asked for */
-    bool after_idle;  /* since the run before there was a time when no image was there or expected */
+    bool after_idle; /* since the run before there was a time when no image was there or expected */
     float *pixels;
     void *images[KD_EMBEDDER_MAX_BATCH]; /* as they were given to batches_filled */
 } batch_run;

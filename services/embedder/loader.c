@@ -10,16 +10,22 @@
 
 #define MIB (1024.0 * 1024)
 
-/* Of the forward's activations, each pixel of each image of the largest batch: nn.h's 4.6 MB at
- * 224 × 224, of a float32 model. */
-#define BYTES_A_PIXEL 92u
-
-/* What a model takes in memory once it is loaded: its weights, a quarter more for what LibTorch and
- * oneDNN have about them, and its activations. */
-static uint64_t bytes_of(const model_set *m, const kd_model *model)
+/* What a model takes at least once it is loaded, with as much for its activations as a pixel of its
+ * largest batch has cost in float32. */
+static uint64_t least_bytes_of(const model_set *m, const kd_model *model)
 {
     const uint64_t side = model->preprocess.image_size;
-    return model->bytes + model->bytes / 4 + m->options.max_batch * side * side * BYTES_A_PIXEL;
+    const uint64_t all = model->bytes + m->options.max_batch * side * side * 92;
+    return m->options.precision == KD_PRECISION_BFLOAT16 ? all / 2 : all;
+}
+
+static kd_status check_bytes(const model_set *m, const served_model *model, kd_error *err)
+{
+    if (model->bytes <= m->options.memory)
+        return KD_OK;
+    return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
+        "model '%s' takes %.0f MiB, and models may take %.0f MiB (--model-memory)",
+        model->about.name, (double)model->bytes / MIB, (double)m->options.memory / MIB);
 }
 
 static kd_status read_weights(
@@ -120,14 +126,19 @@ static void tell_namesakes(model_set *m, const served_model *model)
 
 static kd_status load(model_set *m, served_model *model, kd_forward **out, kd_error *err)
 {
-    if (model->bytes > m->options.memory)
-        return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
-            "model '%s' takes %.0f MiB, and models may take %.0f MiB (--model-memory)",
-            model->about.name, (double)model->bytes / MIB, (double)m->options.memory / MIB);
+    model->bytes = least_bytes_of(m, &model->about);
+    kd_status status = check_bytes(m, model, err);
+    if (status != KD_OK)
+        return status;
     pthread_mutex_lock(&m->mutex);
-    kd_status status = wait_for_room(m, model, err); /* before the work, which may be in vain */
+    status = wait_for_room(m, model, err); /* before the work, which may be in vain */
     pthread_mutex_unlock(&m->mutex);
-    return status == KD_OK ? read_weights(m, &model->about, out, err) : status;
+    if (status == KD_OK)
+        status = read_weights(m, &model->about, out, err);
+    if (status != KD_OK)
+        return status;
+    model->bytes = kd_forward_bytes(*out);
+    return check_bytes(m, model, err);
 }
 
 /* A stream that began before its model's name was another's may load it once more. */
@@ -159,7 +170,6 @@ static void serve_or_fail(model_set *m, served_model *model)
     kd_forward *forward = NULL;
     served_model *gone = NULL;
     kd_error err = KD_ERROR_INIT;
-    model->bytes = bytes_of(m, &model->about);
     kd_status status = load(m, model, &forward, &err);
     const bool named = status == KD_OK && has_its_name(m, &model->about);
     pthread_mutex_lock(&m->mutex);

@@ -270,7 +270,8 @@ static void *come_back(void *arg)
     return NULL;
 }
 
-/* Takes a full batch, which leaves one image behind, and then that one, while another comes late. */
+/* Takes a full batch, which leaves one image behind, and then that one, while another comes late.
+ */
 static size_t take_with_late(int64_t share_ms)
 {
     static int a[KD_EMBEDDER_MAX_BATCH + 1], late = 8;
