@@ -21,7 +21,7 @@ help:
 	@echo "make bench-eval  the metrics beside pytorch-metric-learning [FULL=1]"
 	@echo "make bench-image  photographs to model input beside torchvision and Pillow [FULL=1] [DATA=DIR]"
 	@echo "make bench-index  kindred index beside PyTorch and FAISS [FULL=1] [DATA=DIR]"
-	@echo "make bench-nn   lib/nn beside PyTorch, forward and training step [FULL=1]"
+	@echo "make bench-nn   lib/nn beside PyTorch, ONNX Runtime and OpenVINO [FULL=1: training steps too]"
 	@echo "make bench-rpc  lib/rpc beside gRPC's C++ server [FULL=1]"
 	@echo "make bench-train  training beside a PyTorch loop [FULL=1] [DATA=DIR] [NORM=batch]"
 	@echo "make bench-vector  exact and approximate search beside FAISS, usearch and hnswlib [FULL=1]"

@@ -6,8 +6,9 @@ are compared, and their rounds take turns; a ratio is the median of those within
     python3 bench/nn/run.py BUILD/bin [OTHER/bin] [CASE...] [tf32]
 
 OTHER is a build against another LibTorch, a column of its own. CASE (forward, forward-8, forward-bfloat16,
-train-32-bfloat16 and so on) leaves out the others. On the CPU a forward's peers come from bench/venv.sh; on a GPU and
-for a training the peer is PyTorch as this python3 has it. tf32 adds a second one beside float32 (peer.py).
+train-32-bfloat16 and so on) leaves out the others; without one, trainings on a CPU are left to FULL=1. On the
+CPU a forward's peers come from bench/venv.sh; on a GPU and for a training the peer is PyTorch as this python3
+has it. tf32 adds a second one beside float32 (peer.py).
 """
 
 import json
@@ -133,9 +134,10 @@ def main():
     for name in sorted(set(PEERS["float32"]) - set(kinds["float32"])) if not gpu else []:
         print(f"missing: {name}")
     trained_by = ["eager"] if is_there(sys.executable, "torch") else []
-    cases = [("forward", "float32"), ("forward", "bfloat16"), ("train", "float32"),
-             ("train", "bfloat16")]
     named = [word for word in WORDS if word != "tf32"]
+    cases = [("forward", "float32"), ("forward", "bfloat16")]
+    if FULL or gpu or named:
+        cases += [("train", "float32"), ("train", "bfloat16")]
     print(f"ResNet18 at {SIZE} × {SIZE}, {THREADS} threads; medians of {ROUNDS} rounds; images/s")
     lines = []
     with tempfile.TemporaryDirectory() as temporary:
