@@ -4,8 +4,9 @@ BUILD := build/$(PRESET)
 DATA ?=
 WEIGHTS ?=
 SECONDS ?=
+ROUNDS ?=
 
-.PHONY: all help deps configure build test demo format lint asan tsan coverage fuzz soak clean
+.PHONY: all help deps configure build test demo format lint asan tsan coverage crash fuzz soak clean
 
 all: build
 
@@ -25,6 +26,7 @@ help:
 	@echo "make bench-rpc  lib/rpc beside gRPC's C++ server [FULL=1]"
 	@echo "make bench-train  training beside a PyTorch loop [FULL=1] [DATA=DIR] [NORM=batch]"
 	@echo "make bench-vector  exact and approximate search beside FAISS, usearch and hnswlib [FULL=1]"
+	@echo "make crash      kill -9 in the middle of writing, ROUNDS=200 times"
 	@echo "make fuzz       each fuzzer of tests/fuzz for SECONDS=600"
 	@echo "make soak       a mixed load on the embedder for SECONDS=1800: no more memory or descriptors [DATA=DIR]"
 
@@ -69,6 +71,12 @@ bench-index soak:
 coverage:
 	tools/deps.sh --coverage
 	tools/coverage.sh -LE shared
+
+crash:
+	tools/deps.sh
+	cmake --preset $(PRESET)
+	cmake --build --preset $(PRESET) --target test_indexer_crash
+	cd $(BUILD) && KINDRED_CRASH_ROUNDS=$(or $(ROUNDS),200) bin/test_indexer_crash
 
 fuzz:
 	tools/deps.sh --fuzz

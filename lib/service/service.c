@@ -20,6 +20,8 @@ typedef struct options {
     int log_json, threads, version;
     int cache_float16, no_cache, model_memory, max_wait_ms;
     const char *precision;
+    int seal_rows, approximate_rows;
+    double recall_share;
     const char *redis, *embedder, *indexer, *trainer;
     kd_tls tls; /* ca: of the other services */
     const char *client_ca;
@@ -40,6 +42,12 @@ static const char *what_is_wrong(const options *o)
         return "--model-memory is at least 1";
     if (o->max_wait_ms < 1)
         return "--max-wait-ms is at least 1";
+    if (o->seal_rows < 1)
+        return "--seal-rows is at least 1";
+    if (o->approximate_rows < 1)
+        return "--approximate-rows is at least 1";
+    if (!(o->recall_share >= 0 && o->recall_share <= 1))
+        return "--recall-share is 0 to 1";
     return NULL;
 }
 
@@ -73,6 +81,16 @@ static int parse_options(
         {"max-wait-ms", 0, POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, &o->max_wait_ms, 0,
             "refuse images that would wait longer for those before them", "MS"},
         POPT_TABLEEND};
+    struct poptOption indexer[] = {
+        {"seal-rows", 0, POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, &o->seal_rows, 0,
+            "new images of a collection that become a segment", "N"},
+        {"approximate-rows", 0, POPT_ARG_INT | POPT_ARGFLAG_SHOW_DEFAULT, &o->approximate_rows, 0,
+            "images from which a collection that was not told otherwise is searched approximately",
+            "N"},
+        {"recall-share", 0, POPT_ARG_DOUBLE | POPT_ARGFLAG_SHOW_DEFAULT, &o->recall_share, 0,
+            "of the approximate queries, which are run again exactly to know their recall",
+            "SHARE"},
+        POPT_TABLEEND};
     struct poptOption none[] = {POPT_TABLEEND};
     struct poptOption table[] = {
         {"listen", 0, POPT_ARG_STRING | POPT_ARGFLAG_SHOW_DEFAULT, &o->listen, 0,
@@ -104,6 +122,8 @@ static int parse_options(
             NULL},
         {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_EMBEDDER ? embedder : none, 0,
             NULL, NULL},
+        {NULL, 0, POPT_ARG_INCLUDE_TABLE, spec->takes & KD_TAKES_INDEXER ? indexer : none, 0, NULL,
+            NULL},
         POPT_AUTOHELP POPT_TABLEEND};
     char name[64];
     (void)snprintf(name, sizeof name, "kindred-%s", spec->name);
@@ -235,6 +255,9 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
         .precision = "float32",
         .model_memory = KD_SERVICE_MODEL_MEMORY_MIB,
         .max_wait_ms = KD_SERVICE_MAX_WAIT_MS,
+        .seal_rows = KD_SERVICE_SEAL_ROWS,
+        .approximate_rows = KD_SERVICE_APPROXIMATE_ROWS,
+        .recall_share = KD_SERVICE_RECALL_SHARE,
         .redis = "127.0.0.1:6379",
         .embedder = "127.0.0.1:7701",
         .indexer = "127.0.0.1:7702",
@@ -262,6 +285,9 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
     process.bfloat16 = strcmp(o.precision, "bfloat16") == 0;
     process.model_memory = (uint64_t)o.model_memory << 20;
     process.max_wait_ms = o.max_wait_ms;
+    process.seal_rows = (size_t)o.seal_rows;
+    process.approximate_rows = (size_t)o.approximate_rows;
+    process.recall_share = o.recall_share;
     process.channel.tls = o.tls.cert ? &o.tls : NULL;
 
     /* hiredis and gRPC write to sockets whose peers may have gone. Signals that end the process are

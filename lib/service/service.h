@@ -18,6 +18,9 @@
 #define KD_SERVICE_MAX_ROOTS 32
 #define KD_SERVICE_MODEL_MEMORY_MIB 2048 /* unless told otherwise */
 #define KD_SERVICE_MAX_WAIT_MS 2000
+#define KD_SERVICE_SEAL_ROWS 16384
+#define KD_SERVICE_APPROXIMATE_ROWS 200000
+#define KD_SERVICE_RECALL_SHARE 0.01
 
 /* Which options a service takes beside --listen, --http, --data, --log-level, --log-json, --ready
  * and the --tls-… ones. */
@@ -28,6 +31,7 @@ enum {
     KD_TAKES_THREADS = 8,  /* --threads N */
     /* --cache-float16, --no-cache, --precision, --model-memory, --max-wait-ms */
     KD_TAKES_EMBEDDER = 16,
+    KD_TAKES_INDEXER = 32, /* --seal-rows, --approximate-rows, --recall-share */
 };
 
 typedef struct kd_process {
@@ -40,6 +44,8 @@ typedef struct kd_process {
     bool cache_float16, no_cache, bfloat16;
     uint64_t model_memory; /* bytes */
     int64_t max_wait_ms;
+    size_t seal_rows, approximate_rows;
+    double recall_share;
     /* For the channels to the other services; its tls is NULL for plain text. */
     kd_channel_options channel;
     /* Made by kd_service_main. */

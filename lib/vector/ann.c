@@ -49,6 +49,12 @@ void kd_ann_free(kd_ann *ann)
     free(ann);
 }
 
+bool kd_ann_made_for(
+    const kd_ann *ann, kd_ann_kind kind, kd_ann_storage storage, float target_recall)
+{
+    return ann->kind == kind && ann->codes.storage == storage && ann->target == target_recall;
+}
+
 float kd_ann_recall(const kd_ann *ann)
 {
     return ann->recall;
@@ -82,7 +88,7 @@ static double part_that_passes(const kd_rows *rows, const kd_search *search)
         return 1;
     size_t passed = 0;
     for (size_t i = 0; i < SAMPLED; i++)
-        passed += kd_search_passes(search, rows->tags[i * rows->n / SAMPLED]);
+        passed += kd_search_passes(search, rows, i * rows->n / SAMPLED);
     return (double)passed / SAMPLED;
 }
 

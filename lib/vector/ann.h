@@ -13,7 +13,7 @@ struct kd_ann {
     kd_ivf ivf;   /* of KD_ANN_IVF */
     size_t effort;
     uint64_t seed;
-    float recall;
+    float target, recall;
     bool exact; /* too few rows for anything else */
 };
 

@@ -200,6 +200,7 @@ kd_status kd_ann_build(
         status = kd_ann_new(&ann, rows, options->kind, options->storage, options->seed, err);
     if (status != KD_OK)
         return status;
+    ann->target = options->target_recall;
     if (!ann->exact) {
         const size_t chunks = (rows->n + ENCODED - 1) / ENCODED;
         if (options->pool) {

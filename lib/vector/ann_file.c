@@ -14,15 +14,15 @@
 #include "lib/base/hash.h"
 #include "lib/vector/ann.h"
 
-#define MAGIC "kdann01" /* the arrays' meaning; a change of it is another number */
+#define MAGIC "kdann02" /* the arrays' meaning; a change of it is another number */
 enum { MOST_PARTS = 5 };
 
 typedef struct head {
     char magic[8];
     uint32_t kind, storage;
     uint64_t n, dim, ids_hash, seed, effort;
-    float recall;
-    uint32_t entry;
+    float target, recall;
+    uint32_t entry, unused;
     struct {
         uint64_t size, hash;
     } parts[MOST_PARTS];
@@ -86,6 +86,7 @@ kd_status kd_ann_save(const kd_ann *ann, const char *path, kd_error *err)
     h.ids_hash = hash_ids(&ann->rows);
     h.seed = ann->seed;
     h.effort = ann->effort;
+    h.target = ann->target;
     h.recall = ann->recall;
     h.entry = ann->hnsw.entry;
     list_parts((kd_ann *)ann, parts); /* only read here */
@@ -183,6 +184,7 @@ kd_status kd_ann_load(kd_ann **out, const kd_rows *rows, const char *path, kd_er
     }
     ann->hnsw.entry = h.entry;
     ann->effort = h.effort;
+    ann->target = h.target;
     ann->recall = h.recall;
     *out = ann;
     return KD_OK;

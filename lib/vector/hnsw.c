@@ -127,7 +127,7 @@ static bool see(kd_hnsw_walk *walk, uint32_t row)
 static bool may_be_found(const kd_hnsw_walk *walk, uint32_t row)
 {
     const kd_rows *const rows = walk->codes->rows;
-    return !walk->search || (kd_search_passes(walk->search, rows->tags[row]) &&
+    return !walk->search || (kd_search_passes(walk->search, rows, row) &&
                                 !kd_search_excludes(walk->search, rows->ids[row]));
 }
 

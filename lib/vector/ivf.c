@@ -177,7 +177,7 @@ static void read_list(const kd_ivf *ivf, const kd_codes *codes, const kd_code_qu
         if (i + AHEAD < ivf->n)
             kd_codes_fetch(codes, ivf->order[i + AHEAD]);
         const uint32_t row = ivf->order[i];
-        if (!kd_search_passes(search, rows->tags[row]))
+        if (!kd_search_passes(search, rows, row))
             continue;
         const float score = kd_codes_score(codes, query, row);
         if ((found->n < keep || score > found->all[0].score) &&

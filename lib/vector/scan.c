@@ -92,7 +92,7 @@ static void scan_few(const work *w, piece *p, size_t n, size_t from, size_t to)
 {
     const kd_rows *const rows = w->rows;
     for (size_t row = from; row < to; row++) {
-        if (!kd_search_passes(w->search, rows->tags[row]))
+        if (!kd_search_passes(w->search, rows, row))
             continue;
         const float *const vector = rows->vectors + row * rows->dim;
         for (size_t q = 0; q < n; q++)
@@ -118,7 +118,7 @@ static void scan_many(const work *w, piece *p, size_t n, size_t from, size_t to)
     kd_tile tile = {.panel = p->panel, .floors = p->floors, .lanes = lanes_of(n), .dim = rows->dim};
     size_t at[KD_TILE_ROWS], held = 0;
     for (size_t row = from; row < to; row++) {
-        if (kd_search_passes(w->search, rows->tags[row]))
+        if (kd_search_passes(w->search, rows, row))
             at[held++] = row;
         if (held == KD_TILE_ROWS || (held && row + 1 == to)) {
             for (size_t r = 0; r < KD_TILE_ROWS; r++)

@@ -4,11 +4,13 @@
 
 #include "lib/vector/best.h"
 
-/* Whether the row's tag lets it be a hit. */
-static inline bool kd_search_passes(const kd_search *search, uint32_t tag)
+/* Whether the row's tag lets it be a hit. Tags that are not asked for are not read: a caller may
+ * change them while an index is built. */
+static inline bool kd_search_passes(const kd_search *search, const kd_rows *rows, size_t row)
 {
     if (!search->mask && !search->groups)
         return true;
+    const uint32_t tag = rows->tags[row];
     return tag < search->n_tags && (!search->mask || (search->mask[tag / 8] >> (tag % 8) & 1));
 }
 

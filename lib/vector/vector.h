@@ -36,7 +36,8 @@ float kd_dot(const float *a, const float *b, size_t dim);
 KD_MUST_CHECK kd_status kd_vector_check(
     const char *what, const float *vector, size_t dim, kd_error *err);
 
-/* Vectors and what a search asks of each, in memory of the caller's: a mapped file will do. */
+/* Vectors and what a search asks of each, in memory of the caller's: a mapped file will do. Only
+ * tags may change, between searches. */
 typedef struct kd_rows {
     const float *vectors; /* n × dim, each of length 1 */
     const uint64_t *ids;
@@ -92,7 +93,8 @@ KD_MUST_CHECK kd_status kd_rows_search_many(const kd_rows *rows, const float *qu
 
 /* ---- Approximate search ---- */
 /* An index of rows that no longer change (a sealed segment), which are borrowed for as long as it
- * lives: of a removed one the tag's bit in the mask goes out. It picks what to look at; kd_dot of
+ * lives; of a removed one the tag's bit in the mask goes out, or the tag becomes one beyond n_tags,
+ * and searches have a mask from then on. It picks what to look at; kd_dot of
  * the rows themselves decides and scores, so that hits of segments and of a kd_index can be merged.
  * Searches may run side by side, each on its caller's thread. */
 typedef struct kd_ann kd_ann;
@@ -127,6 +129,9 @@ typedef struct kd_ann_options {
 KD_MUST_CHECK kd_status kd_ann_build(
     kd_ann **out, const kd_rows *rows, const kd_ann_options *options, kd_error *err);
 void kd_ann_free(kd_ann *ann);
+/* Whether it was built with these options. */
+bool kd_ann_made_for(
+    const kd_ann *ann, kd_ann_kind kind, kd_ann_storage storage, float target_recall);
 float kd_ann_recall(const kd_ann *ann);  /* that the tuning reached; 1 where searches are exact */
 size_t kd_ann_effort(const kd_ann *ann); /* that it took for k = 10 */
 size_t kd_ann_bytes(const kd_ann *ann);  /* memory in use without the rows, about */

@@ -148,6 +148,7 @@ static void find_nearest(search *s, Kindred__V1__Vector *vector)
     request.n_conditions = asked->n_conditions;
     request.conditions = asked->conditions;
     request.min_score = asked->min_score;
+    request.exact = asked->exact;
     request.by_class = asked->by_class;
     kd_call_ask(s->call, s->gateway->indexer, INDEXER, "Search", &request.base, on_found, s);
 }

@@ -1,4 +1,4 @@
-#include "services/indexer/collection_internal.h"
+#include "services/indexer/collection_work.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -9,65 +9,33 @@
 #include "lib/base/buf.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/base/log.h"
+#include "services/indexer/collection_internal.h"
 
 /* ---- Life ---- */
 
 static void collection_free(collection *c)
 {
+    kd_error err = KD_ERROR_INIT;
+    if (c->db && atomic_load(&c->since_ms) != 0 && db_sync(c->path, &err) != KD_OK)
+        kd_log_error(KD_LOG_ERROR, "collection_not_synced", &err);
     db_close(c->db);
-    kd_index_free(c->index);
+    parts_clear(&c->parts);
     items_free(c->items);
+    pthread_mutex_destroy(&c->files);
     pthread_mutex_destroy(&c->changes);
     pthread_rwlock_destroy(&c->memory);
+    pthread_mutex_destroy(&c->live.lock);
     free(c->path);
     free(c);
-}
-
-/* Into memory only. What was validated when it came in can fail here only for lack of memory, or
- * when it was damaged in a way that the checksum did not show. */
-static kd_status remember(void *arg, const collection_row *rows, size_t n, kd_error *err)
-{
-    collection *const c = arg;
-    const size_t dim = c->meta.dim;
-    kd_status status = KD_OK;
-    uint64_t *const ids = malloc(n * sizeof *ids);
-    uint32_t *const tags = malloc(n * sizeof *tags);
-    float *const values = malloc(n * dim * sizeof *values);
-    if (!ids || !tags || !values) {
-        status = kd_error_memory(err, "a portion of a collection");
-        goto out;
-    }
-    for (size_t i = 0; i < n && status == KD_OK; i++) {
-        ids[i] = rows[i].item.image_id;
-        memcpy(values + i * dim, rows[i].values, dim * sizeof *values);
-        status = items_put(c->items, &rows[i].item, err);
-        if (status == KD_OK)
-            tags[i] = items_place(c->items, ids[i]);
-    }
-    if (status == KD_OK)
-        status = kd_index_upsert(c->index, n, ids, tags, values, err);
-out:
-    free(ids);
-    free(tags);
-    free(values);
-    return status;
-}
-
-static kd_status load(void *arg, const collection_row *rows, size_t n, kd_error *err)
-{
-    const collection *const c = arg;
-    const kd_status status = remember(arg, rows, n, err);
-    if (status != KD_INVALID_ARGUMENT)
-        return status;
-    kd_error why = *err; /* a vector that nobody could have stored */
-    return kd_error_set(
-        err, KD_DATA_LOSS, "collection '%s' is damaged: %.200s", c->name, why.message);
 }
 
 static void init_locks(collection *c)
 {
     pthread_rwlockattr_t attributes;
+    pthread_mutex_init(&c->files, NULL);
     pthread_mutex_init(&c->changes, NULL);
+    pthread_mutex_init(&c->live.lock, NULL);
     /* Searches that keep coming must not keep a change waiting for good. */
     pthread_rwlockattr_init(&attributes);
     pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -75,7 +43,24 @@ static void init_locks(collection *c)
     pthread_rwlockattr_destroy(&attributes);
 }
 
-kd_status collection_open(collection **out, const char *path, const char *name, kd_error *err)
+static void take_options(collection *c, const collection_options *options)
+{
+    if (options)
+        c->options = *options;
+    if (c->options.seal_rows == 0)
+        c->options.seal_rows = COLLECTION_SEAL_ROWS;
+    if (c->options.approximate_rows == 0)
+        c->options.approximate_rows = COLLECTION_APPROXIMATE_ROWS;
+}
+
+static void take_settings(collection *c, const collection_settings *settings)
+{
+    c->settings = *settings;
+    atomic_store(&c->window_ms, settings->durability_window_ms);
+}
+
+kd_status collection_open(collection **out, const char *path, const char *name,
+    const collection_options *options, kd_error *err)
 {
     *out = NULL;
     collection *const c = calloc(1, sizeof *c);
@@ -84,26 +69,28 @@ kd_status collection_open(collection **out, const char *path, const char *name, 
     atomic_init(&c->holders, 1);
     (void)kd_copy(c->name, sizeof c->name, name);
     init_locks(c);
+    take_options(c, options);
     c->path = strdup(path);
     kd_status status = c->path ? KD_OK : kd_error_memory(err, "a path");
     if (status == KD_OK)
         status = db_open(&c->db, path, name, &c->meta, err);
     if (status == KD_OK)
-        status = kd_index_new(&c->index, c->meta.dim, err);
+        status = parts_init(&c->parts, c->meta.dim, err);
     if (status == KD_OK)
         status = items_new(&c->items, err);
     if (status == KD_OK)
-        status = db_load(c->db, load, c, err);
+        status = collection_load(c, err);
     if (status != KD_OK) {
         collection_free(c);
         return status;
     }
+    take_settings(c, &c->meta.settings);
     *out = c;
     return KD_OK;
 }
 
 kd_status collection_create(collection **out, const char *path, const char *name,
-    const char *model_id, size_t dim, kd_error *err)
+    const char *model_id, size_t dim, const collection_options *options, kd_error *err)
 {
     *out = NULL;
     kd_status status = kd_check_name("collection", name, err);
@@ -115,11 +102,11 @@ kd_status collection_create(collection **out, const char *path, const char *name
         return kd_error_set(err, KD_INVALID_ARGUMENT,
             "collection '%s' cannot have %zu dimensions, allowed are 1 to %u", name, dim,
             KD_VECTOR_MAX_DIM);
-    db_meta meta = {.dim = dim, .created_ms = kd_wall_ms()};
+    db_meta meta = {.dim = dim, .created_ms = kd_wall_ms(), .settings = COLLECTION_SETTINGS_INIT};
     (void)kd_copy(meta.model_id, sizeof meta.model_id, model_id);
     status = db_create(path, name, &meta, err);
     if (status == KD_OK)
-        status = collection_open(out, path, name, err);
+        status = collection_open(out, path, name, options, err);
     return status;
 }
 
@@ -148,11 +135,20 @@ static kd_status move_closed(collection *c, const char *path, kd_error *err)
     return status;
 }
 
+/* Soon, whatever is written. */
+static void lock_files(collection *c)
+{
+    atomic_store(&c->halt, true);
+    pthread_mutex_lock(&c->files);
+    atomic_store(&c->halt, false);
+}
+
 kd_status collection_move(collection *c, const char *path, kd_error *err)
 {
     char *const copy = strdup(path);
     if (!copy)
         return kd_error_memory(err, "a path");
+    lock_files(c);
     pthread_mutex_lock(&c->changes);
     db_close(c->db);
     c->db = NULL;
@@ -167,16 +163,20 @@ kd_status collection_move(collection *c, const char *path, kd_error *err)
             c->db = NULL; /* changes are refused from now on */
     }
     pthread_mutex_unlock(&c->changes);
+    pthread_mutex_unlock(&c->files);
     return status;
 }
 
 void collection_retire(collection *c)
 {
+    collection_stop_work(c);
+    lock_files(c);
     pthread_mutex_lock(&c->changes);
     c->retired = true;
     db_close(c->db);
     c->db = NULL;
     pthread_mutex_unlock(&c->changes);
+    pthread_mutex_unlock(&c->files);
 }
 
 const char *collection_name(const collection *c)
@@ -194,6 +194,35 @@ size_t collection_dim(const collection *c)
     return c->meta.dim;
 }
 
+/* With memory locked. */
+static void describe_parts(const collection *c, collection_info *info)
+{
+    const parts *const p = &c->parts;
+    info->growing = kd_index_count(p->growing);
+    info->memory_bytes = kd_index_bytes(p->growing) + items_bytes(c->items) +
+                         p->room * sizeof *p->where + p->room / 8;
+    for (size_t i = 0; i < PARTS_MOST; i++) {
+        const segment *const s = p->segments[i];
+        if (!s)
+            continue;
+        info->segments++;
+        info->sealed += s->rows.n - s->dead;
+        info->dead += s->dead;
+        info->mapped_bytes += s->map_bytes;
+        info->memory_bytes += s->rows.n * sizeof *s->tags;
+        info->disk_bytes += s->map_bytes;
+        if (s->frozen)
+            info->memory_bytes += kd_index_bytes(s->frozen);
+        if (!s->ann)
+            continue;
+        const size_t bytes = kd_ann_bytes(s->ann);
+        info->memory_bytes += bytes;
+        info->disk_bytes += bytes;
+        if (info->approximate_segments++ == 0 || kd_ann_recall(s->ann) < info->recall)
+            info->recall = kd_ann_recall(s->ann);
+    }
+}
+
 void collection_describe(collection *c, collection_info *info)
 {
     *info = (collection_info){.dim = c->meta.dim, .created_ms = c->meta.created_ms};
@@ -203,11 +232,39 @@ void collection_describe(collection *c, collection_info *info)
     info->disk_bytes = db_bytes(c->path);
     pthread_mutex_unlock(&c->changes);
     pthread_rwlock_rdlock(&c->memory);
-    info->count = kd_index_count(c->index);
+    info->count = items_count(c->items);
     info->classes = items_classes(c->items);
     info->super_classes = items_super_classes(c->items);
-    info->memory_bytes = kd_index_bytes(c->index) + items_bytes(c->items);
+    info->settings = c->settings;
+    info->in_use = collection_in_use(c);
+    info->building = collection_has_work(c);
+    for (size_t i = 2; i-- > 0;)
+        if (c->problems[i].status != KD_OK)
+            (void)kd_copy(info->problem, sizeof info->problem, c->problems[i].message);
+    describe_parts(c, info);
     pthread_rwlock_unlock(&c->memory);
+    pthread_mutex_lock(&c->live.lock);
+    info->live_queries = c->live.queries;
+    info->live_recall = c->live.expected > 0 ? (float)(c->live.found / c->live.expected) : 0;
+    pthread_mutex_unlock(&c->live.lock);
+}
+
+kd_status collection_configure(collection *c, const collection_settings *settings, kd_error *err)
+{
+    kd_status status = collection_settings_check(settings, err);
+    if (status != KD_OK)
+        return status;
+    pthread_mutex_lock(&c->changes);
+    status = collection_check_usable(c, err);
+    if (status == KD_OK)
+        status = db_set(c->db, settings, err);
+    if (status == KD_OK) {
+        pthread_rwlock_wrlock(&c->memory);
+        take_settings(c, settings);
+        pthread_rwlock_unlock(&c->memory);
+    }
+    pthread_mutex_unlock(&c->changes);
+    return status;
 }
 
 /* ---- Changes ---- */
@@ -219,6 +276,13 @@ kd_status collection_check_model(const collection *c, const char *model_id, kd_e
     return kd_error_set(err, KD_FAILED_PRECONDITION,
         "collection '%s' holds vectors of model %s, not %.64s", c->name, c->meta.model_id,
         model_id);
+}
+
+void collection_get_settings(collection *c, collection_settings *settings)
+{
+    pthread_rwlock_rdlock(&c->memory);
+    *settings = c->settings;
+    pthread_rwlock_unlock(&c->memory);
 }
 
 static kd_status check_text(
@@ -274,7 +338,11 @@ kd_status collection_check_usable(const collection *c, kd_error *err)
         return kd_error_set(err, KD_NOT_FOUND, "collection '%s' was deleted or replaced", c->name);
     if (!c->db)
         return kd_error_set(err, KD_UNAVAILABLE, "the file of collection '%s' is closed", c->name);
-    return KD_OK;
+    if (c->unsynced.status == KD_OK)
+        return KD_OK;
+    if (err)
+        *err = c->unsynced;
+    return c->unsynced.status;
 }
 
 /* With changes locked. */
@@ -289,6 +357,43 @@ static kd_status check_columns(
             "collection '%s' would have %zu names of attributes, allowed are %u", c->name, names,
             COLLECTION_MAX_COLUMNS);
     return KD_OK;
+}
+
+/* Into memory only. What was validated when it came in can fail here only for lack of memory. */
+static kd_status remember(collection *c, const collection_row *rows, size_t n, kd_error *err)
+{
+    const size_t dim = c->meta.dim;
+    kd_status status = KD_OK;
+    uint64_t *const ids = malloc(n * sizeof *ids);
+    uint32_t *const places = malloc(n * sizeof *places);
+    float *const values = malloc(n * dim * sizeof *values);
+    if (!ids || !places || !values)
+        status = kd_error_memory(err, "a change of a collection");
+    for (size_t i = 0; i < n && status == KD_OK; i++) {
+        ids[i] = rows[i].item.image_id;
+        memcpy(values + i * dim, rows[i].values, dim * sizeof *values);
+    }
+    pthread_rwlock_wrlock(&c->memory);
+    for (size_t i = 0; i < n && status == KD_OK; i++) {
+        status = items_put(c->items, &rows[i].item, err);
+        if (status == KD_OK)
+            places[i] = items_place(c->items, ids[i]);
+    }
+    if (status == KD_OK)
+        status = parts_put(&c->parts, n, ids, places, values, err);
+    pthread_rwlock_unlock(&c->memory);
+    free(ids);
+    free(places);
+    free(values);
+    return status;
+}
+
+/* A change was committed. */
+static void begin_window(collection *c)
+{
+    int_least64_t none = 0;
+    if (atomic_load(&c->window_ms) > 0)
+        (void)atomic_compare_exchange_strong(&c->since_ms, &none, kd_mono_ms());
 }
 
 kd_status collection_upsert(collection *c, const char *model_id, const collection_row *rows,
@@ -309,13 +414,27 @@ kd_status collection_upsert(collection *c, const char *model_id, const collectio
     if (status == KD_OK)
         status = db_upsert(c->db, rows, n, err);
     if (status == KD_OK) {
-        pthread_rwlock_wrlock(&c->memory);
+        begin_window(c);
         status = remember(c, rows, n, err);
         if (count)
-            *count = kd_index_count(c->index);
-        pthread_rwlock_unlock(&c->memory);
+            *count = items_count(c->items);
     }
     pthread_mutex_unlock(&c->changes);
+    return status;
+}
+
+/* Those that are there, with their places. */
+static kd_status forget(collection *c, uint64_t *ids, uint32_t *places, size_t n, kd_error *err)
+{
+    size_t there = 0;
+    pthread_rwlock_wrlock(&c->memory);
+    for (size_t i = 0; i < n; i++)
+        if (items_find_place(c->items, ids[i], &places[there]))
+            ids[there++] = ids[i];
+    const kd_status status = parts_remove(&c->parts, ids, places, there, err);
+    for (size_t i = 0; i < there && status == KD_OK; i++)
+        items_remove(c->items, ids[i]);
+    pthread_rwlock_unlock(&c->memory);
     return status;
 }
 
@@ -326,17 +445,23 @@ kd_status collection_remove(
     kd_status status = check_size(n, err);
     if (status != KD_OK)
         return status;
+    uint64_t *const there = malloc(n * sizeof *there);
+    uint32_t *const places = malloc(n * sizeof *places);
+    if (!there || !places)
+        status = kd_error_memory(err, "a change of a collection");
+    else
+        memcpy(there, ids, n * sizeof *there);
     pthread_mutex_lock(&c->changes);
-    status = collection_check_usable(c, err);
+    if (status == KD_OK)
+        status = collection_check_usable(c, err);
     if (status == KD_OK)
         status = db_remove(c->db, ids, n, removed, err);
     if (status == KD_OK) {
-        pthread_rwlock_wrlock(&c->memory);
-        status = kd_index_remove(c->index, n, ids, NULL, err);
-        for (size_t i = 0; i < n && status == KD_OK; i++)
-            items_remove(c->items, ids[i]);
-        pthread_rwlock_unlock(&c->memory);
+        begin_window(c);
+        status = forget(c, there, places, n, err);
     }
     pthread_mutex_unlock(&c->changes);
+    free(there);
+    free(places);
     return status;
 }

@@ -1,11 +1,15 @@
 /* services/indexer/collection.h: one named gallery: vectors of one model with the attributes of
- * their images, durable on disk and searched in memory.
+ * their images, durable on disk, searched in memory and in mapped files.
  *
- * A folder holds collection.db (SQLite), which is the truth. Opening reads every row, verifies its
- * checksum and fills the index and the attributes in memory; searches never touch the disk.
+ * A folder holds collection.db (SQLite), which is the truth, and segments/, which is made from it
+ * and can be made again. New vectors are in a growing part in memory; when there are enough they
+ * become a segment: a file of vectors that is mapped and, where searches are approximate, a file of
+ * the index over them (see segment.h and parts.h). Opening verifies every row and every segment;
+ * what no good segment holds is read from SQLite.
  *
  * Threads: every function may be called from any thread. Searches run side by side. Changes follow
- * each other; a change holds up searches only while it updates memory, not while it writes.
+ * each other; a change holds up searches only while it updates memory, not while it writes, and so
+ * does work on segments (collection_work.h).
  *
  * Lifetime: counted. Who gets a collection from here or from the registry releases it. */
 #ifndef KD_INDEXER_COLLECTION_H
@@ -36,7 +40,43 @@
 #define COLLECTION_MAX_ID INT64_MAX /* image ids are SQLite's row ids */
 #define COLLECTION_NAME_SIZE 65u    /* what kd_check_name allows, and NUL */
 
+#define COLLECTION_SEAL_ROWS 16384u         /* that become a segment, unless told otherwise… */
+#define COLLECTION_SEAL_BYTES (64u << 20)   /* …or as many as have these bytes of vectors */
+#define COLLECTION_APPROXIMATE_ROWS 200000u /* from which COLLECTION_AUTO is, unless as above */
+#define COLLECTION_MAX_WINDOW_MS 60000u
+
 typedef struct collection collection;
+
+/* How a collection is searched. */
+typedef enum collection_index {
+    COLLECTION_AUTO,  /* exactly; from approximate_rows on as with HNSW */
+    COLLECTION_EXACT, /* as the next, values of these are on disk */
+    COLLECTION_HNSW,
+    COLLECTION_IVF,
+} collection_index;
+
+typedef struct collection_settings {
+    collection_index index;
+    kd_ann_storage storage;        /* of an approximate index, as target_recall */
+    float target_recall;           /* 0.5..1 */
+    uint32_t durability_window_ms; /* 0: a change is on disk when it is acknowledged; else it may be
+                                      lost by power loss for so long, never by kill -9 */
+} collection_settings;
+#define COLLECTION_SETTINGS_INIT {.storage = KD_ANN_INT8, .target_recall = 0.95f}
+
+/* KD_INVALID_ARGUMENT says what is out of its range. */
+KD_MUST_CHECK kd_status collection_settings_check(const collection_settings *s, kd_error *err);
+/* "auto", "exact", "hnsw", "ivf"; "int8", "float16", "float32". */
+const char *collection_index_word(collection_index index);
+const char *collection_storage_word(kd_ann_storage storage);
+bool collection_index_parse(const char *word, collection_index *out);
+bool collection_storage_parse(const char *word, kd_ann_storage *out);
+
+/* What holds for all collections of a process; 0 takes the default. */
+typedef struct collection_options {
+    size_t seal_rows, approximate_rows;
+    struct sampler *sampler; /* gets live queries, see sampler.h; NULL: none. Outlives them */
+} collection_options;
 
 /* An image's attributes. The strings are UTF-8, never NULL, and belong to whoever made the item. */
 typedef struct collection_item {
@@ -62,9 +102,20 @@ typedef struct collection_info {
     size_t dim;
     uint64_t count;
     uint64_t classes, super_classes; /* distinct ids */
-    uint64_t memory_bytes;
+    uint64_t memory_bytes;           /* without what is mapped */
+    uint64_t mapped_bytes;
     uint64_t disk_bytes;
     int64_t created_ms;
+    collection_settings settings;
+    collection_index in_use; /* EXACT, HNSW or IVF */
+    float recall;            /* least of the segments' as tuned; 0: none is approximate */
+    float live_recall;       /* of late, by live queries that were run again; 0: none was */
+    uint64_t live_queries;   /* that were */
+    size_t segments, approximate_segments;
+    uint64_t growing, sealed, dead;     /* rows; dead ones are in segments, count is without them */
+    bool building;                      /* there is work to do on segments */
+    char problem[KD_ERROR_MESSAGE_MAX]; /* that work on segments last failed with; "" when it is
+                                           well */
 } collection_info;
 
 /* ---- Life ---- */
@@ -74,13 +125,14 @@ typedef struct collection_info {
  * collection_move). Fails with KD_INVALID_ARGUMENT (name, model id, dim), KD_RESOURCE_EXHAUSTED
  * (disk, memory), KD_PERMISSION_DENIED, KD_INTERNAL. */
 KD_MUST_CHECK kd_status collection_create(collection **out, const char *path, const char *name,
-    const char *model_id, size_t dim, kd_error *err);
+    const char *model_id, size_t dim, const collection_options *options, kd_error *err);
 
-/* Opens what is there. KD_NOT_FOUND without collection.db; KD_DATA_LOSS names the collection and
+/* Opens what is there; options may be NULL. A segment that is damaged is named in the log and made
+ * again later. KD_NOT_FOUND without collection.db; KD_DATA_LOSS names the collection and
  * the row that is damaged; KD_FAILED_PRECONDITION for a file of a later version, or on a
  * read-only disk. */
-KD_MUST_CHECK kd_status collection_open(
-    collection **out, const char *path, const char *name, kd_error *err);
+KD_MUST_CHECK kd_status collection_open(collection **out, const char *path, const char *name,
+    const collection_options *options, kd_error *err);
 
 collection *collection_hold(collection *c); /* one more release to come; returns c */
 void collection_release(collection *c);     /* the last one closes; NULL is fine */
@@ -102,7 +154,14 @@ void collection_describe(collection *c, collection_info *info);
 KD_MUST_CHECK kd_status collection_check_model(
     const collection *c, const char *model_id, kd_error *err);
 
-/* ---- Changes: when they return KD_OK, the change is on disk and the next search sees it ---- */
+/* How it is searched and written from now on; lasts. What it takes is built beside searches. */
+KD_MUST_CHECK kd_status collection_configure(
+    collection *c, const collection_settings *settings, kd_error *err);
+
+void collection_get_settings(collection *c, collection_settings *settings);
+
+/* ---- Changes: when they return KD_OK, the change is on disk (see durability_window_ms) and the
+ * next search sees it ---- */
 
 /* Adds or replaces 1..COLLECTION_MAX_BATCH images, all or none; of an id that is given twice the
  * last counts. *count (may be NULL) is the number of images now. Fails with KD_INVALID_ARGUMENT
@@ -176,6 +235,7 @@ typedef struct collection_search {
     collection_filter filter;
     const uint64_t *exclude;
     size_t n_exclude;
+    bool exact;    /* whatever the collection's index is */
     kd_pool *pool; /* that shares the work; NULL: the calling thread alone */
 } collection_search;
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,31 +10,26 @@
 #include "lib/base/file.h"
 #include "lib/base/hash.h"
 
-enum { SCHEMA_VERSION = 2, LOAD_PORTION = 512, BUSY_MS = 5000, TEXTS = 4 };
+enum { LOAD_PORTION = 512, BUSY_MS = 5000, TEXTS = 4 };
 
-/* A page of 16 KiB holds seven rows of 512 floats; with 4 KiB half of the file would be air. */
+/* A page of 16 KiB holds seven vectors of 512 floats; with 4 KiB half of the file would be air. */
 static const char create_sql[] =
     "PRAGMA page_size=16384; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
     "BEGIN;"
     "CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), schema_version INTEGER NOT NULL,"
     "  model_id TEXT NOT NULL, dim INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
-    "  n_items INTEGER NOT NULL, digest INTEGER NOT NULL, checksum INTEGER NOT NULL);"
-    "CREATE TABLE items (image_id INTEGER PRIMARY KEY, class_id INTEGER NOT NULL,"
-    "  super_class_id INTEGER NOT NULL, class_name TEXT NOT NULL, super_class_name TEXT NOT NULL,"
-    "  uri TEXT NOT NULL, checksum INTEGER NOT NULL, vector BLOB NOT NULL,"
-    "  attributes TEXT NOT NULL DEFAULT '');"
-    "COMMIT;";
-
-/* 2: attributes. The checksum of a row without any is what it was. */
-static const char migrate_sql[] =
-    "ALTER TABLE items ADD COLUMN attributes TEXT NOT NULL DEFAULT ''";
+    "  n_items INTEGER NOT NULL, digest INTEGER NOT NULL, checksum INTEGER NOT NULL,"
+    "  " DB_SETTINGS(", ") ");" DB_TABLES "COMMIT;";
 
 static const char *const statement_sql[N_STATEMENTS] = {
     [STORE] = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [STORE_VECTOR] = "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
+    [VECTOR] = "SELECT vector FROM vectors WHERE image_id = ?",
     [CHECKSUM] = "SELECT checksum FROM items WHERE image_id = ?",
     [DELETE] = "DELETE FROM items WHERE image_id = ?",
+    [DELETE_VECTOR] = "DELETE FROM vectors WHERE image_id = ?",
     [PAGE] = "SELECT image_id FROM items WHERE image_id >= ? ORDER BY image_id LIMIT ?",
-    [SET_META] = "INSERT OR REPLACE INTO meta VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+    [SET_META] = "INSERT OR REPLACE INTO meta VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 };
 
 /* ---- Errors ---- */
@@ -97,7 +93,8 @@ static void put_text(kd_buf *to, const char *text)
     kd_buf_puts(to, text);
 }
 
-kd_status db_row_checksum(db *d, const collection_row *row, int64_t *out, kd_error *err)
+kd_status db_row_checksum(
+    db *d, const collection_row *row, const uint64_t *vector_hash, int64_t *out, kd_error *err)
 {
     kd_buf *const bytes = &d->scratch;
     bytes->len = 0;
@@ -109,7 +106,10 @@ kd_status db_row_checksum(db *d, const collection_row *row, int64_t *out, kd_err
     put_text(bytes, row->item.uri);
     if (*row->item.attributes)
         put_text(bytes, row->item.attributes);
-    kd_buf_append(bytes, row->values, row->n_values * sizeof *row->values);
+    if (vector_hash)
+        put_number(bytes, *vector_hash);
+    else
+        kd_buf_append(bytes, row->values, row->n_values * sizeof *row->values);
     if (!kd_buf_ok(bytes)) {
         kd_buf_free(bytes);
         return kd_error_memory(err, "a row of a collection");
@@ -118,7 +118,7 @@ kd_status db_row_checksum(db *d, const collection_row *row, int64_t *out, kd_err
     return KD_OK;
 }
 
-static kd_status meta_checksum(const db_meta *meta, int64_t *out, kd_error *err)
+static kd_status meta_checksum(const db_meta *meta, int version, int64_t *out, kd_error *err)
 {
     kd_buf bytes = KD_BUF_INIT;
     put_text(&bytes, meta->model_id);
@@ -126,6 +126,13 @@ static kd_status meta_checksum(const db_meta *meta, int64_t *out, kd_error *err)
     put_number(&bytes, (uint64_t)meta->created_ms);
     put_number(&bytes, meta->n_items);
     put_number(&bytes, meta->digest);
+    if (version >= DB_SPLIT) {
+        const collection_settings *const how = &meta->settings;
+        put_number(&bytes, how->index);
+        put_number(&bytes, how->storage);
+        put_number(&bytes, (uint64_t)lrintf(how->target_recall * DB_RECALL_STEPS));
+        put_number(&bytes, how->durability_window_ms);
+    }
     const bool ok = kd_buf_ok(&bytes);
     if (ok)
         *out = (int64_t)kd_xxh3(bytes.data, bytes.len);
@@ -159,7 +166,7 @@ kd_status db_connect(sqlite3 **out, const char *path, const char *name, int flag
     return KD_OK;
 }
 
-static kd_status prepare(db *d, kd_error *err)
+kd_status db_prepare(db *d, kd_error *err)
 {
     for (size_t i = 0; i < N_STATEMENTS; i++) {
         const int code = sqlite3_prepare_v3(
@@ -173,44 +180,60 @@ static kd_status prepare(db *d, kd_error *err)
 kd_status db_write_meta(db *d, const db_meta *meta, kd_error *err)
 {
     int64_t checksum = 0;
-    const kd_status status = meta_checksum(meta, &checksum, err);
+    const kd_status status = meta_checksum(meta, DB_SCHEMA, &checksum, err);
     if (status != KD_OK)
         return status;
     sqlite3_stmt *const s = d->statements[SET_META];
-    (void)sqlite3_bind_int(s, 1, SCHEMA_VERSION);
+    (void)sqlite3_bind_int(s, 1, DB_SCHEMA);
     (void)sqlite3_bind_text(s, 2, meta->model_id, -1, SQLITE_STATIC);
     (void)sqlite3_bind_int64(s, 3, (int64_t)meta->dim);
     (void)sqlite3_bind_int64(s, 4, meta->created_ms);
     (void)sqlite3_bind_int64(s, 5, (int64_t)meta->n_items);
     (void)sqlite3_bind_int64(s, 6, (int64_t)meta->digest);
     (void)sqlite3_bind_int64(s, 7, checksum);
+    (void)sqlite3_bind_int(s, 8, (int)meta->settings.index);
+    (void)sqlite3_bind_int(s, 9, (int)meta->settings.storage);
+    (void)sqlite3_bind_int(s, 10, (int)lrintf(meta->settings.target_recall * DB_RECALL_STEPS));
+    (void)sqlite3_bind_int64(s, 11, meta->settings.durability_window_ms);
     (void)sqlite3_step(s);
     const int code = sqlite3_reset(s);
     return code == SQLITE_OK ? KD_OK : db_fail(d->name, d->sqlite, code, "write to it", err);
 }
 
+static bool take_settings(sqlite3_stmt *s, collection_settings *out)
+{
+    const int index = sqlite3_column_int(s, 8), storage = sqlite3_column_int(s, 9);
+    *out = (collection_settings){.index = (collection_index)index,
+        .storage = (kd_ann_storage)storage,
+        .target_recall = (float)sqlite3_column_int(s, 10) / DB_RECALL_STEPS,
+        .durability_window_ms = (uint32_t)sqlite3_column_int64(s, 11)};
+    return index >= 0 && storage >= 0 && collection_settings_check(out, NULL) == KD_OK;
+}
+
 static kd_status take_meta(db *d, sqlite3_stmt *s, kd_error *err)
 {
-    const int version = sqlite3_column_int(s, 0);
-    if (version > SCHEMA_VERSION)
+    const int version = sqlite3_column_int(s, 1);
+    if (version > DB_SCHEMA)
         return kd_error_set(err, KD_FAILED_PRECONDITION,
             "collection '%s' was written by a later kindred (schema %d, known is %d)", d->name,
-            version, (int)SCHEMA_VERSION);
-    const char *const model = (const char *)sqlite3_column_text(s, 1);
-    const int64_t dim = sqlite3_column_int64(s, 2);
-    d->meta.created_ms = sqlite3_column_int64(s, 3);
-    d->meta.n_items = (uint64_t)sqlite3_column_int64(s, 4);
-    d->meta.digest = (uint64_t)sqlite3_column_int64(s, 5);
+            version, (int)DB_SCHEMA);
+    const char *const model = (const char *)sqlite3_column_text(s, 2);
+    const int64_t dim = sqlite3_column_int64(s, 3);
+    d->meta.created_ms = sqlite3_column_int64(s, 4);
+    d->meta.n_items = (uint64_t)sqlite3_column_int64(s, 5);
+    d->meta.digest = (uint64_t)sqlite3_column_int64(s, 6);
     d->version = version;
+    d->meta.settings = (collection_settings)COLLECTION_SETTINGS_INIT;
     bool good = version > 0 && model && dim > 0 && dim <= KD_VECTOR_MAX_DIM &&
-                kd_copy(d->meta.model_id, sizeof d->meta.model_id, model);
+                kd_copy(d->meta.model_id, sizeof d->meta.model_id, model) &&
+                (version < DB_SPLIT || take_settings(s, &d->meta.settings));
     if (good) {
         int64_t checksum = 0;
         d->meta.dim = (size_t)dim;
-        const kd_status status = meta_checksum(&d->meta, &checksum, err);
+        const kd_status status = meta_checksum(&d->meta, version, &checksum, err);
         if (status != KD_OK)
             return status;
-        good = checksum == sqlite3_column_int64(s, 6);
+        good = checksum == sqlite3_column_int64(s, 7);
     }
     if (!good)
         return kd_error_set(
@@ -221,9 +244,7 @@ static kd_status take_meta(db *d, sqlite3_stmt *s, kd_error *err)
 static kd_status read_meta(db *d, kd_error *err)
 {
     sqlite3_stmt *s = NULL;
-    int code = sqlite3_prepare_v2(d->sqlite,
-        "SELECT schema_version, model_id, dim, created_ms, n_items, digest, checksum FROM meta", -1,
-        &s, NULL);
+    int code = sqlite3_prepare_v2(d->sqlite, "SELECT * FROM meta", -1, &s, NULL);
     if (code != SQLITE_OK)
         return db_fail_reading(d, code, err);
     kd_status status;
@@ -254,23 +275,6 @@ kd_status db_new(db **out, const char *name, kd_error *err)
     return KD_OK;
 }
 
-/* All or nothing; leaves the statements prepared. */
-static kd_status migrate(db *d, kd_error *err)
-{
-    kd_status status = db_execute(d, "BEGIN IMMEDIATE", "bring it up to date", err);
-    if (status == KD_OK)
-        status = db_execute(d, migrate_sql, "bring it up to date", err);
-    if (status == KD_OK)
-        status = prepare(d, err);
-    if (status == KD_OK)
-        status = db_write_meta(d, &d->meta, err);
-    if (status == KD_OK)
-        status = db_execute(d, "COMMIT", "bring it up to date", err);
-    if (status != KD_OK && !sqlite3_get_autocommit(d->sqlite))
-        (void)sqlite3_exec(d->sqlite, "ROLLBACK", NULL, NULL, NULL);
-    return status;
-}
-
 kd_status db_create(const char *path, const char *name, const db_meta *meta, kd_error *err)
 {
     db *d = NULL;
@@ -283,7 +287,7 @@ kd_status db_create(const char *path, const char *name, const db_meta *meta, kd_
     if (status == KD_OK)
         status = db_execute(d, create_sql, "create it", err);
     if (status == KD_OK)
-        status = prepare(d, err);
+        status = db_prepare(d, err);
     if (status == KD_OK)
         status = db_write_meta(d, meta, err);
     db_close(d);
@@ -314,10 +318,12 @@ kd_status db_open(db **out, const char *path, const char *name, db_meta *meta, k
         status = db_execute(d, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", "open it", err);
     if (status == KD_OK)
         status = read_meta(d, err);
-    if (status == KD_OK && d->version < SCHEMA_VERSION)
-        status = migrate(d, err);
+    if (status == KD_OK && d->version < DB_SCHEMA)
+        status = db_migrate(d, err);
     if (status == KD_OK && !d->statements[0])
-        status = prepare(d, err);
+        status = db_prepare(d, err);
+    if (status == KD_OK)
+        status = db_set_synchronous(d, err);
     if (status != KD_OK) {
         db_close(d);
         return status;
@@ -362,9 +368,42 @@ static kd_status damaged_row(const db *d, uint64_t image_id, kd_error *err)
         image_id);
 }
 
+static kd_status take_vector(
+    db *d, sqlite3_stmt *s, int column, uint64_t image_id, float *values, kd_error *err)
+{
+    const void *const vector = sqlite3_column_blob(s, column);
+    const size_t bytes = d->meta.dim * sizeof(float);
+    if (!vector || (size_t)sqlite3_column_bytes(s, column) != bytes)
+        return damaged_row(d, image_id, err);
+    memcpy(values, vector, bytes);
+    return KD_OK;
+}
+
+kd_status db_vector(db *d, uint64_t image_id, uint64_t hash, float *values, kd_error *err)
+{
+    sqlite3_stmt *const s = d->statements[VECTOR];
+    (void)sqlite3_bind_int64(s, 1, (int64_t)image_id);
+    kd_status status;
+    switch (sqlite3_step(s)) {
+    case SQLITE_ROW:
+        status = take_vector(d, s, 0, image_id, values, err);
+        break;
+    case SQLITE_DONE:
+        status = damaged_row(d, image_id, err);
+        break;
+    default:
+        return db_fail_reading(d, sqlite3_reset(s), err);
+    }
+    (void)sqlite3_reset(s);
+    if (status == KD_OK && kd_xxh3(values, d->meta.dim * sizeof *values) != hash)
+        status = damaged_row(d, image_id, err);
+    return status;
+}
+
 /* Columns: image_id, class_id, super_class_id, class_name, super_class_name, uri, attributes,
- * checksum, vector. */
-static kd_status take_row(db *d, sqlite3_stmt *s, portion *p, uint64_t *digest, kd_error *err)
+ * checksum, then the vector's hash, or in files before DB_SPLIT the vector. */
+static kd_status take_row(
+    db *d, sqlite3_stmt *s, const db_reader *to, portion *p, uint64_t *digest, kd_error *err)
 {
     const uint64_t image_id = (uint64_t)sqlite3_column_int64(s, 0);
     const int64_t class_id = sqlite3_column_int64(s, 1);
@@ -379,9 +418,7 @@ static kd_status take_row(db *d, sqlite3_stmt *s, portion *p, uint64_t *digest, 
         total += size[i];
         good = good && text[i];
     }
-    const void *const vector = sqlite3_column_blob(s, 8);
-    const size_t bytes = d->meta.dim * sizeof(float);
-    if (!good || !vector || (size_t)sqlite3_column_bytes(s, 8) != bytes)
+    if (!good)
         return damaged_row(d, image_id, err);
 
     char *const copy = malloc(total), *at = copy;
@@ -393,7 +430,6 @@ static kd_status take_row(db *d, sqlite3_stmt *s, portion *p, uint64_t *digest, 
         at += size[i];
     }
     float *const values = p->values + p->n * d->meta.dim;
-    memcpy(values, vector, bytes);
     p->texts[p->n] = copy;
     collection_row *const row = &p->rows[p->n++];
     *row = (collection_row){.item = {.image_id = image_id,
@@ -406,17 +442,24 @@ static kd_status take_row(db *d, sqlite3_stmt *s, portion *p, uint64_t *digest, 
         .values = values,
         .n_values = d->meta.dim};
     int64_t checksum = 0;
-    const kd_status status = db_row_checksum(d, row, &checksum, err);
-    if (status != KD_OK)
-        return status;
-    if (checksum != sqlite3_column_int64(s, 7))
-        return damaged_row(d, image_id, err);
+    const bool split = d->version >= DB_SPLIT;
+    const uint64_t hash = split ? (uint64_t)sqlite3_column_int64(s, 8) : 0;
+    kd_status status = split ? KD_OK : take_vector(d, s, 8, image_id, values, err);
+    if (status == KD_OK)
+        status = db_row_checksum(d, row, split ? &hash : NULL, &checksum, err);
+    if (status == KD_OK && checksum != sqlite3_column_int64(s, 7))
+        status = damaged_row(d, image_id, err);
+    if (status == KD_OK && split) {
+        if (to->has && to->has(to->arg, image_id, hash))
+            row->values = NULL;
+        else
+            status = db_vector(d, image_id, hash, values, err);
+    }
     *digest ^= (uint64_t)checksum;
-    return KD_OK;
+    return status;
 }
 
-static kd_status load_rows(
-    db *d, sqlite3_stmt *s, portion *p, db_each each, void *arg, kd_error *err)
+static kd_status load_rows(db *d, sqlite3_stmt *s, const db_reader *to, portion *p, kd_error *err)
 {
     kd_status status = KD_OK;
     uint64_t n = 0, digest = 0;
@@ -424,15 +467,15 @@ static kd_status load_rows(
     while (status == KD_OK && (code = sqlite3_step(s)) != SQLITE_DONE) {
         if (code != SQLITE_ROW)
             return db_fail_reading(d, code, err);
-        status = take_row(d, s, p, &digest, err);
+        status = take_row(d, s, to, p, &digest, err);
         n++;
         if (status == KD_OK && p->n == LOAD_PORTION) {
-            status = each(arg, p->rows, p->n, err);
+            status = to->each(to->arg, p->rows, p->n, err);
             portion_clear(p);
         }
     }
     if (status == KD_OK && p->n > 0)
-        status = each(arg, p->rows, p->n, err);
+        status = to->each(to->arg, p->rows, p->n, err);
     if (status == KD_OK && (n != d->meta.n_items || digest != d->meta.digest))
         status = kd_error_set(err, KD_DATA_LOSS,
             "collection '%s' is damaged: it has %" PRIu64 " rows and should have %" PRIu64
@@ -441,13 +484,10 @@ static kd_status load_rows(
     return status;
 }
 
-kd_status db_load(db *d, db_each each, void *arg, kd_error *err)
+kd_status db_load_from(db *d, const char *sql, const db_reader *to, kd_error *err)
 {
     sqlite3_stmt *s = NULL;
-    const int code = sqlite3_prepare_v2(d->sqlite,
-        "SELECT image_id, class_id, super_class_id, class_name, super_class_name, uri, "
-        "attributes, checksum, vector FROM items",
-        -1, &s, NULL);
+    const int code = sqlite3_prepare_v2(d->sqlite, sql, -1, &s, NULL);
     if (code != SQLITE_OK)
         return db_fail_reading(d, code, err);
     kd_status status;
@@ -455,7 +495,7 @@ kd_status db_load(db *d, db_each each, void *arg, kd_error *err)
     if (p)
         p->values = malloc(LOAD_PORTION * d->meta.dim * sizeof *p->values);
     if (p && p->values)
-        status = load_rows(d, s, p, each, arg, err);
+        status = load_rows(d, s, to, p, err);
     else
         status = kd_error_memory(err, "a portion of a collection");
     if (p) {
@@ -465,6 +505,14 @@ kd_status db_load(db *d, db_each each, void *arg, kd_error *err)
     free(p);
     (void)sqlite3_finalize(s);
     return status;
+}
+
+kd_status db_load(db *d, const db_reader *to, kd_error *err)
+{
+    return db_load_from(d,
+        "SELECT image_id, class_id, super_class_id, class_name, super_class_name, uri, "
+        "attributes, checksum, vector_hash FROM items ORDER BY image_id",
+        to, err);
 }
 
 kd_status db_page(db *d, uint64_t from, size_t limit, uint64_t *ids, size_t *n, kd_error *err)
@@ -483,14 +531,14 @@ kd_status db_page(db *d, uint64_t from, size_t limit, uint64_t *ids, size_t *n, 
 
 uint64_t db_bytes(const char *path)
 {
-    static const char *const files[] = {"collection.db", "collection.db-wal"};
     uint64_t bytes = 0;
-    for (size_t i = 0; i < 2; i++) {
-        struct stat info;
-        char *const file = kd_format("%s/%s", path, files[i]);
-        if (file && stat(file, &info) == 0)
-            bytes += (uint64_t)info.st_size;
-        free(file);
-    }
+    struct stat info;
+    char *const file = file_in(path), *const wal = kd_format("%s/" DB_WAL, path);
+    if (file && stat(file, &info) == 0)
+        bytes += (uint64_t)info.st_size;
+    if (wal && stat(wal, &info) == 0)
+        bytes += (uint64_t)info.st_size;
+    free(file);
+    free(wal);
     return bytes;
 }

@@ -1,5 +1,5 @@
-/* services/indexer/collection_db_internal.h: what collection_db.c and collection_db_write.c share.
- */
+/* services/indexer/collection_db_internal.h: what the files of collection_db.h
+ * share. */
 #ifndef KD_INDEXER_COLLECTION_DB_INTERNAL_H
 #define KD_INDEXER_COLLECTION_DB_INTERNAL_H
 
@@ -8,7 +8,27 @@
 #include "lib/base/buf.h"
 #include "services/indexer/collection_db.h"
 
-enum { STORE, CHECKSUM, DELETE, PAGE, SET_META, N_STATEMENTS };
+enum { STORE, STORE_VECTOR, VECTOR, CHECKSUM, DELETE, DELETE_VECTOR, PAGE, SET_META, N_STATEMENTS };
+
+/* Versions of the file. Before DB_SPLIT a row held its vector, and was read whole to be read. */
+enum { DB_ATTRIBUTES = 2, DB_SPLIT = 3, DB_SCHEMA = DB_SPLIT };
+enum { DB_RECALL_STEPS = 1000000 };
+#define DB_WAL "collection.db-wal"
+
+/* Behind meta's other columns, which older files have. */
+#define DB_SETTINGS(between)                                                                       \
+    "index_kind INTEGER NOT NULL DEFAULT 0" between                                                \
+    "index_storage INTEGER NOT NULL DEFAULT 0" between                                             \
+    "target_recall INTEGER NOT NULL DEFAULT 0" between                                             \
+    "durability_window_ms INTEGER NOT NULL DEFAULT 0"
+
+/* A row of items can be checked without its vector, by the vector's hash. */
+#define DB_TABLES                                                                                  \
+    "CREATE TABLE items (image_id INTEGER PRIMARY KEY, class_id INTEGER NOT NULL,"                 \
+    "  super_class_id INTEGER NOT NULL, class_name TEXT NOT NULL, super_class_name TEXT NOT NULL," \
+    "  uri TEXT NOT NULL, checksum INTEGER NOT NULL, vector_hash INTEGER NOT NULL,"                \
+    "  attributes TEXT NOT NULL);"                                                                 \
+    "CREATE TABLE vectors (image_id INTEGER PRIMARY KEY, vector BLOB NOT NULL);"
 
 struct db {
     sqlite3 *sqlite; /* owned, as the statements */
@@ -27,8 +47,19 @@ KD_MUST_CHECK kd_status db_new(db **out, const char *name, kd_error *err); /* no
 KD_MUST_CHECK kd_status db_connect(
     sqlite3 **out, const char *path, const char *name, int flags, kd_error *err);
 KD_MUST_CHECK kd_status db_execute(db *d, const char *sql, const char *doing, kd_error *err);
+/* Over the vector's hash; NULL: over the vector, as before DB_SPLIT. */
 KD_MUST_CHECK kd_status db_row_checksum(
-    db *d, const collection_row *row, int64_t *out, kd_error *err);
+    db *d, const collection_row *row, const uint64_t *vector_hash, int64_t *out, kd_error *err);
 KD_MUST_CHECK kd_status db_write_meta(db *d, const db_meta *meta, kd_error *err);
+
+KD_MUST_CHECK kd_status db_prepare(db *d, kd_error *err);
+/* A row that is not there yet. */
+KD_MUST_CHECK kd_status db_store_row(
+    db *d, const collection_row *row, db_meta *meta, kd_error *err);
+KD_MUST_CHECK kd_status db_load_from(db *d, const char *sql, const db_reader *to, kd_error *err);
+/* To DB_SCHEMA, all or nothing; leaves the statements prepared. */
+KD_MUST_CHECK kd_status db_migrate(db *d, kd_error *err);
+/* As meta's durability wants it. */
+KD_MUST_CHECK kd_status db_set_synchronous(db *d, kd_error *err);
 
 #endif

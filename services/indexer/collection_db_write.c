@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/base/file.h"
+#include "lib/base/hash.h"
 
 static kd_status commit_or_roll_back(db *d, kd_status status, const db_meta *meta, kd_error *err)
 {
@@ -38,13 +39,20 @@ static kd_status discount(db *d, uint64_t image_id, db_meta *meta, bool *there, 
     return code == SQLITE_OK ? KD_OK : db_fail_reading(d, code, err);
 }
 
-static kd_status store_row(db *d, const collection_row *row, db_meta *meta, kd_error *err)
+static kd_status run(db *d, sqlite3_stmt *s, kd_error *err)
+{
+    (void)sqlite3_step(s);
+    const int code = sqlite3_reset(s);
+    (void)sqlite3_clear_bindings(s);
+    return code == SQLITE_OK ? KD_OK : db_fail(d->name, d->sqlite, code, "write to it", err);
+}
+
+kd_status db_store_row(db *d, const collection_row *row, db_meta *meta, kd_error *err)
 {
     int64_t checksum;
-    bool there;
-    kd_status status = db_row_checksum(d, row, &checksum, err);
-    if (status == KD_OK)
-        status = discount(d, row->item.image_id, meta, &there, err);
+    const size_t bytes = row->n_values * sizeof *row->values;
+    const uint64_t hash = kd_xxh3(row->values, bytes);
+    kd_status status = db_row_checksum(d, row, &hash, &checksum, err);
     if (status != KD_OK)
         return status;
     sqlite3_stmt *const s = d->statements[STORE];
@@ -55,14 +63,17 @@ static kd_status store_row(db *d, const collection_row *row, db_meta *meta, kd_e
     (void)sqlite3_bind_text(s, 5, row->item.super_class_name, -1, SQLITE_STATIC);
     (void)sqlite3_bind_text(s, 6, row->item.uri, -1, SQLITE_STATIC);
     (void)sqlite3_bind_int64(s, 7, checksum);
-    (void)sqlite3_bind_blob(
-        s, 8, row->values, (int)(row->n_values * sizeof *row->values), SQLITE_STATIC);
+    (void)sqlite3_bind_int64(s, 8, (int64_t)hash);
     (void)sqlite3_bind_text(s, 9, row->item.attributes, -1, SQLITE_STATIC);
-    (void)sqlite3_step(s);
-    const int code = sqlite3_reset(s);
-    (void)sqlite3_clear_bindings(s);
-    if (code != SQLITE_OK)
-        return db_fail(d->name, d->sqlite, code, "write to it", err);
+    status = run(d, s, err);
+    if (status != KD_OK)
+        return status;
+    sqlite3_stmt *const v = d->statements[STORE_VECTOR];
+    (void)sqlite3_bind_int64(v, 1, (int64_t)row->item.image_id);
+    (void)sqlite3_bind_blob(v, 2, row->values, (int)bytes, SQLITE_STATIC);
+    status = run(d, v, err);
+    if (status != KD_OK)
+        return status;
     meta->n_items++;
     meta->digest ^= (uint64_t)checksum;
     return KD_OK;
@@ -76,7 +87,10 @@ kd_status db_upsert(db *d, const collection_row *rows, size_t n, kd_error *err)
         return status;
     for (size_t i = 0; i < n && status == KD_OK; i++) {
         assert(rows[i].n_values == d->meta.dim && rows[i].item.image_id <= COLLECTION_MAX_ID);
-        status = store_row(d, &rows[i], &meta, err);
+        bool there;
+        status = discount(d, rows[i].item.image_id, &meta, &there, err);
+        if (status == KD_OK)
+            status = db_store_row(d, &rows[i], &meta, err);
     }
     return commit_or_roll_back(d, status, &meta, err);
 }
@@ -87,12 +101,12 @@ static kd_status delete_row(db *d, uint64_t image_id, db_meta *meta, size_t *rem
     const kd_status status = discount(d, image_id, meta, &there, err);
     if (status != KD_OK || !there)
         return status;
-    sqlite3_stmt *const s = d->statements[DELETE];
-    (void)sqlite3_bind_int64(s, 1, (int64_t)image_id);
-    (void)sqlite3_step(s);
-    const int code = sqlite3_reset(s);
-    if (code != SQLITE_OK)
-        return db_fail(d->name, d->sqlite, code, "write to it", err);
+    for (int i = DELETE; i <= DELETE_VECTOR; i++) {
+        (void)sqlite3_bind_int64(d->statements[i], 1, (int64_t)image_id);
+        const kd_status deleted = run(d, d->statements[i], err);
+        if (deleted != KD_OK)
+            return deleted;
+    }
     ++*removed;
     return KD_OK;
 }
@@ -109,6 +123,37 @@ kd_status db_remove(db *d, const uint64_t *ids, size_t n, size_t *removed, kd_er
     status = commit_or_roll_back(d, status, &meta, err);
     if (status != KD_OK)
         *removed = 0;
+    return status;
+}
+
+kd_status db_set_synchronous(db *d, kd_error *err)
+{
+    return db_execute(d,
+        d->meta.settings.durability_window_ms ? "PRAGMA synchronous=NORMAL"
+                                              : "PRAGMA synchronous=FULL",
+        "set how it is written", err);
+}
+
+/* Lasts whatever the window is: what is said of durability must not be lost. */
+kd_status db_set(db *d, const collection_settings *settings, kd_error *err)
+{
+    db_meta meta = d->meta;
+    meta.settings = *settings;
+    kd_status status =
+        db_execute(d, "PRAGMA synchronous=FULL; BEGIN IMMEDIATE", "write to it", err);
+    if (status == KD_OK)
+        status = commit_or_roll_back(d, KD_OK, &meta, err);
+    const kd_status set = db_set_synchronous(d, status == KD_OK ? err : NULL);
+    return status == KD_OK ? set : status;
+}
+
+kd_status db_sync(const char *path, kd_error *err)
+{
+    char *const wal = kd_format("%s/" DB_WAL, path);
+    if (!wal)
+        return kd_error_memory(err, "a path");
+    const kd_status status = kd_is_file(wal) ? kd_fsync_path(wal, err) : KD_OK;
+    free(wal);
     return status;
 }
 

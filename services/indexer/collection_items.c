@@ -246,6 +246,14 @@ uint32_t items_place(const items *all, uint64_t image_id)
     return items_find(all, image_id)->place;
 }
 
+bool items_find_place(const items *all, uint64_t image_id, uint32_t *place)
+{
+    const entry *const e = items_find(all, image_id);
+    if (e)
+        *place = e->place;
+    return e != NULL;
+}
+
 size_t items_places(const items *all)
 {
     return all->n_places;

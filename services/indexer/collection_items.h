@@ -1,7 +1,7 @@
 /* services/indexer/collection_items.h: the attributes of a collection's images in memory, by image
  * id. Names of classes and super-classes are kept once and counted. Each image has a place, a
- * number below items_places for as long as it is there: the index's tag for its vector, and what a
- * filter's mask has a bit for.
+ * number below items_places for as long as it is there: the tag of its vector, and what a filter's
+ * mask has a bit for.
  *
  * Threads: look-ups side by side, changes alone; the caller holds the lock. */
 #ifndef KD_INDEXER_COLLECTION_ITEMS_H
@@ -27,6 +27,7 @@ uint64_t items_super_classes(const items *all);
 uint64_t items_bytes(const items *all); /* memory in use, about */
 
 uint32_t items_place(const items *all, uint64_t image_id); /* of one that is there */
+bool items_find_place(const items *all, uint64_t image_id, uint32_t *place);
 size_t items_places(const items *all);
 const uint32_t *items_class_of(const items *all); /* class id by place; borrowed until a change */
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "services/indexer/sampler.h"
+
 void collection_found_free(collection_found *found)
 {
     free(found->hits);
@@ -143,8 +145,13 @@ static kd_status search_locked(searching *s, collection_found *found, kd_error *
         s->engine.mask = mask;
         s->engine.groups = s->search->by_class ? items_class_of(all) : NULL;
         s->engine.n_tags = items_places(all);
-        status = kd_index_search_many(
-            s->c->index, s->queries, s->n, &s->engine, s->hits, s->counts, s->search->pool, err);
+        const parts_search how = {.engine = s->engine,
+            .approximate = !s->search->exact && collection_in_use(s->c) != COLLECTION_EXACT,
+            .items = all,
+            .pool = s->search->pool};
+        status = parts_search_many(&s->c->parts, s->queries, s->n, &how, s->hits, s->counts, err);
+        if (status == KD_OK && how.approximate && s->c->options.sampler)
+            sampler_offer(s->c->options.sampler, s->c, &how.engine, s->queries, s->n);
     }
     free(mask);
     if (status != KD_OK)
@@ -179,6 +186,13 @@ kd_status collection_search_run(
     return status;
 }
 
+bool collection_vector(const collection *c, uint64_t image_id, float *vector)
+{
+    uint32_t place;
+    return items_find_place(c->items, image_id, &place) &&
+           parts_get(&c->parts, image_id, place, vector);
+}
+
 kd_status collection_get(
     collection *c, uint64_t image_id, collection_found *found, float *values, kd_error *err)
 {
@@ -187,7 +201,7 @@ kd_status collection_get(
         return no_memory(err);
     pthread_rwlock_rdlock(&c->memory);
     if (items_get(c->items, image_id, &found->hits[0].item) &&
-        (!values || kd_index_get(c->index, image_id, values))) {
+        (!values || collection_vector(c, image_id, values))) {
         found->counts[0] = 1;
         status = own_text(found, err);
     } else {

@@ -268,6 +268,7 @@ void search(void *state, kd_call *call, const ProtobufCMessage *message)
                 .n_conditions = request->n_conditions},
             .exclude = request->exclude_image_ids,
             .n_exclude = request->n_exclude_image_ids,
+            .exact = request->exact,
             .pool = x->pool};
         status = collection_search_run(c, &s, &found, &err);
     }

@@ -27,8 +27,16 @@ static kd_status start(kd_process *process, kd_error *err)
     if (status == KD_OK)
         status = kd_service_folder(process, "collections", &dir, err);
     if (status == KD_OK)
-        status = registry_open(&x->registry, dir, err);
+        status = sampler_new(&x->sampler, process->recall_share, process->metrics, err);
+    if (status == KD_OK) {
+        const collection_options options = {.seal_rows = process->seal_rows,
+            .approximate_rows = process->approximate_rows,
+            .sampler = x->sampler};
+        status = registry_open(&x->registry, dir, &options, err);
+    }
     free(dir);
+    if (status == KD_OK)
+        status = keeper_start(&x->keeper, x->registry, err);
     if (status == KD_OK)
         status = service_add(x, process->server, err);
     return status;
@@ -39,6 +47,8 @@ static void stop(kd_process *process)
     indexer *const x = process->state;
     if (!x)
         return;
+    keeper_stop(x->keeper);
+    sampler_free(x->sampler); /* it holds collections */
     registry_close(x->registry);
     kd_pool_free(x->pool);
     free(x->snapshots_dir);
@@ -51,6 +61,7 @@ int main(int argc, char **argv)
         .help = "Collections of vectors and the search in them: kindred.v1.IndexerService.",
         .listen = "127.0.0.1:7702",
         .http_listen = "127.0.0.1:7782",
+        .takes = KD_TAKES_INDEXER,
         .server = KD_SERVER_OPTIONS_INIT,
         .start = start,
         .stop = stop};

@@ -94,7 +94,7 @@ static kd_status open_one(registry *r, const char *name, kd_error *err)
     }
     collection *c = NULL;
     kd_error damage = KD_ERROR_INIT;
-    if (collection_open(&c, path, name, &damage) == KD_OK)
+    if (collection_open(&c, path, name, &r->options, &damage) == KD_OK)
         KD_LOG(KD_LOG_INFO, "collection_opened", KD_STR("collection", name));
     else
         kd_log_error(KD_LOG_ERROR, "collection_damaged", &damage);
@@ -136,7 +136,8 @@ static kd_status open_aliases(registry *r, kd_error *err)
     return moved ? KD_OK : kd_error_errno(err, errno, "cannot rename %s", r->aliases_file);
 }
 
-kd_status registry_open(registry **out, const char *dir, kd_error *err)
+kd_status registry_open(
+    registry **out, const char *dir, const collection_options *options, kd_error *err)
 {
     *out = NULL;
     registry *const r = calloc(1, sizeof *r);
@@ -144,6 +145,8 @@ kd_status registry_open(registry **out, const char *dir, kd_error *err)
         return kd_error_memory(err, "the registry");
     pthread_mutex_init(&r->changes, NULL);
     pthread_rwlock_init(&r->table, NULL);
+    if (options)
+        r->options = *options;
     r->dir = strdup(dir);
     r->aliases_file = kd_format("%s/.aliases.json", dir);
     r->places = calloc(REGISTRY_MAX_COLLECTIONS, sizeof *r->places);
@@ -197,7 +200,7 @@ void registry_open_again(registry *r, const char *name)
     place *const p = registry_place(r, name);
     char *const path = p ? registry_folder(r, name, "") : NULL;
     if (path && !p->c && registry_may_open(p) && kd_mono_ms() >= p->again_ms) {
-        if (collection_open(&c, path, name, &damage) == KD_OK)
+        if (collection_open(&c, path, name, &r->options, &damage) == KD_OK)
             KD_LOG(KD_LOG_INFO, "collection_opened", KD_STR("collection", name));
         pthread_rwlock_wrlock(&r->table);
         p->c = c;
@@ -255,6 +258,20 @@ kd_status registry_find(registry *r, const char *name, collection **out, kd_erro
     }
     pthread_rwlock_unlock(&r->table);
     return status;
+}
+
+collection *registry_after(registry *r, char name[COLLECTION_NAME_SIZE])
+{
+    collection *found = NULL;
+    pthread_rwlock_rdlock(&r->table);
+    for (size_t i = 0; i < r->n && !found; i++) {
+        if (r->places[i].c && strcmp(r->places[i].name, name) > 0) {
+            (void)kd_copy(name, COLLECTION_NAME_SIZE, r->places[i].name);
+            found = collection_hold(r->places[i].c);
+        }
+    }
+    pthread_rwlock_unlock(&r->table);
+    return found;
 }
 
 /* With table locked. */

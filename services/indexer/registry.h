@@ -20,9 +20,11 @@
 
 typedef struct registry registry;
 
-/* Makes dir if it is missing, and opens every collection in it. Damage is logged, not returned.
- * Fails with KD_PERMISSION_DENIED, KD_RESOURCE_EXHAUSTED, KD_INTERNAL about dir itself. */
-KD_MUST_CHECK kd_status registry_open(registry **out, const char *dir, kd_error *err);
+/* Makes dir if it is missing, and opens every collection in it; options may be NULL. Damage is
+ * logged, not returned. Fails with KD_PERMISSION_DENIED, KD_RESOURCE_EXHAUSTED, KD_INTERNAL about
+ * dir itself. */
+KD_MUST_CHECK kd_status registry_open(
+    registry **out, const char *dir, const collection_options *options, kd_error *err);
 void registry_close(registry *r); /* NULL is fine; collections that are still held live on */
 
 /* The collection by name or alias, held for the caller (collection_release). KD_NOT_FOUND; for a
@@ -30,12 +32,18 @@ void registry_close(registry *r); /* NULL is fine; collections that are still he
 KD_MUST_CHECK kd_status registry_find(
     registry *r, const char *name, collection **out, kd_error *err);
 
-/* *out is held for the caller; *created tells whether it is new. KD_ALREADY_EXISTS when the name is
- * a collection's or an alias; with if_absent a collection of the same model and dim is fine and one
- * of another is KD_FAILED_PRECONDITION. KD_INVALID_ARGUMENT, KD_RESOURCE_EXHAUSTED (disk, limit).
+/* The open collection that comes next by name, held for the caller, which name becomes; NULL: none.
+ */
+collection *registry_after(registry *r, char name[COLLECTION_NAME_SIZE]);
+
+/* *out is held for the caller; settings may be NULL; *created tells whether it is new.
+ * KD_ALREADY_EXISTS when the name is a collection's or an alias; with if_absent a collection of the
+ * same model and dim is fine and one of another is KD_FAILED_PRECONDITION. KD_INVALID_ARGUMENT,
+ * KD_RESOURCE_EXHAUSTED (disk, limit).
  */
 KD_MUST_CHECK kd_status registry_create(registry *r, const char *name, const char *model_id,
-    size_t dim, bool if_absent, collection **out, bool *created, kd_error *err);
+    size_t dim, const collection_settings *settings, bool if_absent, collection **out,
+    bool *created, kd_error *err);
 
 /* Removes a collection with its file. KD_NOT_FOUND; KD_FAILED_PRECONDITION while an alias leads to
  * it. An alias does not stand for its collection here: KD_INVALID_ARGUMENT. */

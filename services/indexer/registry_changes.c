@@ -53,7 +53,7 @@ static kd_status move_in(
 
 /* Makes an empty one in path, moves it to its own and enters it; *out is held for the caller. */
 static kd_status create_at(registry *r, const char *path, const char *name, const char *model_id,
-    size_t dim, collection **out, kd_error *err)
+    size_t dim, const collection_settings *settings, collection **out, kd_error *err)
 {
     char *const final = registry_folder(r, name, "");
     if (!final)
@@ -61,7 +61,9 @@ static kd_status create_at(registry *r, const char *path, const char *name, cons
     collection *c = NULL;
     kd_status status = kd_remove_tree(path, err);
     if (status == KD_OK)
-        status = collection_create(&c, path, name, model_id, dim, err);
+        status = collection_create(&c, path, name, model_id, dim, &r->options, err);
+    if (status == KD_OK && settings)
+        status = collection_configure(c, settings, err);
     if (status == KD_OK)
         status = move_in(r, c, path, final, err);
     free(final);
@@ -99,19 +101,23 @@ static kd_status take_existing(const place *p, const char *model_id, size_t dim,
 }
 
 kd_status registry_create(registry *r, const char *name, const char *model_id, size_t dim,
-    bool if_absent, collection **out, bool *created, kd_error *err)
+    const collection_settings *settings, bool if_absent, collection **out, bool *created,
+    kd_error *err)
 {
     *out = NULL;
     *created = false;
+    kd_status status = settings ? collection_settings_check(settings, err) : KD_OK;
+    if (status != KD_OK)
+        return status;
     pthread_mutex_lock(&r->changes);
-    kd_status status = check_new_name(r, name, err);
+    status = check_new_name(r, name, err);
     if (status == KD_OK) {
         const place *const p = registry_place(r, name);
         char *const path = registry_folder(r, name, STEP_NEW);
         if (p) {
             status = take_existing(p, model_id, dim, if_absent, out, err);
         } else if (path) {
-            status = create_at(r, path, name, model_id, dim, out, err);
+            status = create_at(r, path, name, model_id, dim, settings, out, err);
             *created = status == KD_OK;
         } else {
             status = kd_error_memory(err, "a path");
@@ -207,8 +213,8 @@ kd_status registry_delete(registry *r, const char *name, kd_error *err)
 }
 
 /* Copies file to a collection in path and opens it there, which verifies it. */
-static kd_status open_copy(
-    collection **out, const char *path, const char *name, const char *file, kd_error *err)
+static kd_status open_copy(const registry *r, collection **out, const char *path, const char *name,
+    const char *file, kd_error *err)
 {
     if (!kd_is_file(file))
         return kd_error_set(err, KD_NOT_FOUND, "there is no snapshot %s", file);
@@ -224,7 +230,7 @@ static kd_status open_copy(
     if (status != KD_OK)
         return status;
     kd_error why = KD_ERROR_INIT;
-    status = collection_open(out, path, name, &why);
+    status = collection_open(out, path, name, &r->options, &why);
     if (status == KD_OK)
         return kd_fsync_path(path, err);
     return kd_error_set(err, status, "%s cannot be restored: %.300s", file, why.message);
@@ -276,7 +282,7 @@ kd_status registry_restore(
     kd_status status = check_new_name(r, name, err);
     char *const path = status == KD_OK ? registry_folder(r, name, STEP_NEW) : NULL;
     if (status == KD_OK)
-        status = path ? open_copy(&c, path, name, file, err) : kd_error_memory(err, "a path");
+        status = path ? open_copy(r, &c, path, name, file, err) : kd_error_memory(err, "a path");
     if (status == KD_OK)
         status = replace(r, name, c, path, err);
     if (status == KD_OK) {

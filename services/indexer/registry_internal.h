@@ -18,6 +18,7 @@ typedef struct place {
  * read; a change takes it for writing only to put its result there. A collection's own locks are
  * taken inside of these, never around them. */
 struct registry {
+    collection_options options;
     char *dir; /* owned, as the next two */
     char *aliases_file;
     place *places; /* by name, room for REGISTRY_MAX_COLLECTIONS */

@@ -99,7 +99,7 @@ static kd_status add_vectors(const collection *c, const uint64_t *ids, size_t n,
 {
     const size_t dim = c->meta.dim;
     for (size_t i = 0; i < n; i++) {
-        if (!kd_index_get(c->index, ids[i], vector))
+        if (!collection_vector(c, ids[i], vector))
             return kd_error_set(
                 err, KD_NOT_FOUND, "collection '%s' has no image %" PRIu64, c->name, ids[i]);
         for (size_t j = 0; j < dim; j++)

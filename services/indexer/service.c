@@ -9,16 +9,17 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
+#include "services/indexer/describe.h"
 
 #define DEFAULT_PAGE 100u
 #define MAX_PAGE 1000u
 
-/* Strings are borrowed from the entry; aliases (room for n_aliases) as well. */
-static void describe(const registry_entry *entry, Kindred__V1__Collection *out, char **aliases)
+/* Strings are borrowed from the entry; aliases (room for n_aliases) and parts as well. */
+static void describe(const registry_entry *entry, Kindred__V1__Collection *out,
+    described_parts *parts, char **aliases)
 {
     kindred__v1__collection__init(out);
     out->name = (char *)entry->info.name;
-    out->index = (char *)"flat";
     for (size_t i = 0; i < entry->n_aliases; i++)
         aliases[i] = entry->aliases[i];
     out->n_aliases = entry->n_aliases;
@@ -35,10 +36,11 @@ static void describe(const registry_entry *entry, Kindred__V1__Collection *out, 
     out->memory_bytes = entry->info.memory_bytes;
     out->disk_bytes = entry->info.disk_bytes;
     out->created_unix_ms = entry->info.created_ms;
+    describe_index(&entry->info, out, parts);
 }
 
-/* Answers a message whose first field is a collection: those of get, create and restore. With
- * `created` it is the response of create. */
+/* Answers a message whose first field is a collection: those of get, update, create and restore.
+ * With `created` it is the response of create. */
 static void reply_collection(indexer *x, kd_call *call, const char *name,
     const ProtobufCMessageDescriptor *type, const bool *created)
 {
@@ -50,14 +52,15 @@ static void reply_collection(indexer *x, kd_call *call, const char *name,
         status = kd_error_memory(&err, "the aliases");
     if (status == KD_OK) {
         Kindred__V1__Collection described;
-        describe(entry, &described, aliases);
+        described_parts parts;
+        describe(entry, &described, &parts, aliases);
         if (created) {
             Kindred__V1__CreateCollectionResponse response =
                 KINDRED__V1__CREATE_COLLECTION_RESPONSE__INIT;
             response.collection = &described;
             response.created = *created;
             kd_call_reply(call, &response.base);
-        } else { /* get's and restore's responses have one layout: base and collection */
+        } else { /* the others' responses have one layout: base and collection */
             Kindred__V1__GetCollectionResponse response =
                 KINDRED__V1__GET_COLLECTION_RESPONSE__INIT;
             response.base.descriptor = type;
@@ -78,9 +81,13 @@ static void create_collection(void *state, kd_call *call, const ProtobufCMessage
         (const Kindred__V1__CreateCollectionRequest *)message;
     collection *c = NULL;
     bool created = false;
+    collection_settings settings = COLLECTION_SETTINGS_INIT;
     kd_error err = KD_ERROR_INIT;
-    if (registry_create(x->registry, request->name, request->model_id, request->dim,
-            request->if_absent, &c, &created, &err) != KD_OK) {
+    kd_status status = settings_from_messages(request->index, request->durability, &settings, &err);
+    if (status == KD_OK)
+        status = registry_create(x->registry, request->name, request->model_id, request->dim,
+            &settings, request->if_absent, &c, &created, &err);
+    if (status != KD_OK) {
         kd_call_fail(call, &err);
         return;
     }
@@ -98,6 +105,30 @@ static void get_collection(void *state, kd_call *call, const ProtobufCMessage *m
         &kindred__v1__get_collection_response__descriptor, NULL);
 }
 
+static void update_collection(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    indexer *const x = state;
+    const Kindred__V1__UpdateCollectionRequest *const request =
+        (const Kindred__V1__UpdateCollectionRequest *)message;
+    collection *c = NULL;
+    kd_error err = KD_ERROR_INIT;
+    kd_status status = registry_find(x->registry, request->name, &c, &err);
+    if (status == KD_OK) {
+        collection_settings settings;
+        collection_get_settings(c, &settings);
+        status = settings_from_messages(request->index, request->durability, &settings, &err);
+        if (status == KD_OK)
+            status = collection_configure(c, &settings, &err);
+    }
+    collection_release(c);
+    if (status != KD_OK) {
+        kd_call_fail(call, &err);
+        return;
+    }
+    reply_collection(
+        x, call, request->name, &kindred__v1__update_collection_response__descriptor, NULL);
+}
+
 static void reply_page(kd_call *call, const registry_entry *entries, size_t n, bool more)
 {
     Kindred__V1__ListCollectionsResponse response = KINDRED__V1__LIST_COLLECTIONS_RESPONSE__INIT;
@@ -106,11 +137,12 @@ static void reply_page(kd_call *call, const registry_entry *entries, size_t n, b
         n_aliases += entries[i].n_aliases;
     Kindred__V1__Collection *const collections = calloc(n + 1, sizeof *collections);
     Kindred__V1__Collection **const list = calloc(n + 1, sizeof(Kindred__V1__Collection *));
+    described_parts *const parts = calloc(n + 1, sizeof *parts);
     char **const aliases = calloc(n_aliases + 1, sizeof(char *));
-    if (collections && list && aliases) {
+    if (collections && list && parts && aliases) {
         char **at = aliases;
         for (size_t i = 0; i < n; i++) {
-            describe(&entries[i], &collections[i], at);
+            describe(&entries[i], &collections[i], &parts[i], at);
             at += entries[i].n_aliases;
             list[i] = &collections[i];
         }
@@ -125,6 +157,7 @@ static void reply_page(kd_call *call, const registry_entry *entries, size_t n, b
         kd_call_fail(call, &err);
     }
     free(aliases);
+    free(parts);
     free(list);
     free(collections);
 }
@@ -239,6 +272,7 @@ kd_status service_add(indexer *x, kd_server *server, kd_error *err)
     static const kd_method methods[] = {
         {"CreateCollection", create_collection, true},
         {"GetCollection", get_collection, true},
+        {"UpdateCollection", update_collection, true},
         {"ListCollections", list_collections, true},
         {"DeleteCollection", delete_collection, true},
         {"Upsert", upsert, true},

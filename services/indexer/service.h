@@ -3,10 +3,13 @@
 #define KD_INDEXER_SERVICE_H
 
 #include "lib/service/service.h"
-#include "services/indexer/registry.h"
+#include "services/indexer/keeper.h"
+#include "services/indexer/sampler.h"
 
 typedef struct indexer {
     registry *registry;
+    keeper *keeper;
+    sampler *sampler;
     kd_pool *pool;       /* the queries of one search side by side */
     char *snapshots_dir; /* DATA/snapshots */
     kd_counter *upserted, *deleted, *searched;

@@ -6,7 +6,7 @@ static collection *made(void)
 {
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
-    CHECK_OK(collection_create(&c, room_path("shoes"), "shoes", MODEL, DIM, &err), err);
+    CHECK_OK(collection_create(&c, room_path("shoes"), "shoes", MODEL, DIM, NULL, &err), err);
     return c;
 }
 
@@ -14,7 +14,7 @@ static collection *reopened(collection *c)
 {
     kd_error err = KD_ERROR_INIT;
     collection_release(c);
-    CHECK_OK(collection_open(&c, room_path("shoes"), "shoes", &err), err);
+    CHECK_OK(collection_open(&c, room_path("shoes"), "shoes", NULL, &err), err);
     return c;
 }
 

@@ -4,6 +4,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "lib/base/hash.h"
 #include "tests/indexer/room.h"
 
 static const char *db_file(void)
@@ -15,7 +16,7 @@ static void make_hats(size_t n)
 {
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
-    CHECK_OK(collection_create(&c, room_path("hats"), "hats", MODEL, DIM, &err), err);
+    CHECK_OK(collection_create(&c, room_path("hats"), "hats", MODEL, DIM, NULL, &err), err);
     CHECK_OK(put_images(c, 0, n, 1, &err), err);
     collection_release(c);
 }
@@ -24,7 +25,7 @@ static void check_damaged(const char *sentence)
 {
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
-    CHECK_FAILS(KD_DATA_LOSS, collection_open(&c, room_path("hats"), "hats", &err), err);
+    CHECK_FAILS(KD_DATA_LOSS, collection_open(&c, room_path("hats"), "hats", NULL, &err), err);
     CHECK_HAS("collection 'hats' is damaged", err.message);
     CHECK_HAS(sentence, err.message);
     assert_null(c);
@@ -77,7 +78,8 @@ static void test_damage__of_a_row_s_number_or_size_is_found(void **state)
     make_hats(50);
     execute("UPDATE items SET class_id = class_id + 1 WHERE image_id = 9");
     check_damaged("the row of image 9 fails its checksum");
-    execute("UPDATE items SET class_id = class_id - 1, vector = x'00' WHERE image_id = 9");
+    execute("UPDATE items SET class_id = class_id - 1 WHERE image_id = 9;"
+            "UPDATE vectors SET vector = x'00' WHERE image_id = 9");
     check_damaged("the row of image 9 fails its checksum");
 }
 
@@ -112,7 +114,7 @@ static void test_damage__of_the_whole_file_is_found(void **state)
     CHECK_OK(kd_file_write(db_file(), "not a database at all, but text", 31, &err), err);
     check_damaged("cannot");
     CHECK_INT(0, unlink(db_file()));
-    CHECK_FAILS(KD_NOT_FOUND, collection_open(&c, room_path("hats"), "hats", &err), err);
+    CHECK_FAILS(KD_NOT_FOUND, collection_open(&c, room_path("hats"), "hats", NULL, &err), err);
     CHECK_HAS("collection.db is missing", err.message);
 }
 
@@ -122,9 +124,10 @@ static void test_damage__a_later_version_s_file_is_refused(void **state)
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
     make_hats(3);
-    execute("UPDATE meta SET schema_version = 3");
-    CHECK_FAILS(KD_FAILED_PRECONDITION, collection_open(&c, room_path("hats"), "hats", &err), err);
-    CHECK_HAS("schema 3, known is 2", err.message);
+    execute("UPDATE meta SET schema_version = 4");
+    CHECK_FAILS(
+        KD_FAILED_PRECONDITION, collection_open(&c, room_path("hats"), "hats", NULL, &err), err);
+    CHECK_HAS("schema 4, known is 3", err.message);
 }
 
 static void test_damage__of_the_attributes_names_their_image(void **state)
@@ -135,19 +138,96 @@ static void test_damage__of_the_attributes_names_their_image(void **state)
     check_damaged("image 7 ");
 }
 
-/* One without the column of attributes. */
+static void put_number(kd_buf *to, uint64_t number)
+{
+    kd_buf_append(to, &number, sizeof number);
+}
+
+static void put_text(kd_buf *to, const char *text)
+{
+    put_number(to, strlen(text));
+    kd_buf_puts(to, text);
+}
+
+/* The checksum that the first versions had: over the vector itself. */
+static uint64_t early_checksum(const collection_row *row)
+{
+    kd_buf bytes = KD_BUF_INIT;
+    put_number(&bytes, row->item.image_id);
+    put_number(&bytes, row->item.class_id);
+    put_number(&bytes, row->item.super_class_id);
+    put_text(&bytes, row->item.class_name);
+    put_text(&bytes, row->item.super_class_name);
+    put_text(&bytes, row->item.uri);
+    kd_buf_append(&bytes, row->values, row->n_values * sizeof *row->values);
+    const uint64_t checksum = kd_xxh3(bytes.data, bytes.len);
+    kd_buf_free(&bytes);
+    return checksum;
+}
+
+static void store_early(sqlite3 *sqlite, const collection_row *row, uint64_t checksum)
+{
+    sqlite3_stmt *s = NULL;
+    CHECK_INT(SQLITE_OK, sqlite3_prepare_v2(sqlite,
+                             "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)", -1, &s, NULL));
+    (void)sqlite3_bind_int64(s, 1, (int64_t)row->item.image_id);
+    (void)sqlite3_bind_int64(s, 2, row->item.class_id);
+    (void)sqlite3_bind_int64(s, 3, row->item.super_class_id);
+    (void)sqlite3_bind_text(s, 4, row->item.class_name, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(s, 5, row->item.super_class_name, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(s, 6, row->item.uri, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(s, 7, (int64_t)checksum);
+    (void)sqlite3_bind_blob(s, 8, row->values, DIM * sizeof(float), SQLITE_STATIC);
+    CHECK_INT(SQLITE_DONE, sqlite3_step(s));
+    CHECK_INT(SQLITE_OK, sqlite3_finalize(s));
+}
+
+/* A file of the first version with images 0, 3 and 6, which have no attributes. */
+static void make_early(void)
+{
+    sqlite3 *sqlite = NULL;
+    uint64_t digest = 0;
+    kd_buf meta = KD_BUF_INIT;
+    char sql[400];
+    CHECK_INT(0, mkdir(room_path("hats"), 0755));
+    CHECK_INT(SQLITE_OK, sqlite3_open(db_file(), &sqlite));
+    CHECK_INT(SQLITE_OK,
+        sqlite3_exec(sqlite,
+            "CREATE TABLE items (image_id INTEGER PRIMARY KEY, class_id INTEGER NOT NULL,"
+            "  super_class_id INTEGER NOT NULL, class_name TEXT NOT NULL,"
+            "  super_class_name TEXT NOT NULL, uri TEXT NOT NULL, checksum INTEGER NOT NULL,"
+            "  vector BLOB NOT NULL);"
+            "CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), schema_version INTEGER,"
+            "  model_id TEXT, dim INTEGER, created_ms INTEGER, n_items INTEGER, digest INTEGER,"
+            "  checksum INTEGER);",
+            NULL, NULL, NULL));
+    for (uint64_t id = 0; id < 9; id += 3) {
+        image one;
+        image_make(&one, id, 1);
+        digest ^= early_checksum(&one.row);
+        store_early(sqlite, &one.row, early_checksum(&one.row));
+    }
+    put_text(&meta, MODEL);
+    put_number(&meta, DIM);
+    put_number(&meta, 12345);
+    put_number(&meta, 3);
+    put_number(&meta, digest);
+    (void)snprintf(sql, sizeof sql,
+        "INSERT INTO meta VALUES (1, 1, '%s', %d, 12345, 3, %lld, %lld)", MODEL, DIM,
+        (long long)digest, (long long)kd_xxh3(meta.data, meta.len));
+    CHECK_INT(SQLITE_OK, sqlite3_exec(sqlite, sql, NULL, NULL, NULL));
+    kd_buf_free(&meta);
+    sqlite3_close(sqlite);
+}
+
 static void test_damage__an_earlier_version_s_file_is_brought_up_to_date(void **state)
 {
     (void)state;
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
-    CHECK_OK(collection_create(&c, room_path("hats"), "hats", MODEL, DIM, &err), err);
-    for (uint64_t id = 0; id < 9; id += 3)
-        CHECK_OK(put_images(c, id, 1, 1, &err), err);
-    collection_release(c);
-    execute("ALTER TABLE items DROP COLUMN attributes; UPDATE meta SET schema_version = 1");
+    make_early();
     for (int round = 0; round < 2; round++) {
-        CHECK_OK(collection_open(&c, room_path("hats"), "hats", &err), err);
+        CHECK_OK(collection_open(&c, room_path("hats"), "hats", NULL, &err), err);
         CHECK_INT(3 + round, count_of(c));
         for (uint64_t id = 0; id < 9; id += 3)
             check_image(c, id, 1);
@@ -156,6 +236,15 @@ static void test_damage__an_earlier_version_s_file_is_brought_up_to_date(void **
         check_image(c, 10, 1);
         collection_release(c);
     }
+}
+
+static void test_damage__in_an_earlier_version_s_file_is_not_brought_along(void **state)
+{
+    (void)state;
+    make_early();
+    execute("UPDATE items SET vector = zeroblob(64) WHERE image_id = 3");
+    check_damaged("the row of image 3 fails its checksum");
+    check_damaged("the row of image 3 fails its checksum");
 }
 
 /* A file system of one megabyte in the room. Skips where this user may not mount. */
@@ -185,7 +274,7 @@ static void test_full_disk__refuses_the_change_and_keeps_the_rest(void **state)
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
     mount_small();
-    CHECK_OK(collection_create(&c, room_path("small/hats"), "hats", MODEL, DIM, &err), err);
+    CHECK_OK(collection_create(&c, room_path("small/hats"), "hats", MODEL, DIM, NULL, &err), err);
     kd_status status = KD_OK;
     uint64_t stored = 0;
     while (status == KD_OK && stored < 100000) {
@@ -198,7 +287,7 @@ static void test_full_disk__refuses_the_change_and_keeps_the_rest(void **state)
     CHECK_INT(stored, count_of(c));
     check_image(c, stored - 1, 1);
     collection_release(c);
-    CHECK_OK(collection_open(&c, room_path("small/hats"), "hats", &err), err);
+    CHECK_OK(collection_open(&c, room_path("small/hats"), "hats", NULL, &err), err);
     CHECK_INT(stored, count_of(c));
     collection_release(c);
 }
@@ -209,15 +298,15 @@ static void test_read_only_disk__refuses_with_a_clear_sentence(void **state)
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
     mount_small();
-    CHECK_OK(collection_create(&c, room_path("small/hats"), "hats", MODEL, DIM, &err), err);
+    CHECK_OK(collection_create(&c, room_path("small/hats"), "hats", MODEL, DIM, NULL, &err), err);
     CHECK_OK(put_images(c, 0, 10, 1, &err), err);
     collection_release(c);
     CHECK_INT(0, mount("tmpfs", room_path("small"), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=1m"));
-    CHECK_FAILS(
-        KD_FAILED_PRECONDITION, collection_open(&c, room_path("small/hats"), "hats", &err), err);
+    CHECK_FAILS(KD_FAILED_PRECONDITION,
+        collection_open(&c, room_path("small/hats"), "hats", NULL, &err), err);
     CHECK_HAS("collection 'hats': the file or disk is read-only, cannot open it", err.message);
     CHECK_FAILS(KD_FAILED_PRECONDITION,
-        collection_create(&c, room_path("small/caps"), "caps", MODEL, DIM, &err), err);
+        collection_create(&c, room_path("small/caps"), "caps", MODEL, DIM, NULL, &err), err);
     CHECK_HAS("caps", err.message);
 }
 
@@ -232,6 +321,7 @@ int main(void)
         ROOM_TEST(test_damage__of_the_whole_file_is_found),
         ROOM_TEST(test_damage__of_the_attributes_names_their_image),
         ROOM_TEST(test_damage__an_earlier_version_s_file_is_brought_up_to_date),
+        ROOM_TEST(test_damage__in_an_earlier_version_s_file_is_not_brought_along),
         ROOM_TEST(test_damage__a_later_version_s_file_is_refused),
         cmocka_unit_test_setup_teardown(
             test_full_disk__refuses_the_change_and_keeps_the_rest, room_enter, leave_mounted),

@@ -62,26 +62,26 @@ static void test_registry_create__refuses_taken_and_bad_names(void **state)
     bool created = true;
     create_with(r, "shoes", 2);
     set_alias(r, "live", "shoes", "");
-    CHECK_FAILS(
-        KD_ALREADY_EXISTS, registry_create(r, "shoes", MODEL, DIM, false, &c, &created, &err), err);
-    CHECK_OK(registry_create(r, "shoes", MODEL, DIM, true, &c, &created, &err), err);
+    CHECK_FAILS(KD_ALREADY_EXISTS,
+        registry_create(r, "shoes", MODEL, DIM, NULL, false, &c, &created, &err), err);
+    CHECK_OK(registry_create(r, "shoes", MODEL, DIM, NULL, true, &c, &created, &err), err);
     CHECK(!created);
     CHECK_INT(2, count_of(c));
     collection_release(c);
     CHECK_FAILS(KD_FAILED_PRECONDITION,
-        registry_create(r, "shoes", "ffff", DIM, true, &c, &created, &err), err);
+        registry_create(r, "shoes", "ffff", DIM, NULL, true, &c, &created, &err), err);
     CHECK_HAS("collection 'shoes' holds vectors of model " MODEL ", not ffff", err.message);
     CHECK_FAILS(KD_FAILED_PRECONDITION,
-        registry_create(r, "shoes", MODEL, DIM + 1, true, &c, &created, &err), err);
-    CHECK_FAILS(
-        KD_ALREADY_EXISTS, registry_create(r, "live", MODEL, DIM, true, &c, &created, &err), err);
+        registry_create(r, "shoes", MODEL, DIM + 1, NULL, true, &c, &created, &err), err);
+    CHECK_FAILS(KD_ALREADY_EXISTS,
+        registry_create(r, "live", MODEL, DIM, NULL, true, &c, &created, &err), err);
     CHECK_HAS("'live' is an alias of collection 'shoes'", err.message);
     static const char *const bad[] = {"", "../up", ".hidden", "a b", "a/b"};
     for (size_t i = 0; i < 5; i++)
         CHECK_FAILS(KD_INVALID_ARGUMENT,
-            registry_create(r, bad[i], MODEL, DIM, false, &c, &created, &err), err);
+            registry_create(r, bad[i], MODEL, DIM, NULL, false, &c, &created, &err), err);
     CHECK_FAILS(KD_INVALID_ARGUMENT,
-        registry_create(r, "wide", MODEL, 4097, false, &c, &created, &err), err);
+        registry_create(r, "wide", MODEL, 4097, NULL, false, &c, &created, &err), err);
     CHECK_FAILS(KD_NOT_FOUND, registry_find(r, "wide", &c, &err), err);
     CHECK_HAS("there is no collection 'wide'", err.message);
     registry_close(r);

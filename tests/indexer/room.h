@@ -132,7 +132,7 @@ static inline registry *opened(void)
 {
     kd_error err = KD_ERROR_INIT;
     registry *r = NULL;
-    CHECK_OK(registry_open(&r, room_path("data/collections"), &err), err);
+    CHECK_OK(registry_open(&r, room_path("data/collections"), NULL, &err), err);
     return r;
 }
 
@@ -141,7 +141,7 @@ static inline collection *create(registry *r, const char *name)
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
     bool created = false;
-    CHECK_OK(registry_create(r, name, MODEL, DIM, false, &c, &created, &err), err);
+    CHECK_OK(registry_create(r, name, MODEL, DIM, NULL, false, &c, &created, &err), err);
     CHECK(created);
     return c;
 }

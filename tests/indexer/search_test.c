@@ -7,7 +7,7 @@ static collection *filled(void)
 {
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
-    CHECK_OK(collection_create(&c, room_path("shoes"), "shoes", MODEL, DIM, &err), err);
+    CHECK_OK(collection_create(&c, room_path("shoes"), "shoes", MODEL, DIM, NULL, &err), err);
     CHECK_OK(put_images(c, 0, N, 1, &err), err);
     return c;
 }
@@ -244,7 +244,7 @@ static void test_collection_upsert__limits_the_names_of_attributes(void **state)
     (void)state;
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
-    CHECK_OK(collection_create(&c, room_path("shoes"), "shoes", MODEL, DIM, &err), err);
+    CHECK_OK(collection_create(&c, room_path("shoes"), "shoes", MODEL, DIM, NULL, &err), err);
     for (uint64_t id = 0; id <= COLLECTION_MAX_COLUMNS; id++) {
         image one;
         image_make(&one, id * 3, 1);

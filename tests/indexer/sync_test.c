@@ -44,7 +44,7 @@ static void test_sync__a_create_that_fails_leaves_no_collection(void **state)
     registry *r = opened();
     g_folder_fails = true;
     CHECK_FAILS(
-        KD_INTERNAL, registry_create(r, "shoes", MODEL, DIM, true, &c, &created, &err), err);
+        KD_INTERNAL, registry_create(r, "shoes", MODEL, DIM, NULL, true, &c, &created, &err), err);
     g_folder_fails = false;
     CHECK_HAS("cannot sync", err.message);
     CHECK(!created);

@@ -6,6 +6,7 @@
 
 #include "lib/base/buf.h"
 #include "services/gateway/cli/cli.h"
+#include "services/gateway/cli/collection_index.h"
 
 #define COPY_MS 600000 /* a snapshot or a restore of a large collection */
 
@@ -24,7 +25,7 @@ static char *joined(char *const *words, size_t n)
 
 /* Empty, for vectors of the model. */
 static kd_status create(const cli_common *common, const char *name, const char *model,
-    Kindred__V1__CreateCollectionResponse **out, kd_error *err)
+    const index_options *index, Kindred__V1__CreateCollectionResponse **out, kd_error *err)
 {
     Kindred__V1__GetModelRequest get = KINDRED__V1__GET_MODEL_REQUEST__INIT;
     Kindred__V1__GetModelResponse *got = NULL;
@@ -35,6 +36,8 @@ static kd_status create(const cli_common *common, const char *name, const char *
         request.name = (char *)(uintptr_t)name;
         request.model_id = got->model->id;
         request.dim = got->model->dim;
+        index_messages messages;
+        index_options_ask(index, &messages, &request.index, &request.durability);
         status =
             cli_ask(common, CLI_INDEXER, "CreateCollection", &request.base, CLI_CALL_MS, out, err);
     }
@@ -46,9 +49,10 @@ static int collection_create(int argc, const char **argv)
 {
     const char *model = NULL, **args = NULL;
     cli_common common;
+    index_options index = INDEX_OPTIONS_INIT;
     const struct poptOption options[] = {
         {"model", 0, POPT_ARG_STRING, &model, 0, "whose vectors it holds, by id or name", "MODEL"},
-        POPT_TABLEEND};
+        INDEX_OPTIONS(index), POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "NAME --model MODEL [OPTION...]",
         "Makes an empty collection, to be filled with `kindred collection add`; `kindred index` "
         "makes its own.\n"
@@ -61,7 +65,7 @@ static int collection_create(int argc, const char **argv)
     exit_status = EXIT_DONE;
     if (!model)
         exit_status = cli_usage(argv[0], "--model MODEL is missing");
-    else if (create(&common, args[0], model, &response, &err) != KD_OK)
+    else if (create(&common, args[0], model, &index, &response, &err) != KD_OK)
         exit_status = cli_error(&common, argv[0], &err);
     else if (common.json)
         cli_print_message(&response->collection->base);
@@ -123,6 +127,7 @@ static void print_collection(const Kindred__V1__Collection *c)
     cli_table_field(table, "model", c->model_id);
     cli_table_field(table, "dim", cli_count(c->dim, text));
     cli_table_field(table, "index", c->index);
+    index_fields(table, c);
     cli_table_field(table, "memory", cli_bytes(c->memory_bytes, text));
     cli_table_field(table, "disk", cli_bytes(c->disk_bytes, text));
     cli_table_field(table, "created", cli_when(c->created_unix_ms, text));
@@ -272,6 +277,7 @@ int cmd_collection(int argc, const char **argv)
         {"create", collection_create, "make an empty one"},
         {"list", collection_list, "list the collections by name"},
         {"show", collection_show, "show one"},
+        {"index", collection_index, "change how it is searched and written"},
         {"add", collection_add, "embed an image and add it"},
         {"delete", collection_delete, "remove images, or the whole collection"},
         {"items", collection_items, "list its images"},

@@ -1,5 +1,6 @@
 /* services/gateway/cli/collection.h: the sub-commands of `kindred collection`. collection.c shows
- * and copies collections, collection_items.c changes what is in them. */
+ * and copies collections, collection_items.c changes what is in them, collection_index.c how they
+ * are searched. */
 #ifndef KD_CLI_COLLECTION_H
 #define KD_CLI_COLLECTION_H
 
@@ -7,6 +8,7 @@
 
 int collection_add(int argc, const char **argv);
 int collection_delete(int argc, const char **argv);
+int collection_index(int argc, const char **argv);
 int collection_items(int argc, const char **argv);
 
 #endif

@@ -31,7 +31,7 @@ typedef struct request {
     words super_classes, classes;
     ids like, unlike;
     cli_conditions conditions;
-    int by_class;
+    int by_class, exact;
     Kindred__V1__Real min_score;
     uint32_t k;
     uint64_t image_id;
@@ -134,6 +134,7 @@ static kd_status ask(request *r, Kindred__V1__SearchProductsRequest *search, con
     search->conditions = r->conditions.list;
     search->n_conditions = r->conditions.n;
     search->by_class = r->by_class != 0;
+    search->exact = r->exact != 0;
     search->min_score = r->min_text ? &r->min_score : NULL;
     search->thumbnail_size = r->html ? SEARCH_PICTURE : 0;
     kd_status status = cli_call(
@@ -275,6 +276,8 @@ int cmd_search(int argc, const char **argv)
             "only images whose attribute is VALUE; also NAME>=N, NAME<=N (repeatable)",
             "NAME=VALUE"},
         {"by-class", 0, POPT_ARG_NONE, &r.by_class, 0, "of each class only the best image", NULL},
+        {"exact", 0, POPT_ARG_NONE, &r.exact, 0, "exactly, whatever the collection's index is",
+            NULL},
         {"min-score", 0, POPT_ARG_STRING, &r.min_text, 0, "leave out what scores lower, -1 to 1",
             "X"},
         {"image-id", 0, POPT_ARG_STRING, &r.id_text, 0, "ask by an image of the collection", "N"},
