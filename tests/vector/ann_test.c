@@ -7,7 +7,7 @@
 #include "tests/support/check.h"
 #include "tests/vector/model.h"
 
-enum { DIM = 32, ROWS = 6000, CENTRES = 300, QUERIES = 100, K = 10 };
+enum { DIM = 32, ROWS = 6000 / FEWER, CENTRES = 300 / FEWER, QUERIES = 100 / FEWER, K = 10 };
 
 typedef struct world {
     kd_pool *pool;
@@ -132,6 +132,7 @@ static void check_engine(world *w, kd_ann_kind kind, kd_ann_storage storage)
     static const uint64_t of_1000[] = {0, 1, 10, 100, 500, 900};
     kd_ann *const ann = build(w, kind, storage, w->pool);
     CHECK(kd_ann_recall(ann) >= 0.95f);
+    CHECK(kd_ann_made_for(ann, kind, storage, 0.95f) && !kd_ann_made_for(ann, kind, storage, 0.9f));
     CHECK(recall(w, ann, &(kd_search){.k = K}, 0) >= 0.93);
     CHECK(recall(w, ann, &(kd_search){.k = 1}, 0) >= 0.93);
     /* beyond a cluster's own rows, which the tuning did not look at */
@@ -159,16 +160,14 @@ static void check_engine(world *w, kd_ann_kind kind, kd_ann_storage storage)
 
 static void test_ann_hnsw__reaches_its_recall(void **state)
 {
-    check_engine(*state, KD_ANN_HNSW, KD_ANN_FLOAT32);
-    check_engine(*state, KD_ANN_HNSW, KD_ANN_FLOAT16);
-    check_engine(*state, KD_ANN_HNSW, KD_ANN_INT8);
+    for (int storage = KD_ANN_FLOAT32; storage <= KD_ANN_INT8; storage += FEWER)
+        check_engine(*state, KD_ANN_HNSW, (kd_ann_storage)storage);
 }
 
 static void test_ann_ivf__reaches_its_recall(void **state)
 {
-    check_engine(*state, KD_ANN_IVF, KD_ANN_FLOAT32);
-    check_engine(*state, KD_ANN_IVF, KD_ANN_FLOAT16);
-    check_engine(*state, KD_ANN_IVF, KD_ANN_INT8);
+    for (int storage = KD_ANN_FLOAT32; storage <= KD_ANN_INT8; storage += FEWER)
+        check_engine(*state, KD_ANN_IVF, (kd_ann_storage)storage);
 }
 
 static void test_ann_search__of_few_rows_is_exact(void **state)
@@ -204,6 +203,7 @@ static void check_file(world *w, kd_ann_kind kind)
     CHECK_OK(kd_ann_save(ann, path, &err), err);
     CHECK_OK(kd_ann_load(&again, &w->rows, path, &err), err);
     CHECK(kd_ann_recall(ann) == kd_ann_recall(again));
+    CHECK(kd_ann_made_for(again, kind, KD_ANN_INT8, 0.95f));
     CHECK_INT(kd_ann_effort(ann), kd_ann_effort(again));
     CHECK_INT(kd_ann_bytes(ann), kd_ann_bytes(again));
     for (size_t q = 0; q < QUERIES; q++) {
@@ -244,7 +244,7 @@ static void test_ann_load__gives_back_what_was_saved_or_says_what_is_wrong(void 
 {
     world *w = *state;
     const size_t all = w->rows.n;
-    w->rows.n = 3000;
+    w->rows.n = ROWS / 2;
     check_file(w, KD_ANN_HNSW);
     check_file(w, KD_ANN_IVF);
     w->rows.n = all;
@@ -275,7 +275,7 @@ static void test_ann_search__is_the_same_side_by_side(void **state)
     world *w = *state;
     static side_by_side alone, together;
     const size_t all = w->rows.n;
-    w->rows.n = 4000;
+    w->rows.n = ROWS * 2 / 3;
     kd_ann *const ann = build(w, KD_ANN_HNSW, KD_ANN_INT8, w->pool);
     alone = (side_by_side){.w = w, .ann = ann};
     together = alone;
