@@ -4,6 +4,10 @@
  * lib/vector's includes a FAISS header. All score candidates by the same routine (kd_dot) and order
  * hits by score, then by lower id, so that they agree to the last bit.
  *
+ * Another engine, also one behind an RPC of its own, stands where kd_ann does: it takes rows that
+ * no longer change, answers with ids of candidates, and leaves score and order to kd_dot of the
+ * rows (see rank in ann.c), so that its hits can be merged with those of all others.
+ *
  * Threads: searches may run side by side. Every other call needs the index to itself: the caller
  * holds the lock, this module has none. */
 #ifndef KD_VECTOR_VECTOR_H
