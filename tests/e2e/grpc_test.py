@@ -100,6 +100,7 @@ class EveryMethod(unittest.TestCase):
         self.assertEqual(found.hits[0].item.image_id, 1)
         snapshot = self.ok(f"{indexer}/SnapshotCollection", name="shop").file
         self.ok(f"{indexer}/RestoreCollection", name="again", file=snapshot)
+        self.ok(f"{indexer}/UpdateCollection", name="again", index={"kind": "exact"})
         self.ok(f"{indexer}/SetAlias", alias="front", collection="again")
         self.assertEqual(
             self.ok(f"{indexer}/DeleteItems", collection="front", image_ids=[1, 9]).deleted, 1)
