@@ -20,6 +20,9 @@ static void collection_free(collection *c)
     if (c->db && atomic_load(&c->since_ms) != 0 && db_sync(c->path, &err) != KD_OK)
         kd_log_error(KD_LOG_ERROR, "collection_not_synced", &err);
     db_close(c->db);
+    if (c->pending) /* searches have more of the sources' indexes */
+        segment_unlink(c->path, c->pending->target->number);
+    merge_free(c->pending);
     parts_clear(&c->parts);
     items_free(c->items);
     pthread_mutex_destroy(&c->files);
@@ -238,7 +241,7 @@ void collection_describe(collection *c, collection_info *info)
     info->settings = c->settings;
     info->in_use = collection_in_use(c);
     info->building = collection_has_work(c);
-    for (size_t i = 2; i-- > 0;)
+    for (size_t i = 3; i-- > 0;)
         if (c->problems[i].status != KD_OK)
             (void)kd_copy(info->problem, sizeof info->problem, c->problems[i].message);
     describe_parts(c, info);

@@ -75,6 +75,7 @@ bool collection_storage_parse(const char *word, kd_ann_storage *out);
 /* What holds for all collections of a process; 0 takes the default. */
 typedef struct collection_options {
     size_t seal_rows, approximate_rows;
+    kd_pool *build_pool;     /* that shares the building of indexes; NULL: a thread alone */
     struct sampler *sampler; /* gets live queries, see sampler.h; NULL: none. Outlives them */
 } collection_options;
 

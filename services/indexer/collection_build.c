@@ -95,36 +95,60 @@ static kd_status build(
     return save(c, s, *out, err); /* one that can't be saved is of use until the end */
 }
 
+/* With memory locked for writing: the segment is the caller's until it is no longer busy. */
+static segment *take(collection *c, kd_ann_options *options)
+{
+    segment *const s = c->pending ? c->pending->target : collection_to_index(c);
+    options->kind = kind_of(collection_in_use(c));
+    options->storage = c->settings.storage;
+    options->target_recall = c->settings.target_recall;
+    options->pool = c->options.build_pool;
+    options->progress = go_on;
+    options->progress_arg = c;
+    if (s) {
+        s->busy = true;
+        options->seed = s->number;
+    }
+    return s;
+}
+
+/* Of a merge that has waited for it, also when there is none. */
+static void finish(collection *c, merge *m)
+{
+    pthread_mutex_lock(&c->files);
+    if (!atomic_load(&c->stopped)) {
+        pthread_rwlock_wrlock(&c->memory);
+        c->pending = NULL;
+        pthread_rwlock_unlock(&c->memory);
+        merge_finish(c, m);
+    }
+    pthread_mutex_unlock(&c->files);
+}
+
 bool collection_build(collection *c)
 {
     kd_error err = KD_ERROR_INIT;
     kd_ann *ann = NULL;
+    kd_ann_options options = KD_ANN_OPTIONS_INIT;
     if (atomic_load(&c->stopped))
         return false;
     pthread_rwlock_rdlock(&c->memory);
-    const bool due = collection_to_index(c) != NULL;
+    const bool due = c->pending || collection_to_index(c);
     pthread_rwlock_unlock(&c->memory);
     if (!due)
         return false;
     pthread_rwlock_wrlock(&c->memory);
-    segment *const s = collection_to_index(c);
-    kd_ann_options options = KD_ANN_OPTIONS_INIT;
-    options.kind = kind_of(collection_in_use(c));
-    options.storage = c->settings.storage;
-    options.target_recall = c->settings.target_recall;
-    if (s)
-        s->busy = true;
-    const bool first = s && !s->ann;
+    merge *const m = c->pending;
+    segment *const s = take(c, &options);
+    const bool first = s && !s->ann && !m;
+    const bool wanted = collection_in_use(c) != COLLECTION_EXACT;
     pthread_rwlock_unlock(&c->memory);
     if (!s)
         return false;
-    options.seed = s->number;
-    options.progress = go_on;
-    options.progress_arg = c;
     if (first)
         load(c, s, &ann);
     kd_status status = KD_OK;
-    if (!ann)
+    if (!ann && wanted)
         status = build(c, s, &options, &ann, &err);
     pthread_rwlock_wrlock(&c->memory);
     kd_ann *const old = ann ? s->ann : NULL;
@@ -135,6 +159,8 @@ bool collection_build(collection *c)
         s->again_ms = kd_mono_ms() + AGAIN_MS;
     pthread_rwlock_unlock(&c->memory);
     kd_ann_free(old);
+    if (m)
+        finish(c, m);
     collection_told(c, &c->problems[COLLECTION_INDEXES], &err);
     return status == KD_OK;
 }
@@ -155,19 +181,22 @@ bool collection_sync(collection *c, int64_t *next_ms)
     kd_error err = KD_ERROR_INIT;
     pthread_mutex_lock(&c->changes);
     atomic_store(&c->since_ms, 0);
-    char *const path = c->retired ? NULL : strdup(c->path);
+    const bool failed = c->unsynced.status != KD_OK;
+    char *const path = c->db && !failed ? strdup(c->path) : NULL;
+    if (c->db && failed)
+        c->unsynced.status = db_checkpoint(c->db, &c->unsynced);
     pthread_mutex_unlock(&c->changes);
-    kd_status status = KD_OK;
-    if (path)
-        status = db_sync(path, &err);
-    free(path);
-    if (status != KD_OK) { /* what the disk has is not known: nothing more until it takes it */
+    if (path && db_sync(path, &err) != KD_OK) { /* what the disk has is not known any more */
         kd_log_error(KD_LOG_ERROR, "collection_not_synced", &err);
-        int_least64_t none = 0;
-        (void)atomic_compare_exchange_strong(&c->since_ms, &none, kd_mono_ms());
+        pthread_mutex_lock(&c->changes);
+        c->unsynced = err;
+        pthread_mutex_unlock(&c->changes);
     }
+    free(path);
+    int_least64_t none = 0;
     pthread_mutex_lock(&c->changes);
-    c->unsynced = err;
+    if (c->unsynced.status != KD_OK)
+        (void)atomic_compare_exchange_strong(&c->since_ms, &none, kd_mono_ms());
     pthread_mutex_unlock(&c->changes);
     return true;
 }

@@ -53,10 +53,22 @@ KD_MUST_CHECK kd_status db_upsert(db *d, const collection_row *rows, size_t n, k
 KD_MUST_CHECK kd_status db_remove(
     db *d, const uint64_t *ids, size_t n, size_t *removed, kd_error *err);
 
+/* Reads the vectors of up to limit images from *from on, which moves on, to DB_VERIFIED at the end.
+ * bad has room for limit. */
+#define DB_VERIFIED UINT64_MAX
+typedef struct db_bad_vector {
+    uint64_t image_id, hash; /* that it should have */
+} db_bad_vector;
+KD_MUST_CHECK kd_status db_verify_vectors(
+    db *d, uint64_t *from, size_t limit, db_bad_vector *bad, size_t *n_bad, kd_error *err);
+KD_MUST_CHECK kd_status db_mend_vector(
+    db *d, uint64_t image_id, const float *values, kd_error *err);
+
 KD_MUST_CHECK kd_status db_set(db *d, const collection_settings *settings, kd_error *err);
 
 /* Makes what was committed survive power loss. Needs no lock. */
 KD_MUST_CHECK kd_status db_sync(const char *path, kd_error *err);
+KD_MUST_CHECK kd_status db_checkpoint(db *d, kd_error *err); /* that and more, with the lock */
 
 /* Ids from `from` upwards, at most limit. */
 KD_MUST_CHECK kd_status db_page(

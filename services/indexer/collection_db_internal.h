@@ -52,6 +52,8 @@ KD_MUST_CHECK kd_status db_row_checksum(
     db *d, const collection_row *row, const uint64_t *vector_hash, int64_t *out, kd_error *err);
 KD_MUST_CHECK kd_status db_write_meta(db *d, const db_meta *meta, kd_error *err);
 
+/* A statement of a change, once. */
+KD_MUST_CHECK kd_status db_run(db *d, sqlite3_stmt *s, kd_error *err);
 KD_MUST_CHECK kd_status db_prepare(db *d, kd_error *err);
 /* A row that is not there yet. */
 KD_MUST_CHECK kd_status db_store_row(

@@ -39,7 +39,7 @@ static kd_status discount(db *d, uint64_t image_id, db_meta *meta, bool *there, 
     return code == SQLITE_OK ? KD_OK : db_fail_reading(d, code, err);
 }
 
-static kd_status run(db *d, sqlite3_stmt *s, kd_error *err)
+kd_status db_run(db *d, sqlite3_stmt *s, kd_error *err)
 {
     (void)sqlite3_step(s);
     const int code = sqlite3_reset(s);
@@ -65,13 +65,13 @@ kd_status db_store_row(db *d, const collection_row *row, db_meta *meta, kd_error
     (void)sqlite3_bind_int64(s, 7, checksum);
     (void)sqlite3_bind_int64(s, 8, (int64_t)hash);
     (void)sqlite3_bind_text(s, 9, row->item.attributes, -1, SQLITE_STATIC);
-    status = run(d, s, err);
+    status = db_run(d, s, err);
     if (status != KD_OK)
         return status;
     sqlite3_stmt *const v = d->statements[STORE_VECTOR];
     (void)sqlite3_bind_int64(v, 1, (int64_t)row->item.image_id);
     (void)sqlite3_bind_blob(v, 2, row->values, (int)bytes, SQLITE_STATIC);
-    status = run(d, v, err);
+    status = db_run(d, v, err);
     if (status != KD_OK)
         return status;
     meta->n_items++;
@@ -103,7 +103,7 @@ static kd_status delete_row(db *d, uint64_t image_id, db_meta *meta, size_t *rem
         return status;
     for (int i = DELETE; i <= DELETE_VECTOR; i++) {
         (void)sqlite3_bind_int64(d->statements[i], 1, (int64_t)image_id);
-        const kd_status deleted = run(d, d->statements[i], err);
+        const kd_status deleted = db_run(d, d->statements[i], err);
         if (deleted != KD_OK)
             return deleted;
     }
@@ -124,6 +124,14 @@ kd_status db_remove(db *d, const uint64_t *ids, size_t n, size_t *removed, kd_er
     if (status != KD_OK)
         *removed = 0;
     return status;
+}
+
+kd_status db_mend_vector(db *d, uint64_t image_id, const float *values, kd_error *err)
+{
+    sqlite3_stmt *const s = d->statements[STORE_VECTOR];
+    (void)sqlite3_bind_int64(s, 1, (int64_t)image_id);
+    (void)sqlite3_bind_blob(s, 2, values, (int)(d->meta.dim * sizeof *values), SQLITE_STATIC);
+    return db_run(d, s, err);
 }
 
 kd_status db_set_synchronous(db *d, kd_error *err)
@@ -155,6 +163,15 @@ kd_status db_sync(const char *path, kd_error *err)
     const kd_status status = kd_is_file(wal) ? kd_fsync_path(wal, err) : KD_OK;
     free(wal);
     return status;
+}
+
+/* Also after a sync that failed: what the system gave up to write is copied from the log to the
+ * file, and synced there. */
+kd_status db_checkpoint(db *d, kd_error *err)
+{
+    const int code =
+        sqlite3_wal_checkpoint_v2(d->sqlite, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    return code == SQLITE_OK ? KD_OK : db_fail(d->name, d->sqlite, code, "sync it", err);
 }
 
 static kd_status copy_into(db *d, const char *file, kd_error *err)

@@ -18,6 +18,15 @@ typedef struct live_recall {
     uint64_t queries;
 } live_recall;
 
+/* Segments that become one, which is written and not yet searched. */
+typedef struct merge {
+    segment *sources[PARTS_MOST];
+    size_t n;
+    segment *target; /* owned, as picks; NULL: nothing is alive */
+    segment_pick *picks;
+    size_t n_picks;
+} merge;
+
 /* Three locks, taken in this order. files: held while files of segments are written or the folder
  * moves. changes: held through a whole change, disk included, and by whatever else uses db or path.
  * memory: what searches read; a change takes it for writing only after its commit, and work on
@@ -34,20 +43,22 @@ struct collection {
     char *path; /* owned, as db */
     db *db;     /* NULL: could not be opened again after a move */
     bool retired;
+    uint64_t verified; /* vectors of db up to this id */
     kd_error unsynced; /* why the last sync failed: no more is taken until one is done */
     pthread_rwlock_t memory;
     parts parts;
-    items *items; /* owned */
+    items *items;   /* owned */
+    merge *pending; /* owned: searches go through the sources' indexes until it has its own */
     collection_settings settings;
     atomic_bool stopped;           /* no more work on segments */
     atomic_uint window_ms;         /* of settings, for who must not wait */
     atomic_int_least64_t since_ms; /* of the oldest change that is not synced; 0: none */
     int64_t again_ms;              /* of the work on files, which failed */
-    kd_error problems[2];          /* with memory: what work of each kind last failed with */
+    kd_error problems[3];          /* with memory: what work of each kind last failed with */
     live_recall live;
 };
 
-enum { COLLECTION_FILES, COLLECTION_INDEXES };
+enum { COLLECTION_FILES, COLLECTION_INDEXES, COLLECTION_TRUTH };
 /* Keeps how a step of work ended, and logs what is new of it. With no lock but files. */
 void collection_told(collection *c, kd_error *kept, const kd_error *now);
 
@@ -61,10 +72,13 @@ collection_index collection_in_use(const collection *c);
 KD_MUST_CHECK kd_status collection_load(collection *c, kd_error *err);
 
 /* collection_seal.c. Needs files (or that nobody else has the collection): makes one segment of
- * what is alive in the others, moves the rows there and drops them with their files. KD_CANCELLED
- * when it was halted. */
+ * what is alive in the others, moves the rows there and drops them with their files; where they
+ * have an index, this is left pending until the new one has. KD_CANCELLED when it was halted. */
 KD_MUST_CHECK kd_status collection_rewrite(
     collection *c, segment *const *sources, size_t n, kd_error *err);
+/* With files locked: moves the rows, drops the sources, frees m. */
+void merge_finish(collection *c, merge *m);
+void merge_free(merge *m); /* leaves its files; NULL is fine */
 /* With files locked: the growing part becomes a frozen segment. */
 KD_MUST_CHECK kd_status collection_freeze(collection *c, kd_error *err);
 size_t collection_seal_rows(const collection *c);

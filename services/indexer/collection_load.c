@@ -48,6 +48,8 @@ static void open_segment(loading *l, uint64_t number)
     }
     const kd_status status = segment_open(&s, c->path, number, c->meta.dim, &err);
     if (status == KD_OK) {
+        if (c->meta.settings.index == COLLECTION_EXACT)
+            segment_unlink_index(c->path, number);
         parts_add(&c->parts, s);
         l->opened[l->n_opened++] = s;
         return;

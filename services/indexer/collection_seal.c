@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
@@ -93,29 +92,68 @@ static void drop(collection *c, segment *const *sources, size_t n)
     }
 }
 
-kd_status collection_rewrite(collection *c, segment *const *sources, size_t n, kd_error *err)
+void merge_free(merge *m)
 {
-    segment *target = NULL;
-    segment_pick *picks = NULL;
-    size_t n_picks = 0;
-    if (parts_full(&c->parts))
-        return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
-            "collection '%s' has %u segments, no more fit", c->name, PARTS_MOST);
-    kd_status status = pick(c, sources, n, &picks, &n_picks, err);
-    if (status == KD_OK && n_picks > 0) {
+    if (!m)
+        return;
+    segment_free(m->target);
+    free(m->picks);
+    free(m);
+}
+
+void merge_finish(collection *c, merge *m)
+{
+    if (m->target)
+        move_in(c, m->target, m->picks, m->n_picks);
+    m->target = NULL; /* it is the collection's */
+    drop(c, m->sources, m->n);
+    merge_free(m);
+}
+
+/* Writes what the sources become; nothing of it shows. */
+static kd_status prepare(
+    collection *c, segment *const *sources, size_t n, merge **out, kd_error *err)
+{
+    merge *const m = calloc(1, sizeof *m);
+    if (!m)
+        return kd_error_memory(err, "the rows of a segment");
+    memcpy(m->sources, sources, n * sizeof *sources);
+    m->n = n;
+    kd_status status = pick(c, sources, n, &m->picks, &m->n_picks, err);
+    if (status == KD_OK && m->n_picks > 0) {
         const uint64_t number = ++c->last_number;
-        status = segment_write(c->path, number, c->meta.dim, picks, n_picks, &c->halt, err);
+        status = segment_write(c->path, number, c->meta.dim, m->picks, m->n_picks, &c->halt, err);
         if (status == KD_OK)
-            status = segment_open(&target, c->path, number, c->meta.dim, err);
+            status = segment_open(&m->target, c->path, number, c->meta.dim, err);
         if (status != KD_OK)
             segment_unlink(c->path, number);
     }
-    if (target)
-        move_in(c, target, picks, n_picks);
-    if (status == KD_OK)
-        drop(c, sources, n);
-    free(picks);
+    if (status == KD_OK) {
+        *out = m;
+    } else {
+        merge_free(m);
+    }
     return status;
+}
+
+kd_status collection_rewrite(collection *c, segment *const *sources, size_t n, kd_error *err)
+{
+    merge *m = NULL;
+    const kd_status status = prepare(c, sources, n, &m, err);
+    if (status != KD_OK)
+        return status;
+    pthread_rwlock_wrlock(&c->memory);
+    bool later = m->target && collection_in_use(c) != COLLECTION_EXACT && !c->pending;
+    size_t indexed = 0;
+    for (size_t i = 0; i < n; i++)
+        indexed += sources[i]->ann != NULL;
+    later = later && indexed > 0;
+    if (later)
+        c->pending = m;
+    pthread_rwlock_unlock(&c->memory);
+    if (!later)
+        merge_finish(c, m);
+    return KD_OK;
 }
 
 kd_status collection_freeze(collection *c, kd_error *err)
@@ -158,13 +196,19 @@ static size_t tier_of(const collection *c, const segment *s)
     return tier;
 }
 
+/* One merge at a time waits for its index. */
+static bool may_merge(const collection *c, const segment *s)
+{
+    return !s->busy && !s->damaged && !(c->pending && s->ann);
+}
+
 /* Segments of like size, the smallest first. */
 static void choose_merge(const collection *c, job *j)
 {
     size_t counts[TIERS] = {0}, rows[TIERS] = {0}, tier = 0;
     for (size_t i = 0; i < PARTS_MOST; i++) {
         const segment *const s = c->parts.segments[i];
-        if (s && !s->busy && !s->damaged) {
+        if (s && may_merge(c, s)) {
             counts[tier_of(c, s)]++;
             rows[tier_of(c, s)] += s->rows.n - s->dead;
         }
@@ -175,7 +219,7 @@ static void choose_merge(const collection *c, job *j)
         return;
     for (size_t i = 0; i < PARTS_MOST; i++) {
         segment *const s = c->parts.segments[i];
-        if (s && !s->busy && !s->damaged && tier_of(c, s) == tier)
+        if (s && may_merge(c, s) && tier_of(c, s) == tier)
             add(j, s);
     }
     j->what = REWRITE;
@@ -220,7 +264,7 @@ static void choose(const collection *c, job *j)
             continue;
         if (s->damaged && want(j, s, RESCUE))
             return;
-        if (s->dead * DEAD_PART >= s->rows.n && want(j, s, REWRITE))
+        if (s->dead * DEAD_PART >= s->rows.n && may_merge(c, s) && want(j, s, REWRITE))
             return;
         if (unwanted_index(c, s) && want(j, s, DROP_INDEX))
             return;
@@ -247,19 +291,14 @@ segment *collection_to_index(const collection *c)
 
 /* ---- Doing it ---- */
 
-static kd_status drop_index(collection *c, segment *s, kd_error *err)
+static void drop_index(collection *c, segment *s)
 {
-    char *const file = segment_file(c->path, s->number, "ann");
-    if (!file)
-        return kd_error_memory(err, "a path");
     pthread_rwlock_wrlock(&c->memory);
     kd_ann *const ann = s->ann;
     s->ann = NULL;
     pthread_rwlock_unlock(&c->memory);
     kd_ann_free(ann);
-    (void)unlink(file);
-    free(file);
-    return KD_OK;
+    segment_unlink_index(c->path, s->number);
 }
 
 /* Rows of a segment that was damaged after it was mapped go to the growing part again, read from
@@ -309,7 +348,7 @@ static kd_status run(collection *c, const job *j, kd_error *err)
         status = rescue(c, j->sources[0], err);
         break;
     case DROP_INDEX:
-        status = drop_index(c, j->sources[0], err);
+        drop_index(c, j->sources[0]);
         break;
     default:
         break;

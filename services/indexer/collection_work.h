@@ -19,6 +19,10 @@ bool collection_tidy(collection *c);
 /* Loads or builds the index of one segment that lacks the one its settings ask for. */
 bool collection_build(collection *c);
 
+/* Reads some of the vectors in collection.db that opening left out because a segment has them;
+ * mends one that fails its checksum from there. True: there are more. */
+bool collection_verify(collection *c);
+
 /* Syncs when the oldest change is nearly as old as the window of durability allows. *next_ms is
  * lowered to when to ask again. */
 bool collection_sync(collection *c, int64_t *next_ms);

@@ -35,7 +35,7 @@ struct keeper {
 static bool tidy(collection *c, int64_t *next_ms)
 {
     (void)next_ms;
-    return collection_tidy(c);
+    return collection_tidy(c) || collection_verify(c);
 }
 
 static bool build(collection *c, int64_t *next_ms)

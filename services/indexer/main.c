@@ -5,6 +5,10 @@
 #include "lib/vector/vector.h"
 #include "services/indexer/service.h"
 
+_Static_assert(KD_SERVICE_SEAL_ROWS == COLLECTION_SEAL_ROWS &&
+                   KD_SERVICE_APPROXIMATE_ROWS == COLLECTION_APPROXIMATE_ROWS,
+    "--help tells the defaults");
+
 static kd_status start(kd_process *process, kd_error *err)
 {
     indexer *const x = calloc(1, sizeof *x);
@@ -22,6 +26,8 @@ static kd_status start(kd_process *process, kd_error *err)
     kd_status status = kd_vector_init(err);
     if (status == KD_OK)
         status = kd_pool_new(&x->pool, "search", cores > 1 ? (size_t)cores : 1, 256, err);
+    if (status == KD_OK && cores >= 4)
+        status = kd_pool_new(&x->build_pool, "build", (size_t)cores / 2 - 1, 256, err);
     if (status == KD_OK)
         status = kd_service_folder(process, "snapshots", &x->snapshots_dir, err);
     if (status == KD_OK)
@@ -29,7 +35,8 @@ static kd_status start(kd_process *process, kd_error *err)
     if (status == KD_OK)
         status = sampler_new(&x->sampler, process->recall_share, process->metrics, err);
     if (status == KD_OK) {
-        const collection_options options = {.seal_rows = process->seal_rows,
+        const collection_options options = {.build_pool = x->build_pool,
+            .seal_rows = process->seal_rows,
             .approximate_rows = process->approximate_rows,
             .sampler = x->sampler};
         status = registry_open(&x->registry, dir, &options, err);
@@ -51,6 +58,7 @@ static void stop(kd_process *process)
     sampler_free(x->sampler); /* it holds collections */
     registry_close(x->registry);
     kd_pool_free(x->pool);
+    kd_pool_free(x->build_pool);
     free(x->snapshots_dir);
     free(x);
 }

@@ -91,10 +91,10 @@ bool parts_get(const parts *p, uint64_t id, uint32_t place, float *vector)
 
 bool parts_full(const parts *p)
 {
+    size_t vacant = 0;
     for (size_t i = 0; i < PARTS_MOST; i++)
-        if (!p->segments[i])
-            return false;
-    return true;
+        vacant += !p->segments[i];
+    return vacant <= PARTS_SPARE;
 }
 
 void parts_add(parts *p, segment *s)

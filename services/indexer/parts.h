@@ -12,7 +12,8 @@
 #include "services/indexer/collection_items.h"
 #include "services/indexer/segment.h"
 
-#define PARTS_MOST 256u /* segments; with as many the growing part goes on growing */
+#define PARTS_MOST 256u
+#define PARTS_SPARE 2u /* slots for what others become; else the growing part goes on growing */
 
 /* Where an image's vector is. */
 typedef struct location {
@@ -45,7 +46,7 @@ bool parts_get(const parts *p, uint64_t id, uint32_t place, float *vector);
 KD_MUST_CHECK kd_status parts_reserve(parts *p, size_t n, kd_error *err);
 
 /* ---- Segments ---- */
-bool parts_full(const parts *p);       /* there is no free slot */
+bool parts_full(const parts *p);       /* there are no free slots but the spare ones */
 void parts_add(parts *p, segment *s);  /* takes it over; there is a free slot */
 void parts_drop(parts *p, segment *s); /* all its rows are dead; it is the caller's */
 /* Takes the growing rows as a segment, and an empty index (then the segment's) in their place. */

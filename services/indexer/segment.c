@@ -281,6 +281,7 @@ kd_status segment_write(const char *path, uint64_t number, size_t dim, const seg
         if (status == KD_OK)
             status = kd_fsync_path(path, err);
     }
+    segment_unlink(path, number); /* an index that was left behind is of others */
     writing w = {.name = file, .picks = picks, .n = n, .dim = dim, .halt = halt};
     if (status == KD_OK)
         status = write_beside(&w, beside, err);
@@ -290,13 +291,22 @@ kd_status segment_write(const char *path, uint64_t number, size_t dim, const seg
     return status;
 }
 
+static void unlink_one(const char *path, uint64_t number, const char *ending)
+{
+    char *const file = segment_file(path, number, ending);
+    if (file)
+        (void)unlink(file);
+    free(file);
+}
+
+void segment_unlink_index(const char *path, uint64_t number)
+{
+    unlink_one(path, number, "ann");
+}
+
+/* No index outlives its vectors. */
 void segment_unlink(const char *path, uint64_t number)
 {
-    static const char *const endings[] = {"vec", "ann"};
-    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
-        char *const file = segment_file(path, number, endings[i]);
-        if (file)
-            (void)unlink(file);
-        free(file);
-    }
+    unlink_one(path, number, "ann");
+    unlink_one(path, number, "vec");
 }

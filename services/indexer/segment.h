@@ -57,6 +57,7 @@ typedef struct segment_pick {
 KD_MUST_CHECK kd_status segment_write(const char *path, uint64_t number, size_t dim,
     const segment_pick *picks, size_t n, const atomic_bool *halt, kd_error *err);
 
+void segment_unlink_index(const char *path, uint64_t number);
 /* Both files; what is not there is fine. */
 void segment_unlink(const char *path, uint64_t number);
 

@@ -11,6 +11,7 @@ typedef struct indexer {
     keeper *keeper;
     sampler *sampler;
     kd_pool *pool;       /* the queries of one search side by side */
+    kd_pool *build_pool; /* with a thread of the keeper half of the cores; NULL: that alone */
     char *snapshots_dir; /* DATA/snapshots */
     kd_counter *upserted, *deleted, *searched;
 } indexer;

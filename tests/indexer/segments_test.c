@@ -108,12 +108,25 @@ static void test_segments__leave_sealed_vectors_out_of_memory(void **state)
     collection_release(c);
 }
 
+static size_t count_files(const char *ending)
+{
+    size_t n = 0;
+    DIR *const dir = opendir(room_path("boots/segments"));
+    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
+        const char *const dot = strrchr(entry->d_name, '.');
+        n += dot && strcmp(dot, ending) == 0;
+    }
+    if (dir)
+        closedir(dir);
+    return n;
+}
+
 /* ---- Approximate ---- */
 
 /* Of the exact hits, what part the approximate search finds; filter may be {0}. */
 static double recall(collection *c, collection_filter filter)
 {
-    enum { QUERIES = 50, K = 10 };
+    enum { QUERIES = 25, K = 10 };
     kd_error err = KD_ERROR_INIT;
     size_t right = 0, of = 0;
     for (uint64_t q = 0; q < QUERIES; q++) {
@@ -208,6 +221,47 @@ static void test_index_ivf__keeps_its_recall(void **state)
     check_index(COLLECTION_IVF, KD_ANN_FLOAT16);
 }
 
+static void test_merge__leaves_the_indexes_until_it_has_its_own(void **state)
+{
+    (void)state;
+    const collection_options options = {.seal_rows = 1200};
+    collection *c = make_boots(&options);
+    set_index(c, COLLECTION_HNSW, KD_ANN_INT8, 0.95f);
+    for (uint64_t from = 0; from < 3600; from += 1200) {
+        put(c, from, 1200, 1);
+        settle(c);
+    }
+    CHECK_INT(3, describe(c).approximate_segments);
+    put(c, 3600, 1200, 1);
+    while (collection_tidy(c))
+        continue;
+    CHECK_INT(4, describe(c).segments);
+    CHECK_INT(3, describe(c).approximate_segments);
+    CHECK_INT(5, count_files(".vec"));
+    CHECK(describe(c).building);
+    put(c, 1100, 300, 2);
+    take(c, 3500, 200);
+    model_check_all(&boots, c);
+    check_recall(c);
+    CHECK(collection_build(c));
+    CHECK_INT(1, describe(c).segments);
+    CHECK_INT(1, describe(c).approximate_segments);
+    CHECK_INT(1, count_files(".vec"));
+    CHECK_INT(500, describe(c).dead);
+    model_check_all(&boots, c);
+    check_recall(c);
+    settle(c);
+    collection_release(c);
+    c = open_boots(&options); /* it is as good when the merge does not come to its end */
+    put(c, 0, 1200, 3);
+    while (collection_tidy(c))
+        continue;
+    collection_release(c);
+    c = open_boots(&options);
+    model_check_all(&boots, c);
+    collection_release(c);
+}
+
 static void test_index_auto__is_approximate_from_a_size_on(void **state)
 {
     (void)state;
@@ -229,19 +283,6 @@ static void test_index_auto__is_approximate_from_a_size_on(void **state)
     CHECK_INT(0, describe(c).approximate_segments);
     model_check_all(&boots, c);
     collection_release(c);
-}
-
-static size_t count_files(const char *ending)
-{
-    size_t n = 0;
-    DIR *const dir = opendir(room_path("boots/segments"));
-    for (const struct dirent *entry; dir && (entry = readdir(dir));) {
-        const char *const dot = strrchr(entry->d_name, '.');
-        n += dot && strcmp(dot, ending) == 0;
-    }
-    if (dir)
-        closedir(dir);
-    return n;
 }
 
 static void test_settings__last_and_are_checked(void **state)
@@ -416,25 +457,41 @@ static void test_damage__of_a_mapped_segment_is_not_copied(void **state)
     collection_release(c);
 }
 
-static void test_damage__of_the_truth_of_a_sealed_row_is_told(void **state)
+static void damage_truth(uint64_t id)
+{
+    sqlite3 *sqlite = NULL;
+    char sql[100];
+    (void)snprintf(sql, sizeof sql, "UPDATE vectors SET vector = zeroblob(64) WHERE image_id = %u",
+        (unsigned)id);
+    CHECK_INT(SQLITE_OK, sqlite3_open(room_path("boots/collection.db"), &sqlite));
+    CHECK_INT(SQLITE_OK, sqlite3_exec(sqlite, sql, NULL, NULL, NULL));
+    sqlite3_close(sqlite);
+}
+
+static void test_damage__of_the_truth_of_a_sealed_row_is_mended_or_told(void **state)
 {
     (void)state;
     kd_error err = KD_ERROR_INIT;
-    const collection_options options = {.seal_rows = 300};
+    const collection_options options = {.seal_rows = 600};
     collection *c = make_boots(&options);
-    put(c, 0, 300, 1);
+    put(c, 0, 600, 1);
     settle(c);
     collection_release(c);
-    sqlite3 *sqlite = NULL;
-    CHECK_INT(SQLITE_OK, sqlite3_open(room_path("boots/collection.db"), &sqlite));
-    CHECK_INT(SQLITE_OK,
-        sqlite3_exec(sqlite, "UPDATE vectors SET vector = zeroblob(64) WHERE image_id = 44", NULL,
-            NULL, NULL));
-    sqlite3_close(sqlite);
-    c = open_boots(&options); /* the segment has what the row's checksum asks for */
+    damage_truth(44);
+    damage_truth(599);
+    c = open_boots(&options); /* the segment has what the rows' checksums ask for */
     model_check_all(&boots, c);
+    while (collection_verify(c))
+        continue;
+    CHECK_STR("", describe(c).problem);
     collection_release(c);
     CHECK_INT(0, unlink(only_file(".vec")));
+    c = open_boots(&options);
+    model_check_all(&boots, c);
+    settle(c);
+    collection_release(c);
+    damage_truth(44);
+    CHECK_INT(0, unlink(only_file(".vec"))); /* both at once */
     CHECK_FAILS(
         KD_DATA_LOSS, collection_open(&c, room_path("boots"), "boots", &options, &err), err);
     CHECK_HAS("the row of image 44 fails its checksum", err.message);
@@ -493,12 +550,13 @@ int main(void)
         SEGMENTS_TEST(test_segments__leave_sealed_vectors_out_of_memory),
         SEGMENTS_TEST(test_index_hnsw__keeps_its_recall),
         SEGMENTS_TEST(test_index_ivf__keeps_its_recall),
+        SEGMENTS_TEST(test_merge__leaves_the_indexes_until_it_has_its_own),
         SEGMENTS_TEST(test_index_auto__is_approximate_from_a_size_on),
         SEGMENTS_TEST(test_settings__last_and_are_checked),
         SEGMENTS_TEST(test_live_recall__is_measured_on_live_queries),
         SEGMENTS_TEST(test_damage__of_a_segment_is_found_and_mended),
         SEGMENTS_TEST(test_damage__of_a_mapped_segment_is_not_copied),
-        SEGMENTS_TEST(test_damage__of_the_truth_of_a_sealed_row_is_told),
+        SEGMENTS_TEST(test_damage__of_the_truth_of_a_sealed_row_is_mended_or_told),
         cmocka_unit_test_setup_teardown(
             test_full_disk__leaves_the_exact_part_and_says_why, enter, leave_mounted),
     };

@@ -4,19 +4,28 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-#include "tests/indexer/room.h"
+#include "lib/base/clock.h"
+#include "tests/indexer/model.h"
 
 int __real_fsync(int fd);
 int __wrap_fsync(int fd);
 
 static bool g_folder_fails; /* the folder of the collections can't be synced */
+static bool g_log_fails;    /* nor SQLite's log, when the collection is a grouped one */
+static size_t g_log_syncs;  /* that were asked for */
+
+static bool is_at(int fd, const char *path)
+{
+    struct stat asked, there;
+    return fstat(fd, &asked) == 0 && stat(room_path(path), &there) == 0 &&
+           asked.st_ino == there.st_ino && asked.st_dev == there.st_dev;
+}
 
 int __wrap_fsync(int fd)
 {
-    struct stat asked, folder;
-    if (g_folder_fails && fstat(fd, &asked) == 0 &&
-        stat(room_path("data/collections"), &folder) == 0 && asked.st_ino == folder.st_ino &&
-        asked.st_dev == folder.st_dev) {
+    const bool log = is_at(fd, "boots/collection.db-wal");
+    g_log_syncs += log;
+    if ((g_log_fails && log) || (g_folder_fails && is_at(fd, "data/collections"))) {
         errno = EIO;
         return -1;
     }
@@ -130,6 +139,51 @@ static void test_sync__an_alias_that_fails_leads_where_it_led(void **state)
     registry_close(r);
 }
 
+static void wait_and_sync(collection *c)
+{
+    int64_t next_ms = INT64_MAX;
+    for (bool synced = false; !synced; kd_sleep_ms(1))
+        synced = collection_sync(c, &next_ms);
+}
+
+static void test_sync__of_grouped_changes(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = make_boots(NULL);
+    const int64_t begun = kd_mono_ms();
+    int64_t next_ms = INT64_MAX;
+    collection_settings settings = COLLECTION_SETTINGS_INIT;
+    settings.durability_window_ms = 400;
+    CHECK_OK(collection_configure(c, &settings, &err), err);
+    CHECK(!collection_sync(c, &next_ms)); /* nothing to do */
+    CHECK(next_ms == INT64_MAX);
+    CHECK_OK(put_images(c, 0, 10, 1, &err), err);
+    CHECK_OK(put_images(c, 10, 10, 1, &err), err);
+    if (!collection_sync(c, &next_ms)) /* so soon */
+        CHECK(next_ms >= begun + 200 && next_ms <= kd_mono_ms() + 200);
+    wait_and_sync(c);
+    CHECK_INT(1, g_log_syncs);
+    CHECK(kd_mono_ms() - begun >= 200);
+
+    CHECK_OK(put_images(c, 20, 10, 1, &err), err);
+    g_log_fails = true;
+    wait_and_sync(c);
+    g_log_fails = false;
+    CHECK_FAILS(KD_INTERNAL, put_images(c, 30, 10, 1, &err), err);
+    CHECK_HAS("cannot sync", err.message);
+    CHECK_INT(30, count_of(c));
+    wait_and_sync(c); /* through the file itself */
+    CHECK_OK(put_images(c, 30, 10, 1, &err), err);
+    collection_release(c);
+    c = open_boots(NULL);
+    CHECK_INT(40, count_of(c));
+    collection_info info;
+    collection_describe(c, &info);
+    CHECK_INT(400, info.settings.durability_window_ms);
+    collection_release(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +191,7 @@ int main(void)
         ROOM_TEST(test_sync__a_restore_that_fails_leaves_the_collection_that_was),
         ROOM_TEST(test_sync__a_delete_that_fails_leaves_the_collection),
         ROOM_TEST(test_sync__an_alias_that_fails_leads_where_it_led),
+        ROOM_TEST(test_sync__of_grouped_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

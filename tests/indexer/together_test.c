@@ -86,16 +86,16 @@ static void test_together__each_search_is_right_and_sees_what_was_written(void *
             CHECK(!is_first(from + 3, round));
         }
     }
+    atomic_store(&over, true);
+    for (size_t i = 0; i < 2; i++)
+        CHECK_INT(0, pthread_join(threads[i], NULL));
     collection_info info = {.building = true};
-    const int64_t end = kd_mono_ms() + 30000;
+    const int64_t end = kd_mono_ms() + 40000;
     for (; info.building && kd_mono_ms() < end; kd_sleep_ms(5))
         collection_describe(shoes, &info);
     CHECK(!info.building);
     CHECK_STR("", info.problem);
     CHECK(info.segments > 0 && info.approximate_segments == info.segments);
-    atomic_store(&over, true);
-    for (size_t i = 0; i < 2; i++)
-        CHECK_INT(0, pthread_join(threads[i], NULL));
     model_check_all(&m, shoes);
     keeper_stop(k);
     sampler_free(s);
