@@ -24,6 +24,7 @@ help:
 	@echo "make bench-index  kindred index beside PyTorch and FAISS [FULL=1] [DATA=DIR]"
 	@echo "make bench-nn   lib/nn beside PyTorch, ONNX Runtime and OpenVINO [FULL=1: training steps too]"
 	@echo "make bench-rpc  lib/rpc beside gRPC's C++ server [FULL=1]"
+	@echo "make bench-search  the indexer over gRPC under load, alone and beside upserts [FULL=1]"
 	@echo "make bench-train  training beside a PyTorch loop [FULL=1] [DATA=DIR] [NORM=batch]"
 	@echo "make bench-vector  exact and approximate search beside FAISS, usearch and hnswlib [FULL=1]"
 	@echo "make crash      kill -9 in the middle of writing, ROUNDS=200 times"
