@@ -124,6 +124,7 @@ static void find_nearest(search *s, Kindred__V1__Vector *vector)
     Kindred__V1__Examples self = KINDRED__V1__EXAMPLES__INIT;
     const Kindred__V1__SearchProductsRequest *const asked = s->request;
     uint64_t image_id = asked->image_id;
+    char *key = asked->key;
     request.collection = asked->collection;
     request.model_id = s->model_id;
     if (vector) {
@@ -131,6 +132,10 @@ static void find_nearest(search *s, Kindred__V1__Vector *vector)
         request.queries = &vector;
     } else if (asked->query_case == KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_LIKE) {
         request.like = asked->like;
+    } else if (asked->query_case == KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_KEY) {
+        self.n_positive_keys = 1;
+        self.positive_keys = &key;
+        request.like = &self;
     } else {
         self.n_positive_image_ids = 1;
         self.positive_image_ids = &image_id;
@@ -145,6 +150,10 @@ static void find_nearest(search *s, Kindred__V1__Vector *vector)
     request.image_ids = asked->image_ids;
     request.n_exclude_image_ids = asked->n_exclude_image_ids;
     request.exclude_image_ids = asked->exclude_image_ids;
+    request.n_keys = asked->n_keys;
+    request.keys = asked->keys;
+    request.n_exclude_keys = asked->n_exclude_keys;
+    request.exclude_keys = asked->exclude_keys;
     request.n_conditions = asked->n_conditions;
     request.conditions = asked->conditions;
     request.min_score = asked->min_score;
@@ -227,7 +236,7 @@ static kd_status check(const Kindred__V1__SearchProductsRequest *request, kd_err
             err, KD_INVALID_ARGUMENT, "k is %u, allowed are 1 to %u", request->k, KD_VECTOR_MAX_K);
     if (request->query_case == KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY__NOT_SET)
         return kd_error_set(
-            err, KD_INVALID_ARGUMENT, "the search has no image, vector, image id or examples");
+            err, KD_INVALID_ARGUMENT, "the search has no image, vector, image id, key or examples");
     if (request->thumbnail_size > MAX_THUMBNAIL)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
             "the thumbnail size is %u, allowed are 0 to %u", request->thumbnail_size,

@@ -1,6 +1,5 @@
 #include "services/indexer/attributes.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,35 +10,33 @@
 enum { DIGITS = 17 }; /* of a real, so that it comes back to the bit */
 
 static kd_status check_member(
-    const char *name, const json_t *value, uint64_t image_id, kd_error *err)
+    const char *name, const json_t *value, const char *image, kd_error *err)
 {
     kd_error why = KD_ERROR_INIT;
     if (kd_check_name("attribute", name, &why) != KD_OK)
-        return kd_error_set(
-            err, KD_INVALID_ARGUMENT, "image %" PRIu64 ": %s", image_id, why.message);
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "%s: %s", image, why.message);
     if (json_is_string(value) && json_string_length(value) > COLLECTION_MAX_LABEL)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "attribute '%s' of image %" PRIu64 " has %zu bytes, allowed are %u", name, image_id,
+            "attribute '%s' of %s has %zu bytes, allowed are %u", name, image,
             json_string_length(value), COLLECTION_MAX_LABEL);
     if (!json_is_string(value) && !isfinite(json_number_value(value)))
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "attribute '%s' of image %" PRIu64 " is not a finite number", name, image_id);
+        return kd_error_set(
+            err, KD_INVALID_ARGUMENT, "attribute '%s' of %s is not a finite number", name, image);
     return KD_OK;
 }
 
-kd_status attributes_write(char **out, const json_t *members, uint64_t image_id, kd_error *err)
+kd_status attributes_write(char **out, const json_t *members, const char *image, kd_error *err)
 {
     const char *name;
     json_t *value;
     const size_t n = json_object_size(members);
     *out = NULL;
     if (n > COLLECTION_MAX_ATTRIBUTES)
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "image %" PRIu64 " has %zu attributes, allowed are %u", image_id, n,
-            COLLECTION_MAX_ATTRIBUTES);
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "%s has %zu attributes, allowed are %u",
+            image, n, COLLECTION_MAX_ATTRIBUTES);
     json_object_foreach((json_t *)(uintptr_t)members, name, value)
     {
-        const kd_status status = check_member(name, value, image_id, err);
+        const kd_status status = check_member(name, value, image, err);
         if (status != KD_OK)
             return status;
     }

@@ -10,9 +10,9 @@
 #include "services/indexer/collection.h"
 
 /* A new string of the members (names to json_string and json_real), free. KD_INVALID_ARGUMENT names
- * the image and what is wrong: too many, a name, a text, a number. */
+ * the image ("image 7") and what is wrong: too many, a name, a text, a number. */
 KD_MUST_CHECK kd_status attributes_write(
-    char **out, const json_t *members, uint64_t image_id, kd_error *err);
+    char **out, const json_t *members, const char *image, kd_error *err);
 /* The members of such a string, a new reference; an empty object for "". NULL without memory. */
 json_t *attributes_read(const char *text);
 

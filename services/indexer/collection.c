@@ -26,6 +26,7 @@ static void collection_free(collection *c)
     parts_clear(&c->parts);
     items_free(c->items);
     pthread_mutex_destroy(&c->files);
+    keys_free(c->keys);
     pthread_mutex_destroy(&c->changes);
     pthread_rwlock_destroy(&c->memory);
     pthread_mutex_destroy(&c->live.lock);
@@ -81,6 +82,8 @@ kd_status collection_open(collection **out, const char *path, const char *name,
         status = parts_init(&c->parts, c->meta.dim, err);
     if (status == KD_OK)
         status = items_new(&c->items, err);
+    if (status == KD_OK)
+        status = keys_new(&c->keys, err);
     if (status == KD_OK)
         status = collection_load(c, err);
     if (status != KD_OK) {
@@ -203,6 +206,7 @@ static void describe_parts(const collection *c, collection_info *info)
     const parts *const p = &c->parts;
     info->growing = kd_index_count(p->growing);
     info->memory_bytes = kd_index_bytes(p->growing) + items_bytes(c->items) +
+                         keys_bytes(c->keys) +
                          p->room * sizeof *p->where + p->room / 8;
     for (size_t i = 0; i < PARTS_MOST; i++) {
         const segment *const s = p->segments[i];
@@ -291,37 +295,44 @@ void collection_get_settings(collection *c, collection_settings *settings)
 static kd_status check_text(
     const collection_item *item, const char *what, const char *text, size_t most, kd_error *err)
 {
+    char label[COLLECTION_LABEL_SIZE];
     const size_t len = strlen(text);
     if (len > most)
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "the %s of image %" PRIu64 " has %zu bytes, allowed are %zu", what, item->image_id, len,
-            most);
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "the %s of %s has %zu bytes, allowed are %zu",
+            what, collection_label(item, label), len, most);
     if (!kd_utf8_valid(text, len))
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "the %s of image %" PRIu64 " is not valid UTF-8", what, item->image_id);
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "the %s of %s is not valid UTF-8", what,
+            collection_label(item, label));
     return KD_OK;
 }
 
 static kd_status check_row(const collection *c, const collection_row *row, kd_error *err)
 {
     const collection_item *const item = &row->item;
-    if (item->image_id > COLLECTION_MAX_ID)
+    char label[COLLECTION_LABEL_SIZE];
+    if (item->key && *item->key == '\0')
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "the key of an image is empty");
+    kd_status status =
+        item->key ? check_text(item, "key", item->key, COLLECTION_MAX_KEY, err) : KD_OK;
+    if (status != KD_OK)
+        return status;
+    if (!item->key && item->image_id > COLLECTION_MAX_ID)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
             "image id %" PRIu64 " is over the limit of %" PRIu64, item->image_id,
             (uint64_t)COLLECTION_MAX_ID);
     if (row->n_values != c->meta.dim)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "the vector of image %" PRIu64 " has %zu values, those of collection '%s' have %zu",
-            item->image_id, row->n_values, c->name, c->meta.dim);
-    kd_status status = check_text(item, "class name", item->class_name, COLLECTION_MAX_LABEL, err);
+            "the vector of %s has %zu values, those of collection '%s' have %zu",
+            collection_label(item, label), row->n_values, c->name, c->meta.dim);
+    status = check_text(item, "class name", item->class_name, COLLECTION_MAX_LABEL, err);
     if (status == KD_OK)
         status =
             check_text(item, "super-class name", item->super_class_name, COLLECTION_MAX_LABEL, err);
     if (status == KD_OK)
         status = check_text(item, "URI", item->uri, COLLECTION_MAX_URI, err);
     if (status == KD_OK) {
-        char what[64];
-        (void)snprintf(what, sizeof what, "the vector of image %" PRIu64, item->image_id);
+        char what[COLLECTION_LABEL_SIZE + 16];
+        (void)snprintf(what, sizeof what, "the vector of %s", collection_label(item, label));
         status = kd_vector_check(what, row->values, row->n_values, err);
     }
     return status;
@@ -380,6 +391,8 @@ static kd_status remember(collection *c, const collection_row *rows, size_t n, k
     for (size_t i = 0; i < n && status == KD_OK; i++) {
         status = items_put(c->items, &rows[i].item, err);
         if (status == KD_OK)
+            status = keys_put(c->keys, ids[i], rows[i].item.key, err);
+        if (status == KD_OK)
             places[i] = items_place(c->items, ids[i]);
     }
     if (status == KD_OK)
@@ -414,15 +427,19 @@ kd_status collection_upsert(collection *c, const char *model_id, const collectio
     status = collection_check_usable(c, err);
     if (status == KD_OK)
         status = check_columns(c, rows, n, err);
+    collection_row *numbered = NULL;
     if (status == KD_OK)
-        status = db_upsert(c->db, rows, n, err);
+        status = collection_number(c, rows, n, &numbered, err);
+    if (status == KD_OK)
+        status = db_upsert(c->db, numbered, n, err);
     if (status == KD_OK) {
         begin_window(c);
-        status = remember(c, rows, n, err);
+        status = remember(c, numbered, n, err);
         if (count)
             *count = items_count(c->items);
     }
     pthread_mutex_unlock(&c->changes);
+    free(numbered);
     return status;
 }
 
@@ -435,8 +452,10 @@ static kd_status forget(collection *c, uint64_t *ids, uint32_t *places, size_t n
         if (items_find_place(c->items, ids[i], &places[there]))
             ids[there++] = ids[i];
     const kd_status status = parts_remove(&c->parts, ids, places, there, err);
-    for (size_t i = 0; i < there && status == KD_OK; i++)
+    for (size_t i = 0; i < there && status == KD_OK; i++) {
+        keys_remove(c->keys, ids[i]);
         items_remove(c->items, ids[i]);
+    }
     pthread_rwlock_unlock(&c->memory);
     return status;
 }

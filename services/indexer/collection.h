@@ -37,7 +37,9 @@
 #define COLLECTION_MAX_COLUMNS 64u    /* names of attributes in a collection */
 #define COLLECTION_MAX_EXAMPLES 100u  /* of each kind */
 #define COLLECTION_MAX_PAGE 1000u
+#define COLLECTION_MAX_KEY 256u     /* bytes */
 #define COLLECTION_MAX_ID INT64_MAX /* image ids are SQLite's row ids */
+#define COLLECTION_NO_ID UINT64_MAX /* no image has it */
 #define COLLECTION_NAME_SIZE 65u    /* what kd_check_name allows, and NUL */
 
 #define COLLECTION_SEAL_ROWS 16384u         /* that become a segment, unless told otherwise… */
@@ -79,9 +81,11 @@ typedef struct collection_options {
     struct sampler *sampler; /* gets live queries, see sampler.h; NULL: none. Outlives them */
 } collection_options;
 
-/* An image's attributes. The strings are UTF-8, never NULL, and belong to whoever made the item. */
+/* An image's attributes. The strings are UTF-8, and but for key never NULL; they belong to whoever
+ * made the item. */
 typedef struct collection_item {
-    uint64_t image_id;
+    uint64_t image_id; /* in an upsert not looked at where there is a key */
+    const char *key;   /* that names the image in place of its id, unique; NULL: none */
     uint32_t class_id;
     uint32_t super_class_id;
     const char *class_name;
@@ -164,9 +168,10 @@ void collection_get_settings(collection *c, collection_settings *settings);
 /* ---- Changes: when they return KD_OK, the change is on disk (see durability_window_ms) and the
  * next search sees it ---- */
 
-/* Adds or replaces 1..COLLECTION_MAX_BATCH images, all or none; of an id that is given twice the
- * last counts. *count (may be NULL) is the number of images now. Fails with KD_INVALID_ARGUMENT
- * (names the image), KD_FAILED_PRECONDITION (model), KD_NOT_FOUND (retired), KD_RESOURCE_EXHAUSTED
+/* Adds or replaces 1..COLLECTION_MAX_BATCH images, all or none; of an id or key that is given twice
+ * the last counts. *count (may be NULL) is the number of images now. Fails with KD_INVALID_ARGUMENT
+ * (names the image), KD_FAILED_PRECONDITION (model,
+ * the id of an image that has a key), KD_NOT_FOUND (retired), KD_RESOURCE_EXHAUSTED
  * (disk, memory), KD_PERMISSION_DENIED, KD_DATA_LOSS, KD_INTERNAL. Should memory run out after the
  * commit, the images are on disk, and found when the same upsert is repeated or the collection is
  * opened again. */
@@ -179,6 +184,16 @@ KD_MUST_CHECK kd_status collection_remove(
     collection *c, const uint64_t *ids, size_t n, size_t *removed, kd_error *err);
 
 /* ---- Questions ---- */
+
+/* The ids of the images with these keys, COLLECTION_NO_ID where there is none: then KD_NOT_FOUND
+ * names the first, and the other ids are filled in all the same. An id is not used for another key
+ * as long as the collection is open. */
+KD_MUST_CHECK kd_status collection_find_keys(
+    collection *c, const char *const *keys, size_t n, uint64_t *ids, kd_error *err);
+
+#define COLLECTION_LABEL_SIZE 128u
+/* "image 7" or "image 'chair-7'", in text, for sentences; returns text. */
+const char *collection_label(const collection_item *item, char text[COLLECTION_LABEL_SIZE]);
 
 typedef struct collection_hit {
     collection_item item; /* its strings belong to the collection_found */
@@ -246,6 +261,11 @@ typedef struct collection_search {
  * there), KD_RESOURCE_EXHAUSTED, KD_INTERNAL. */
 KD_MUST_CHECK kd_status collection_search_run(
     collection *c, const collection_search *search, collection_found *found, kd_error *err);
+
+/* What can be said of a search without searching: KD_INVALID_ARGUMENT or KD_FAILED_PRECONDITION, as
+ * collection_search_run would. */
+KD_MUST_CHECK kd_status collection_search_check(
+    const collection *c, const collection_search *search, kd_error *err);
 
 /* One image as *found's only hit; values (may be NULL) takes its vector, dim floats. KD_NOT_FOUND
  * names the image. */

@@ -21,13 +21,20 @@ static const char create_sql[] =
     "  " DB_SETTINGS(", ") ");" DB_TABLES "COMMIT;";
 
 static const char *const statement_sql[N_STATEMENTS] = {
-    [STORE] = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [STORE] = "INSERT INTO items (image_id, class_id, super_class_id, class_name, super_class_name,"
+              " uri, checksum, vector_hash, attributes, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+              " ON CONFLICT (image_id) DO UPDATE SET class_id = excluded.class_id,"
+              " super_class_id = excluded.super_class_id, class_name = excluded.class_name,"
+              " super_class_name = excluded.super_class_name, uri = excluded.uri,"
+              " checksum = excluded.checksum, vector_hash = excluded.vector_hash,"
+              " attributes = excluded.attributes, key = excluded.key",
     [STORE_VECTOR] = "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
     [VECTOR] = "SELECT vector FROM vectors WHERE image_id = ?",
     [CHECKSUM] = "SELECT checksum FROM items WHERE image_id = ?",
     [DELETE] = "DELETE FROM items WHERE image_id = ?",
     [DELETE_VECTOR] = "DELETE FROM vectors WHERE image_id = ?",
     [PAGE] = "SELECT image_id FROM items WHERE image_id >= ? ORDER BY image_id LIMIT ?",
+    [KEY] = "SELECT image_id FROM items WHERE key = ?",
     [SET_META] = "INSERT OR REPLACE INTO meta VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 };
 
@@ -105,6 +112,10 @@ kd_status db_row_checksum(
     put_text(bytes, row->item.uri);
     if (*row->item.attributes)
         put_text(bytes, row->item.attributes);
+    if (row->item.key) { /* a number that is no text's length tells it from attributes */
+        put_number(bytes, UINT64_MAX);
+        put_text(bytes, row->item.key);
+    }
     if (vector_hash)
         put_number(bytes, *vector_hash);
     else

@@ -70,6 +70,10 @@ KD_MUST_CHECK kd_status db_set(db *d, const collection_settings *settings, kd_er
 KD_MUST_CHECK kd_status db_sync(const char *path, kd_error *err);
 KD_MUST_CHECK kd_status db_checkpoint(db *d, kd_error *err); /* that and more, with the lock */
 
+/* The id of the image with this key. */
+KD_MUST_CHECK kd_status db_find_key(
+    db *d, const char *key, uint64_t *image_id, bool *there, kd_error *err);
+
 /* Ids from `from` upwards, at most limit. */
 KD_MUST_CHECK kd_status db_page(
     db *d, uint64_t from, size_t limit, uint64_t *ids, size_t *n, kd_error *err);

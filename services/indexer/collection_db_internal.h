@@ -8,7 +8,7 @@
 #include "lib/base/buf.h"
 #include "services/indexer/collection_db.h"
 
-enum { STORE, STORE_VECTOR, VECTOR, CHECKSUM, DELETE, DELETE_VECTOR, PAGE, SET_META, N_STATEMENTS };
+enum { STORE, STORE_VECTOR, VECTOR, CHECKSUM, DELETE, DELETE_VECTOR, PAGE, KEY, SET_META, N_STATEMENTS };
 
 /* Versions of the file. Before DB_SPLIT a row held its vector, and was read whole to be read. */
 enum { DB_ATTRIBUTES = 2, DB_SPLIT = 3, DB_SCHEMA = DB_SPLIT };
@@ -27,7 +27,8 @@ enum { DB_RECALL_STEPS = 1000000 };
     "CREATE TABLE items (image_id INTEGER PRIMARY KEY, class_id INTEGER NOT NULL,"                 \
     "  super_class_id INTEGER NOT NULL, class_name TEXT NOT NULL, super_class_name TEXT NOT NULL," \
     "  uri TEXT NOT NULL, checksum INTEGER NOT NULL, vector_hash INTEGER NOT NULL,"                \
-    "  attributes TEXT NOT NULL);"                                                                 \
+    "  attributes TEXT NOT NULL, key TEXT);"                                                       \
+    "CREATE UNIQUE INDEX items_by_key ON items (key) WHERE key IS NOT NULL;"                       \
     "CREATE TABLE vectors (image_id INTEGER PRIMARY KEY, vector BLOB NOT NULL);"
 
 struct db {

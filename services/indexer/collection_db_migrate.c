@@ -34,7 +34,7 @@ static kd_status split(db *d, copying *to, kd_error *err)
     if (status == KD_OK)
         status = db_load_from(d,
             "SELECT image_id, class_id, super_class_id, class_name, super_class_name, uri, "
-            "attributes, checksum, vector FROM items_before ORDER BY image_id",
+            "attributes, NULL, checksum, vector FROM items_before ORDER BY image_id",
             &reader, err);
     if (status == KD_OK)
         status = db_write_meta(d, &to->meta, err);

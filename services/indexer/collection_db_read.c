@@ -7,7 +7,7 @@
 
 #include "lib/base/hash.h"
 
-enum { LOAD_PORTION = 512, TEXTS = 4 };
+enum { LOAD_PORTION = 512, TEXTS = 5, KEY_TEXT = 4 };
 
 /* A portion of rows with their own copies of text and vectors. */
 typedef struct portion {
@@ -64,7 +64,7 @@ kd_status db_vector(db *d, uint64_t image_id, uint64_t hash, float *values, kd_e
 }
 
 /* Columns: image_id, class_id, super_class_id, class_name, super_class_name, uri, attributes,
- * checksum, then the vector's hash, or in files before DB_SPLIT the vector. */
+ * key, checksum, then the vector's hash, or in files before DB_SPLIT the vector. */
 static kd_status take_row(
     db *d, sqlite3_stmt *s, const db_reader *to, portion *p, uint64_t *digest, kd_error *err)
 {
@@ -79,7 +79,7 @@ static kd_status take_row(
         text[i] = (const char *)sqlite3_column_text(s, 3 + i);
         size[i] = text[i] ? strlen(text[i]) + 1 : 0;
         total += size[i];
-        good = good && text[i];
+        good = good && (text[i] || i == KEY_TEXT);
     }
     if (!good)
         return damaged_row(d, image_id, err);
@@ -88,6 +88,8 @@ static kd_status take_row(
     if (!copy)
         return kd_error_memory(err, "a row of a collection");
     for (int i = 0; i < TEXTS; i++) {
+        if (!text[i])
+            continue;
         memcpy(at, text[i], size[i]);
         text[i] = at;
         at += size[i];
@@ -101,16 +103,17 @@ static kd_status take_row(
                                 .class_name = text[0],
                                 .super_class_name = text[1],
                                 .uri = text[2],
-                                .attributes = text[3]},
+                                .attributes = text[3],
+                                .key = text[KEY_TEXT]},
         .values = values,
         .n_values = d->meta.dim};
     int64_t checksum = 0;
     const bool split = d->version >= DB_SPLIT;
-    const uint64_t hash = split ? (uint64_t)sqlite3_column_int64(s, 8) : 0;
-    kd_status status = split ? KD_OK : take_vector(d, s, 8, image_id, values, err);
+    const uint64_t hash = split ? (uint64_t)sqlite3_column_int64(s, 9) : 0;
+    kd_status status = split ? KD_OK : take_vector(d, s, 9, image_id, values, err);
     if (status == KD_OK)
         status = db_row_checksum(d, row, split ? &hash : NULL, &checksum, err);
-    if (status == KD_OK && checksum != sqlite3_column_int64(s, 7))
+    if (status == KD_OK && checksum != sqlite3_column_int64(s, 8))
         status = damaged_row(d, image_id, err);
     if (status == KD_OK && split) {
         if (to->has && to->has(to->arg, image_id, hash))
@@ -174,8 +177,20 @@ kd_status db_load(db *d, const db_reader *to, kd_error *err)
 {
     return db_load_from(d,
         "SELECT image_id, class_id, super_class_id, class_name, super_class_name, uri, "
-        "attributes, checksum, vector_hash FROM items ORDER BY image_id",
+        "attributes, key, checksum, vector_hash FROM items ORDER BY image_id",
         to, err);
+}
+
+kd_status db_find_key(db *d, const char *key, uint64_t *image_id, bool *there, kd_error *err)
+{
+    sqlite3_stmt *const s = d->statements[KEY];
+    (void)sqlite3_bind_text(s, 1, key, -1, SQLITE_STATIC);
+    *there = sqlite3_step(s) == SQLITE_ROW;
+    if (*there)
+        *image_id = (uint64_t)sqlite3_column_int64(s, 0);
+    const int code = sqlite3_reset(s);
+    (void)sqlite3_clear_bindings(s);
+    return code == SQLITE_OK ? KD_OK : db_fail_reading(d, code, err);
 }
 
 static bool is_whole(const db *d, sqlite3_stmt *s)

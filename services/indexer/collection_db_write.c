@@ -65,6 +65,7 @@ kd_status db_store_row(db *d, const collection_row *row, db_meta *meta, kd_error
     (void)sqlite3_bind_int64(s, 7, checksum);
     (void)sqlite3_bind_int64(s, 8, (int64_t)hash);
     (void)sqlite3_bind_text(s, 9, row->item.attributes, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(s, 10, row->item.key, -1, SQLITE_STATIC); /* NULL binds NULL */
     status = db_run(d, s, err);
     if (status != KD_OK)
         return status;

@@ -8,6 +8,7 @@
 
 #include "services/indexer/collection.h"
 #include "services/indexer/collection_db.h"
+#include "services/indexer/keys.h"
 #include "services/indexer/parts.h"
 
 /* Recall of live queries, as hits that an exact search has and how many of them were found; both
@@ -47,7 +48,8 @@ struct collection {
     kd_error unsynced; /* why the last sync failed: no more is taken until one is done */
     pthread_rwlock_t memory;
     parts parts;
-    items *items;   /* owned */
+    items *items; /* owned, as keys */
+    keys *keys;   /* of those in items that have one */
     merge *pending; /* owned: searches go through the sources' indexes until it has its own */
     collection_settings settings;
     atomic_bool stopped;           /* no more work on segments */
@@ -89,11 +91,14 @@ segment *collection_to_index(const collection *c);
 /* With memory locked: whether there is work on segments, or some is under way. */
 bool collection_has_work(const collection *c);
 
-/* search_check.c: what can be said of a search before memory is locked. */
-KD_MUST_CHECK kd_status search_check(
-    const collection *c, const collection_search *search, kd_error *err);
-/* With memory locked for reading: the query that the examples stand for (dim floats). KD_NOT_FOUND
- * names one that is not there; KD_INVALID_ARGUMENT: they cancel each other out. */
+/* collection_keys.c. With changes locked: a copy of the rows (free) in which those with keys have
+ * their numbers. */
+KD_MUST_CHECK kd_status collection_number(
+    collection *c, const collection_row *rows, size_t n, collection_row **out, kd_error *err);
+
+/* search_check.c. With memory locked for reading: the query that the examples stand for (dim
+ * floats). KD_NOT_FOUND names one that is not there; KD_INVALID_ARGUMENT: they cancel each other
+ * out. */
 KD_MUST_CHECK kd_status search_examples(
     const collection *c, const collection_examples *like, float *query, kd_error *err);
 /* With memory locked for reading: the vector of an image that may not be there. */

@@ -191,6 +191,8 @@ static kd_status each(void *arg, const collection_row *rows, size_t n, kd_error 
     for (size_t i = 0; i < n && status == KD_OK; i++) {
         status = items_put(c->items, &rows[i].item, err);
         if (status == KD_OK)
+            status = keys_put(c->keys, rows[i].item.image_id, rows[i].item.key, err);
+        if (status == KD_OK)
             places[i] = items_place(c->items, rows[i].item.image_id);
     }
     if (status == KD_OK)

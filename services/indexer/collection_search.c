@@ -46,7 +46,7 @@ static kd_status own_text(collection_found *found, kd_error *err)
         for (size_t i = 0; i < found->counts[r]; i++) {
             const collection_item *const item = &found->hits[r * found->width + i].item;
             size += strlen(item->class_name) + strlen(item->super_class_name) + strlen(item->uri) +
-                    strlen(item->attributes) + 4;
+                    strlen(item->attributes) + (item->key ? strlen(item->key) : 0) + 5;
         }
     }
     if (size > COLLECTION_MAX_TEXT)
@@ -64,6 +64,8 @@ static kd_status own_text(collection_found *found, kd_error *err)
             item->super_class_name = append_text(&at, item->super_class_name);
             item->uri = append_text(&at, item->uri);
             item->attributes = append_text(&at, item->attributes);
+            if (item->key)
+                item->key = append_text(&at, item->key);
         }
     }
     return KD_OK;
@@ -113,6 +115,15 @@ static void exclude_all(searching *s, const uint64_t *ids, size_t n)
     s->engine.n_exclude += n;
 }
 
+/* With memory locked for reading, from which the strings are borrowed. */
+static bool get_item(const collection *c, uint64_t image_id, collection_item *item)
+{
+    if (!items_get(c->items, image_id, item))
+        return false;
+    item->key = keys_of(c->keys, image_id);
+    return true;
+}
+
 /* Looks up what the engine found; strings are borrowed from memory. */
 static void take_hits(const searching *s, collection_found *found)
 {
@@ -121,7 +132,7 @@ static void take_hits(const searching *s, collection_found *found)
             const kd_hit *const from = &s->hits[q * s->engine.k + h];
             collection_hit *const hit = &found->hits[q * found->width + found->counts[q]];
             hit->score = from->score;
-            if (items_get(s->c->items, from->id, &hit->item))
+            if (get_item(s->c, from->id, &hit->item))
                 found->counts[q]++;
         }
     }
@@ -165,7 +176,7 @@ kd_status collection_search_run(
 {
     *found = (collection_found){0};
     searching s = {.c = c, .search = search};
-    kd_status status = search_check(c, search, err);
+    kd_status status = collection_search_check(c, search, err);
     if (status != KD_OK)
         return status;
     if (searching_new(&s) && found_new(found, s.n, search->k)) {
@@ -200,7 +211,7 @@ kd_status collection_get(
     if (!found_new(found, 1, 1))
         return no_memory(err);
     pthread_rwlock_rdlock(&c->memory);
-    if (items_get(c->items, image_id, &found->hits[0].item) &&
+    if (get_item(c, image_id, &found->hits[0].item) &&
         (!values || collection_vector(c, image_id, values))) {
         found->counts[0] = 1;
         status = own_text(found, err);
@@ -233,7 +244,7 @@ kd_status collection_list(
     if (status == KD_OK) {
         pthread_rwlock_rdlock(&c->memory);
         for (size_t i = 0; i < n; i++)
-            if (items_get(c->items, ids[i], &found->hits[found->counts[0]].item))
+            if (get_item(c, ids[i], &found->hits[found->counts[0]].item))
                 found->counts[0]++;
         status = own_text(found, err);
         pthread_rwlock_unlock(&c->memory);

@@ -9,6 +9,26 @@ _Static_assert(KD_SERVICE_SEAL_ROWS == COLLECTION_SEAL_ROWS &&
                    KD_SERVICE_APPROXIMATE_ROWS == COLLECTION_APPROXIMATE_ROWS,
     "--help tells the defaults");
 
+#define SEARCHES_TOGETHER 64u  /* queries: of more, each costs what it costs among so many */
+#define UPSERTS_TOGETHER 1024u /* images */
+
+/* Threads for searches, which share the pool, and for changes, which wait for the disk. */
+static kd_status start_lots(indexer *x, kd_error *err)
+{
+    const lots_options searches = {.what = "searches",
+        .threads = 4,
+        .together = SEARCHES_TOGETHER,
+        .run = run_searches,
+        .state = x};
+    const lots_options upserts = {.what = "upserts",
+        .threads = 2,
+        .together = UPSERTS_TOGETHER,
+        .run = run_upserts,
+        .state = x};
+    const kd_status status = lots_new(&x->searches, &searches, err);
+    return status == KD_OK ? lots_new(&x->upserts, &upserts, err) : status;
+}
+
 static kd_status start(kd_process *process, kd_error *err)
 {
     indexer *const x = calloc(1, sizeof *x);
@@ -23,6 +43,8 @@ static kd_status start(kd_process *process, kd_error *err)
         kd_metrics_counter(process->metrics, "kindred_index_deleted_total", "", "Images removed");
     x->searched =
         kd_metrics_counter(process->metrics, "kindred_index_queries_total", "", "Queries answered");
+    x->scans = kd_metrics_counter(process->metrics, "kindred_index_searches_total", "",
+        "Searches of a collection: those of calls that wait together are one");
     kd_status status = kd_vector_init(err);
     if (status == KD_OK)
         status = kd_pool_new(&x->pool, "search", cores > 1 ? (size_t)cores : 1, 256, err);
@@ -45,6 +67,8 @@ static kd_status start(kd_process *process, kd_error *err)
     if (status == KD_OK)
         status = keeper_start(&x->keeper, x->registry, err);
     if (status == KD_OK)
+        status = start_lots(x, err);
+    if (status == KD_OK)
         status = service_add(x, process->server, err);
     return status;
 }
@@ -54,6 +78,8 @@ static void stop(kd_process *process)
     indexer *const x = process->state;
     if (!x)
         return;
+    lots_free(x->searches);
+    lots_free(x->upserts);
     keeper_stop(x->keeper);
     sampler_free(x->sampler); /* it holds collections */
     registry_close(x->registry);

@@ -1,20 +1,20 @@
 #include "services/indexer/messages.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "services/indexer/attributes.h"
 
 /* ---- In ---- */
 
 static kd_status add_member(
-    json_t *members, const Kindred__V1__Attribute *attribute, uint64_t image_id, kd_error *err)
+    json_t *members, const Kindred__V1__Attribute *attribute, const char *image, kd_error *err)
 {
     json_t *value = NULL;
     if (json_object_get(members, attribute->name))
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "image %" PRIu64 " has the attribute '%.100s' twice", image_id, attribute->name);
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "%s has the attribute '%.100s' twice", image,
+            attribute->name);
     switch (attribute->value_case) {
     case KINDRED__V1__ATTRIBUTE__VALUE_TEXT:
         value = json_string(attribute->text);
@@ -22,13 +22,12 @@ static kd_status add_member(
     case KINDRED__V1__ATTRIBUTE__VALUE_NUMBER:
         if (!isfinite(attribute->number))
             return kd_error_set(err, KD_INVALID_ARGUMENT,
-                "attribute '%.100s' of image %" PRIu64 " is not a finite number", attribute->name,
-                image_id);
+                "attribute '%.100s' of %s is not a finite number", attribute->name, image);
         value = json_real(attribute->number);
         break;
     default:
-        return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "attribute '%.100s' of image %" PRIu64 " has no value", attribute->name, image_id);
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "attribute '%.100s' of %s has no value",
+            attribute->name, image);
     }
     return json_object_set_new(members, attribute->name, value) == 0
                ? KD_OK
@@ -37,19 +36,22 @@ static kd_status add_member(
 
 kd_status item_from_message(const Kindred__V1__Item *message, collection_item *item, kd_error *err)
 {
+    char image[COLLECTION_LABEL_SIZE];
     *item = (collection_item){.image_id = message->image_id,
+        .key = *message->key ? message->key : NULL,
         .class_id = message->class_id,
         .super_class_id = message->super_class_id,
         .class_name = message->class_name,
         .super_class_name = message->super_class_name,
         .uri = message->uri};
+    (void)collection_label(item, image);
     json_t *const members = json_object();
     kd_status status = members ? KD_OK : kd_error_memory(err, "an image's attributes");
     for (size_t i = 0; status == KD_OK && i < message->n_attributes; i++)
-        status = add_member(members, message->attributes[i], item->image_id, err);
+        status = add_member(members, message->attributes[i], image, err);
     char *text = NULL;
     if (status == KD_OK)
-        status = attributes_write(&text, members, item->image_id, err);
+        status = attributes_write(&text, members, image, err);
     item->attributes = text;
     json_decref(members);
     return status;
@@ -81,6 +83,32 @@ kd_status conditions_from_messages(
         }
     }
     return KD_OK;
+}
+
+kd_status named_ids_find(named_ids *out, collection *c, uint64_t *ids, size_t n_ids,
+    char *const *keys, size_t n_keys, kd_error *err)
+{
+    *out = (named_ids){.all = ids, .n = n_ids};
+    if (n_keys == 0)
+        return KD_OK;
+    if (n_keys > COLLECTION_MAX_IDS)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "a request names %zu keys, allowed are %u",
+            n_keys, COLLECTION_MAX_IDS);
+    out->all = malloc((n_ids + n_keys) * sizeof *out->all);
+    out->owned = true;
+    out->n = out->all ? n_ids + n_keys : 0;
+    if (!out->all)
+        return kd_error_memory(err, "the images that a request names");
+    if (n_ids)
+        memcpy(out->all, ids, n_ids * sizeof *ids);
+    return collection_find_keys(c, (const char *const *)keys, n_keys, out->all + n_ids, err);
+}
+
+void named_ids_clear(named_ids *ids)
+{
+    if (ids->owned)
+        free(ids->all);
+    *ids = (named_ids){0};
 }
 
 /* ---- Out ---- */
@@ -128,6 +156,8 @@ bool item_to_message(const collection_item *item, Kindred__V1__Item *out)
 {
     kindred__v1__item__init(out);
     out->image_id = item->image_id;
+    if (item->key)
+        out->key = (char *)(uintptr_t)item->key;
     out->class_id = item->class_id;
     out->super_class_id = item->super_class_id;
     out->class_name = (char *)(uintptr_t)item->class_name;

@@ -282,14 +282,10 @@ static kd_status describe(const registry *r, const place *p, registry_entry *out
     else
         (void)kd_copy(out->info.name, sizeof out->info.name, p->name);
     out->damage = p->damage;
-    out->aliases = calloc(r->aliases.n + 1, sizeof *out->aliases);
-    if (!out->aliases)
-        return kd_error_memory(err, "a list of aliases");
-    for (size_t i = 0; i < r->aliases.n; i++)
-        if (strcmp(r->aliases.list[i].target, p->name) == 0)
-            (void)kd_copy(
-                out->aliases[out->n_aliases++], COLLECTION_NAME_SIZE, r->aliases.list[i].name);
-    return KD_OK;
+    kd_status status = aliases_of(&r->aliases, p->name, false, &out->aliases, &out->n_aliases, err);
+    if (status == KD_OK)
+        status = aliases_of(&r->aliases, p->name, true, &out->previously, &out->n_previously, err);
+    return status;
 }
 
 kd_status registry_list(registry *r, const char *after, size_t limit, registry_entry **entries,
@@ -335,7 +331,9 @@ kd_status registry_describe(registry *r, const char *name, registry_entry **entr
 
 void registry_entries_free(registry_entry *entries, size_t n)
 {
-    for (size_t i = 0; entries && i < n; i++)
+    for (size_t i = 0; entries && i < n; i++) {
         free(entries[i].aliases);
+        free(entries[i].previously);
+    }
     free(entries);
 }

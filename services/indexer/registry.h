@@ -1,8 +1,9 @@
 /* services/indexer/registry.h: all collections under one folder, and the aliases that lead to them.
  *
- * DIR/NAME/ is a collection; DIR/.aliases.json maps aliases to names. Folders that begin with a dot
- * are steps of a change that has not ended (new, replaced or deleted collections); opening clears
- * them up, so that a crash leaves each collection as it was before the change or after it.
+ * DIR/NAME/ is a collection; DIR/.aliases.json says where aliases lead, and where they led before.
+ * Folders that begin with a dot are steps of a change that has not ended (new, replaced or deleted
+ * collections); opening clears them up, so that a crash leaves each collection as it was before the
+ * change or after it.
  *
  * A damaged collection is kept where it is, listed with what is wrong, and stops no other; it can
  * be deleted or restored. One that could not be opened for want of disk or memory is opened by a
@@ -57,16 +58,25 @@ KD_MUST_CHECK kd_status registry_restore(
     registry *r, const char *name, const char *file, collection **out, kd_error *err);
 
 /* Lets alias lead to the collection `name` from now on, in one step; an empty name removes the
- * alias. previous is where it led, "" if nowhere. KD_NOT_FOUND (collection, or alias to remove),
- * KD_ALREADY_EXISTS when the alias is a collection's name. */
+ * alias. previous is where it led, "" if nowhere, and where registry_roll_back_alias leads it.
+ * KD_NOT_FOUND (collection, or alias to remove), KD_ALREADY_EXISTS when the alias is a collection's
+ * name. */
 KD_MUST_CHECK kd_status registry_set_alias(registry *r, const char *alias, const char *name,
     char previous[COLLECTION_NAME_SIZE], kd_error *err);
+
+/* Lets alias lead to where it led before, in one step, and back again when it is repeated. name is
+ * where it leads now, previous where it led. KD_NOT_FOUND (alias); KD_FAILED_PRECONDITION when it
+ * has led to no other collection, or to one that is gone. */
+KD_MUST_CHECK kd_status registry_roll_back_alias(registry *r, const char *alias,
+    char name[COLLECTION_NAME_SIZE], char previous[COLLECTION_NAME_SIZE], kd_error *err);
 
 typedef struct registry_entry {
     collection_info info;                  /* name only when damaged */
     kd_error damage;                       /* KD_OK: all is well */
     char (*aliases)[COLLECTION_NAME_SIZE]; /* owned, n_aliases of them, by name */
     size_t n_aliases;
+    char (*previously)[COLLECTION_NAME_SIZE]; /* owned: those that led here before, by name */
+    size_t n_previously;
 } registry_entry;
 
 /* Collections by name, the first after `after` ("" for all), at most limit. The caller frees

@@ -23,6 +23,27 @@ static kd_status damaged(const char *file, const char *why, kd_error *err)
     return kd_error_set(err, KD_DATA_LOSS, "the aliases in %s are damaged: %.200s", file, why);
 }
 
+/* "TARGET", or {"collection": "TARGET", "previous": "TARGET"}. */
+static bool take_alias(alias *a, const char *name, const json_t *value)
+{
+    const bool both = json_is_object(value);
+    const char *const target =
+        json_string_value(both ? json_object_get(value, "collection") : value);
+    const char *const previous = both ? json_string_value(json_object_get(value, "previous")) : "";
+    return kd_check_name("alias", name, NULL) == KD_OK && target && previous &&
+           kd_check_name("collection", target, NULL) == KD_OK &&
+           (!both || kd_check_name("collection", previous, NULL) == KD_OK) &&
+           kd_copy(a->name, sizeof a->name, name) && kd_copy(a->target, sizeof a->target, target) &&
+           kd_copy(a->previous, sizeof a->previous, previous);
+}
+
+static json_t *alias_json(const alias *a)
+{
+    return *a->previous
+               ? json_pack("{s: s, s: s}", "collection", a->target, "previous", a->previous)
+               : json_string(a->target);
+}
+
 static kd_status from_json(aliases *out, json_t *root, const char *file, kd_error *err)
 {
     const size_t n = json_object_size(root);
@@ -32,15 +53,11 @@ static kd_status from_json(aliases *out, json_t *root, const char *file, kd_erro
     if (!out->list)
         return kd_error_memory(err, "the aliases");
     const char *name;
-    json_t *target;
-    json_object_foreach(root, name, target)
+    json_t *value;
+    json_object_foreach(root, name, value)
     {
-        alias *const a = &out->list[out->n++];
-        if (kd_check_name("alias", name, NULL) != KD_OK || !json_is_string(target) ||
-            kd_check_name("collection", json_string_value(target), NULL) != KD_OK)
+        if (!take_alias(&out->list[out->n++], name, value))
             return damaged(file, name, err);
-        (void)kd_copy(a->name, sizeof a->name, name);
-        (void)kd_copy(a->target, sizeof a->target, json_string_value(target));
     }
     qsort(out->list, out->n, sizeof *out->list, by_name);
     return KD_OK;
@@ -71,7 +88,7 @@ kd_status aliases_save(const aliases *all, const char *file, kd_error *err)
     json_t *const root = json_object();
     bool good = root != NULL;
     for (size_t i = 0; i < all->n && good; i++)
-        good = json_object_set_new(root, all->list[i].name, json_string(all->list[i].target)) == 0;
+        good = json_object_set_new(root, all->list[i].name, alias_json(&all->list[i])) == 0;
     char *const text = good ? json_dumps(root, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     const kd_status status =
         text ? kd_file_write(file, text, strlen(text), err) : kd_error_memory(err, "the aliases");
@@ -88,6 +105,21 @@ const alias *aliases_find(const aliases *all, const char *name)
     return bsearch(&key, all->list, all->n, sizeof key, by_name);
 }
 
+kd_status aliases_of(const aliases *all, const char *target, bool before,
+    char (**names)[COLLECTION_NAME_SIZE], size_t *n, kd_error *err)
+{
+    *n = 0;
+    *names = calloc(all->n + 1, sizeof **names);
+    if (!*names)
+        return kd_error_memory(err, "a list of aliases");
+    for (size_t i = 0; i < all->n; i++) {
+        const alias *const a = &all->list[i];
+        if (strcmp(before ? a->previous : a->target, target) == 0)
+            (void)kd_copy((*names)[(*n)++], COLLECTION_NAME_SIZE, a->name);
+    }
+    return KD_OK;
+}
+
 kd_status aliases_with(
     aliases *out, const aliases *all, const char *name, const char *target, kd_error *err)
 {
@@ -99,6 +131,11 @@ kd_status aliases_with(
             out->list[out->n++] = all->list[i];
     if (*target) {
         alias *const a = &out->list[out->n++];
+        const alias *const before = aliases_find(all, name);
+        if (before && strcmp(before->target, target) != 0)
+            (void)kd_copy(a->previous, sizeof a->previous, before->target);
+        else if (before)
+            (void)kd_copy(a->previous, sizeof a->previous, before->previous);
         (void)kd_copy(a->name, sizeof a->name, name);
         (void)kd_copy(a->target, sizeof a->target, target);
         qsort(out->list, out->n, sizeof *out->list, by_name);

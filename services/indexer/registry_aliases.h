@@ -8,6 +8,7 @@
 typedef struct alias {
     char name[COLLECTION_NAME_SIZE];
     char target[COLLECTION_NAME_SIZE];
+    char previous[COLLECTION_NAME_SIZE]; /* where it led before; "": nowhere else */
 } alias;
 
 typedef struct aliases {
@@ -22,7 +23,13 @@ void aliases_free(aliases *all);
 
 const alias *aliases_find(const aliases *all, const char *name); /* NULL: none; borrowed */
 
-/* A copy with one alias set, or removed where target is empty. */
+/* Of the aliases that lead to the collection, or led to it before, by name: *names is owned by the
+ * caller (free), n of them. */
+KD_MUST_CHECK kd_status aliases_of(const aliases *all, const char *target, bool before,
+    char (**names)[COLLECTION_NAME_SIZE], size_t *n, kd_error *err);
+
+/* A copy with one alias set, or removed where target is empty. Where it led becomes its previous.
+ */
 KD_MUST_CHECK kd_status aliases_with(
     aliases *out, const aliases *all, const char *name, const char *target, kd_error *err);
 

@@ -323,12 +323,11 @@ static void keep_aliases(const registry *r)
         kd_log_error(KD_LOG_WARN, "aliases_not_kept", &err);
 }
 
-kd_status registry_set_alias(registry *r, const char *alias_name, const char *name,
+/* With changes locked. previous is where the alias led. */
+static kd_status lead(registry *r, const char *alias_name, const char *name,
     char previous[COLLECTION_NAME_SIZE], kd_error *err)
 {
     aliases next = {0};
-    previous[0] = '\0';
-    pthread_mutex_lock(&r->changes);
     kd_status status = check_alias(r, alias_name, name, err);
     if (status == KD_OK)
         status = aliases_with(&next, &r->aliases, alias_name, name, err);
@@ -348,6 +347,44 @@ kd_status registry_set_alias(registry *r, const char *alias_name, const char *na
         pthread_rwlock_unlock(&r->table);
     }
     aliases_free(&next);
+    return status;
+}
+
+kd_status registry_set_alias(registry *r, const char *alias_name, const char *name,
+    char previous[COLLECTION_NAME_SIZE], kd_error *err)
+{
+    previous[0] = '\0';
+    pthread_mutex_lock(&r->changes);
+    const kd_status status = lead(r, alias_name, name, previous, err);
+    pthread_mutex_unlock(&r->changes);
+    return status;
+}
+
+/* With changes locked: where the alias led before. */
+static kd_status look_back(
+    const registry *r, const char *alias_name, char name[COLLECTION_NAME_SIZE], kd_error *err)
+{
+    const alias *const a = aliases_find(&r->aliases, alias_name);
+    if (!a)
+        return kd_error_set(err, KD_NOT_FOUND, "there is no alias '%.100s'", alias_name);
+    if (!*a->previous)
+        return kd_error_set(err, KD_FAILED_PRECONDITION,
+            "alias '%s' has led to no other collection than '%s'", alias_name, a->target);
+    if (!registry_place(r, a->previous))
+        return kd_error_set(err, KD_FAILED_PRECONDITION,
+            "alias '%s' led to collection '%s' before, which is gone", alias_name, a->previous);
+    (void)kd_copy(name, COLLECTION_NAME_SIZE, a->previous);
+    return KD_OK;
+}
+
+kd_status registry_roll_back_alias(registry *r, const char *alias_name,
+    char name[COLLECTION_NAME_SIZE], char previous[COLLECTION_NAME_SIZE], kd_error *err)
+{
+    name[0] = previous[0] = '\0';
+    pthread_mutex_lock(&r->changes);
+    kd_status status = look_back(r, alias_name, name, err);
+    if (status == KD_OK)
+        status = lead(r, alias_name, name, previous, err);
     pthread_mutex_unlock(&r->changes);
     return status;
 }

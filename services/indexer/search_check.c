@@ -62,7 +62,7 @@ static kd_status check_condition(const collection_condition *test, kd_error *err
     return KD_OK;
 }
 
-kd_status search_check(const collection *c, const collection_search *s, kd_error *err)
+kd_status collection_search_check(const collection *c, const collection_search *s, kd_error *err)
 {
     const collection_filter *const filter = &s->filter;
     kd_status status = s->like ? KD_OK : collection_check_model(c, s->model_id, err);

@@ -1,4 +1,5 @@
-/* The calls about collections. All handlers block (SQLite), so they run on the server's workers. */
+/* The calls about collections. All handlers block (SQLite), so they run on the server's workers;
+ * but searches and upserts have threads of their own. */
 #include "services/indexer/service.h"
 
 #include <stdlib.h>
@@ -14,7 +15,12 @@
 #define DEFAULT_PAGE 100u
 #define MAX_PAGE 1000u
 
-/* Strings are borrowed from the entry; aliases (room for n_aliases) and parts as well. */
+static size_t names_of(const registry_entry *entry)
+{
+    return entry->n_aliases + entry->n_previously;
+}
+
+/* Strings are borrowed from the entry; aliases (room for names_of) and parts as well. */
 static void describe(const registry_entry *entry, Kindred__V1__Collection *out,
     described_parts *parts, char **aliases)
 {
@@ -24,6 +30,10 @@ static void describe(const registry_entry *entry, Kindred__V1__Collection *out,
         aliases[i] = entry->aliases[i];
     out->n_aliases = entry->n_aliases;
     out->aliases = aliases;
+    out->previous_aliases = aliases + entry->n_aliases;
+    out->n_previous_aliases = entry->n_previously;
+    for (size_t i = 0; i < entry->n_previously; i++)
+        out->previous_aliases[i] = entry->previously[i];
     if (entry->damage.status != KD_OK) {
         out->damage = (char *)entry->damage.message;
         return;
@@ -47,7 +57,7 @@ static void reply_collection(indexer *x, kd_call *call, const char *name,
     registry_entry *entry = NULL;
     kd_error err = KD_ERROR_INIT;
     kd_status status = registry_describe(x->registry, name, &entry, &err);
-    char **const aliases = status == KD_OK ? calloc(entry->n_aliases + 1, sizeof(char *)) : NULL;
+    char **const aliases = status == KD_OK ? calloc(names_of(entry) + 1, sizeof(char *)) : NULL;
     if (status == KD_OK && !aliases)
         status = kd_error_memory(&err, "the aliases");
     if (status == KD_OK) {
@@ -134,7 +144,7 @@ static void reply_page(kd_call *call, const registry_entry *entries, size_t n, b
     Kindred__V1__ListCollectionsResponse response = KINDRED__V1__LIST_COLLECTIONS_RESPONSE__INIT;
     size_t n_aliases = 0;
     for (size_t i = 0; i < n; i++)
-        n_aliases += entries[i].n_aliases;
+        n_aliases += names_of(&entries[i]);
     Kindred__V1__Collection *const collections = calloc(n + 1, sizeof *collections);
     Kindred__V1__Collection **const list = calloc(n + 1, sizeof(Kindred__V1__Collection *));
     described_parts *const parts = calloc(n + 1, sizeof *parts);
@@ -143,7 +153,7 @@ static void reply_page(kd_call *call, const registry_entry *entries, size_t n, b
         char **at = aliases;
         for (size_t i = 0; i < n; i++) {
             describe(&entries[i], &collections[i], &parts[i], at);
-            at += entries[i].n_aliases;
+            at += names_of(&entries[i]);
             list[i] = &collections[i];
         }
         response.n_collections = n;
@@ -256,15 +266,24 @@ static void set_alias(void *state, kd_call *call, const ProtobufCMessage *messag
     const Kindred__V1__SetAliasRequest *const request =
         (const Kindred__V1__SetAliasRequest *)message;
     Kindred__V1__SetAliasResponse response = KINDRED__V1__SET_ALIAS_RESPONSE__INIT;
-    char previous[COLLECTION_NAME_SIZE] = "";
+    char previous[COLLECTION_NAME_SIZE] = "", back[COLLECTION_NAME_SIZE] = "";
     kd_error err = KD_ERROR_INIT;
-    if (registry_set_alias(x->registry, request->alias, request->collection, previous, &err) !=
-        KD_OK) {
+    kd_status status;
+    if (!request->rollback)
+        status =
+            registry_set_alias(x->registry, request->alias, request->collection, previous, &err);
+    else if (*request->collection)
+        status = kd_error_set(
+            &err, KD_INVALID_ARGUMENT, "a rollback names no collection: it knows where it leads");
+    else
+        status = registry_roll_back_alias(x->registry, request->alias, back, previous, &err);
+    if (status == KD_OK) {
+        response.previous_collection = previous;
+        response.collection = request->rollback ? back : request->collection;
+        kd_call_reply(call, &response.base);
+    } else {
         kd_call_fail(call, &err);
-        return;
     }
-    response.previous_collection = previous;
-    kd_call_reply(call, &response.base);
 }
 
 kd_status service_add(indexer *x, kd_server *server, kd_error *err)
@@ -275,11 +294,11 @@ kd_status service_add(indexer *x, kd_server *server, kd_error *err)
         {"UpdateCollection", update_collection, true},
         {"ListCollections", list_collections, true},
         {"DeleteCollection", delete_collection, true},
-        {"Upsert", upsert, true},
+        {"Upsert", upsert, false},
         {"DeleteItems", delete_items, true},
         {"GetItem", get_item, true},
         {"ListItems", list_items, true},
-        {"Search", search, true},
+        {"Search", search, false},
         {"SnapshotCollection", snapshot_collection, true},
         {"RestoreCollection", restore_collection, true},
         {"SetAlias", set_alias, true},

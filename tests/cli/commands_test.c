@@ -302,7 +302,7 @@ static void test_cli_search__wrong_questions(void **state)
     CHECK_STR("kindred search: k is 0, allowed 1..1000\n", r.err);
     RUN(&r, cmd_search, "search", "--collection", "shop");
     CHECK_INT(2, r.status);
-    CHECK_HAS("an IMAGE, --image-id N or --like N is missing", r.err);
+    CHECK_HAS("an IMAGE, --image-id N, --key KEY or --like N is missing", r.err);
     RUN(&r, cmd_search, "search", photo);
     CHECK_INT(2, r.status);
     CHECK_HAS("--collection NAME is missing", r.err);

@@ -115,6 +115,88 @@ static void test_registry_alias__swaps_in_one_step_and_lasts(void **state)
     registry_close(r);
 }
 
+static void roll_back(registry *r, const char *alias, const char *to, const char *from)
+{
+    kd_error err = KD_ERROR_INIT;
+    char name[COLLECTION_NAME_SIZE], previous[COLLECTION_NAME_SIZE];
+    CHECK_OK(registry_roll_back_alias(r, alias, name, previous, &err), err);
+    CHECK_STR(to, name);
+    CHECK_STR(from, previous);
+}
+
+static void test_registry_alias__goes_back_to_where_it_led(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    char name[COLLECTION_NAME_SIZE], previous[COLLECTION_NAME_SIZE];
+    registry *r = opened();
+    create_with(r, "spring", 5);
+    create_with(r, "autumn", 7);
+    set_alias(r, "live", "spring", "");
+    CHECK_FAILS(
+        KD_FAILED_PRECONDITION, registry_roll_back_alias(r, "live", name, previous, &err), err);
+    CHECK_HAS("alias 'live' has led to no other collection than 'spring'", err.message);
+    CHECK_FAILS(KD_NOT_FOUND, registry_roll_back_alias(r, "dead", name, previous, &err), err);
+    set_alias(r, "live", "autumn", "spring");
+    set_alias(r, "live", "autumn", "autumn"); /* no change: spring is still the one before */
+    r = reopened(r);
+    registry_entry *entry = NULL;
+    CHECK_OK(registry_describe(r, "spring", &entry, &err), err);
+    CHECK_INT(0, entry->n_aliases);
+    CHECK_INT(1, entry->n_previously);
+    CHECK_STR("live", entry->previously[0]);
+    registry_entries_free(entry, 1);
+    roll_back(r, "live", "spring", "autumn");
+    r = reopened(r);
+    CHECK_INT(5, count_by_name(r, "live"));
+    roll_back(r, "live", "autumn", "spring");
+    CHECK_INT(7, count_by_name(r, "live"));
+    CHECK_OK(registry_delete(r, "spring", &err), err);
+    CHECK_FAILS(
+        KD_FAILED_PRECONDITION, registry_roll_back_alias(r, "live", name, previous, &err), err);
+    CHECK_HAS("led to collection 'spring' before, which is gone", err.message);
+    CHECK_INT(7, count_by_name(r, "live"));
+    registry_close(r);
+}
+
+static void test_registry_alias__a_file_without_rollbacks_is_read(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    static const char text[] = "{\"live\": \"spring\"}";
+    registry *r = opened();
+    create_with(r, "spring", 5);
+    registry_close(r);
+    CHECK_OK(
+        kd_file_write(room_path("data/collections/.aliases.json"), text, strlen(text), &err), err);
+    r = opened();
+    CHECK_INT(5, count_by_name(r, "live"));
+    registry_close(r);
+}
+
+/* Folders without a file in them are damaged collections, and count. */
+static void test_registry_create__limits_their_number(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    bool created;
+    registry_close(opened());
+    for (unsigned i = 0; i + 1 < REGISTRY_MAX_COLLECTIONS; i++) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "data/collections/c%u", i);
+        CHECK_OK(kd_make_dirs(room_path(name), &err), err);
+    }
+    registry *r = opened();
+    collection_release(create(r, "last"));
+    CHECK_FAILS(KD_RESOURCE_EXHAUSTED,
+        registry_create(r, "more", MODEL, DIM, false, &c, &created, &err), err);
+    CHECK_HAS("there are 1000 collections, no more fit", err.message);
+    CHECK_OK(registry_delete(r, "c7", &err), err);
+    collection_release(create(r, "more"));
+    registry_close(r);
+}
+
 static void test_registry_delete__leaves_a_holder_a_collection_without_changes(void **state)
 {
     (void)state;
@@ -258,6 +340,9 @@ int main(void)
         ROOM_TEST(test_registry__opens_what_it_created_and_lists_it_by_name),
         ROOM_TEST(test_registry_create__refuses_taken_and_bad_names),
         ROOM_TEST(test_registry_alias__swaps_in_one_step_and_lasts),
+        ROOM_TEST(test_registry_alias__goes_back_to_where_it_led),
+        ROOM_TEST(test_registry_alias__a_file_without_rollbacks_is_read),
+        ROOM_TEST(test_registry_create__limits_their_number),
         ROOM_TEST(test_registry_delete__leaves_a_holder_a_collection_without_changes),
         ROOM_TEST(test_registry_restore__brings_back_a_snapshot),
         ROOM_TEST(test_registry_restore__refuses_what_is_no_snapshot),

@@ -162,3 +162,8 @@ void cli_conditions_clear(cli_conditions *c)
     }
     c->n = 0;
 }
+
+const char *cli_image_name(const Kindred__V1__Item *item, char text[CLI_TEXT])
+{
+    return *item->key ? item->key : cli_count(item->image_id, text);
+}

@@ -1,5 +1,5 @@
-/* services/gateway/cli/attributes.h: attributes and conditions as they are typed. A value that
- * reads as a number is one, unless it stands in double quotes. */
+/* services/gateway/cli/attributes.h: attributes and conditions as they are typed, and how an image
+ * is called. A value that reads as a number is one, unless it stands in double quotes. */
 #ifndef KD_CLI_ATTRIBUTES_H
 #define KD_CLI_ATTRIBUTES_H
 
@@ -33,5 +33,8 @@ typedef struct cli_conditions {
  * name as one range. False: wrong, which was said. */
 bool cli_conditions_add(cli_conditions *c, const char *command, const char *text);
 void cli_conditions_clear(cli_conditions *c); /* {0} is fine */
+
+/* Its key, else its number. */
+const char *cli_image_name(const Kindred__V1__Item *item, char text[CLI_TEXT]);
 
 #endif

@@ -118,6 +118,7 @@ static void print_collection(const Kindred__V1__Collection *c)
 {
     char text[CLI_TEXT];
     char *const aliases = joined(c->aliases, c->n_aliases);
+    char *const previous = joined(c->previous_aliases, c->n_previous_aliases);
     cli_table *const table = cli_table_new(NULL, 2);
     cli_table_field(table, "name", c->name);
     cli_table_field(table, "damage", c->damage);
@@ -132,7 +133,9 @@ static void print_collection(const Kindred__V1__Collection *c)
     cli_table_field(table, "disk", cli_bytes(c->disk_bytes, text));
     cli_table_field(table, "created", cli_when(c->created_unix_ms, text));
     cli_table_field(table, "aliases", aliases);
+    cli_table_field(table, "aliases before", previous);
     cli_table_print(table);
+    free(previous);
     free(aliases);
 }
 
@@ -223,6 +226,7 @@ static int collection_restore(int argc, const char **argv)
     return exit_status;
 }
 
+/* collection NULL: to where it led before. */
 static int set_alias(
     const cli_common *common, const char *command, const char *alias, const char *collection)
 {
@@ -231,15 +235,17 @@ static int set_alias(
     kd_error err = KD_ERROR_INIT;
     int exit_status = EXIT_DONE;
     request.alias = (char *)(uintptr_t)alias;
-    request.collection = (char *)(uintptr_t)collection;
+    if (collection)
+        request.collection = (char *)(uintptr_t)collection;
+    request.rollback = !collection;
     if (cli_ask(common, CLI_INDEXER, "SetAlias", &request.base, CLI_CALL_MS, &response, &err) !=
         KD_OK) {
         exit_status = cli_error(common, command, &err);
     } else if (common->json) {
         cli_print_message(&response->base);
     } else {
-        if (*collection)
-            printf("%s leads to %s", alias, collection);
+        if (*response->collection)
+            printf("%s leads to %s", alias, response->collection);
         else
             printf("%s is removed", alias);
         printf(*response->previous_collection ? ", before to %s\n" : "\n",
@@ -251,19 +257,22 @@ static int set_alias(
 
 static int collection_alias(int argc, const char **argv)
 {
-    int gone = 0;
+    int gone = 0, back = 0;
     cli_common common;
     const char **args = NULL;
     const struct poptOption options[] = {
-        {"remove", 0, POPT_ARG_NONE, &gone, 0, "remove the alias", NULL}, POPT_TABLEEND};
-    int exit_status = cli_parse(argc, argv, "ALIAS NAME [OPTION...]",
+        {"remove", 0, POPT_ARG_NONE, &gone, 0, "remove the alias", NULL},
+        {"rollback", 0, POPT_ARG_NONE, &back, 0, "to the collection that it led to before", NULL},
+        POPT_TABLEEND};
+    int exit_status = cli_parse(argc, argv, "ALIAS {NAME | --rollback | --remove} [OPTION...]",
         "Lets an alias lead to a collection, in one step; searches may name it from then on.\n"
-        "Example: kindred collection alias live shop-2",
+        "Examples: kindred collection alias live shop-2\n"
+        "          kindred collection alias live --rollback",
         options, NULL, NULL, 1, 2, &common, &args);
     if (exit_status == -1) {
         const char *const collection = gone ? "" : args[1];
-        if (!collection || (gone && args[1]))
-            exit_status = cli_usage(argv[0], "give the collection's NAME, or --remove");
+        if ((gone != 0) + (back != 0) + (args[1] != NULL) != 1)
+            exit_status = cli_usage(argv[0], "give the collection's NAME, --rollback or --remove");
         else
             exit_status = set_alias(&common, argv[0], args[0], collection);
     }

@@ -19,9 +19,9 @@ static void item_row(cli_table *table, const ProtobufCMessage *message)
     const Kindred__V1__Item *const item = (const Kindred__V1__Item *)message;
     char id[CLI_TEXT], class_id[CLI_TEXT], super_id[CLI_TEXT];
     cli_table_row(
-        table, (const char *const[]){cli_count(item->image_id, id),
-                   cli_count(item->class_id, class_id), item->class_name,
-                   cli_count(item->super_class_id, super_id), item->super_class_name, item->uri});
+        table, (const char *const[]){cli_image_name(item, id), cli_count(item->class_id, class_id),
+                   item->class_name, cli_count(item->super_class_id, super_id),
+                   item->super_class_name, item->uri});
 }
 
 int collection_items(int argc, const char **argv)
@@ -63,7 +63,7 @@ static int add_image(const cli_common *common, const char *command,
     Kindred__V1__AddImageResponse *response = NULL;
     kd_buf image = KD_BUF_INIT;
     kd_error err = KD_ERROR_INIT;
-    char text[CLI_TEXT];
+    char text[CLI_TEXT], name[CLI_TEXT];
     int exit_status = EXIT_DONE;
     kd_status status = cli_read_image(path, &image, &err);
     request->image = (ProtobufCBinaryData){image.len, image.data};
@@ -75,7 +75,7 @@ static int add_image(const cli_common *common, const char *command,
     else if (common->json)
         cli_print_message(&response->base);
     else
-        printf("image %llu is in %s, which holds %s\n", (unsigned long long)request->item->image_id,
+        printf("image %s is in %s, which holds %s\n", cli_image_name(request->item, name),
             request->collection, cli_some(response->count, "image", "images", text));
     kd_message_free(response);
     kd_buf_free(&image);
@@ -97,11 +97,14 @@ static bool on_attribute(void *arg, int val, const char *value)
 int collection_add(int argc, const char **argv)
 {
     adding a = {.command = argv[0]};
-    const char *image_id = NULL, *class_id = NULL, *super_id = NULL, *class_name = NULL;
+    const char *image_id = NULL, *key = NULL, *class_id = NULL, *super_id = NULL,
+               *class_name = NULL;
     const char *super_name = NULL, *uri = NULL, **args = NULL;
     cli_common common;
     const struct poptOption options[] = {{"image-id", 0, POPT_ARG_STRING, &image_id, 0,
                                              "its id; one that is there is replaced", "N"},
+        {"key", 0, POPT_ARG_STRING, &key, 0, "its name in place of an id, at most 256 bytes",
+            "KEY"},
         {"class-id", 0, POPT_ARG_STRING, &class_id, 0, "the product", "N"},
         {"super-class-id", 0, POPT_ARG_STRING, &super_id, 0, "the category above it (0)", "N"},
         {"class-name", 0, POPT_ARG_STRING, &class_name, 0, "the product's name", "NAME"},
@@ -111,11 +114,12 @@ int collection_add(int argc, const char **argv)
         {"attribute", 0, POPT_ARG_STRING, NULL, 1,
             "a text or number to filter by, such as price=9.5 (repeatable)", "NAME=VALUE"},
         POPT_TABLEEND};
-    int exit_status = cli_parse(argc, argv, "NAME IMAGE --image-id N --class-id N [OPTION...]",
-        "Embeds an image by the collection's model and adds it.\n"
-        "Example: kindred collection add shop chair.jpg --image-id 7 --class-id 3 --class-name "
-        "chair --attribute brand=Acme",
-        options, on_attribute, &a, 2, 2, &common, &args);
+    int exit_status =
+        cli_parse(argc, argv, "NAME IMAGE {--image-id N | --key KEY} --class-id N [OPTION...]",
+            "Embeds an image by the collection's model and adds it.\n"
+            "Example: kindred collection add shop chair.jpg --image-id 7 --class-id 3 --class-name "
+            "chair --attribute brand=Acme",
+            options, on_attribute, &a, 2, 2, &common, &args);
     if (exit_status >= 0) {
         cli_attributes_clear(&a.attributes);
         return exit_status;
@@ -135,9 +139,16 @@ int collection_add(int argc, const char **argv)
     if (super_name)
         item.super_class_name = (char *)(uintptr_t)super_name;
     exit_status = EXIT_USAGE;
-    if (!image_id || !class_id) {
-        (void)cli_usage(argv[0], "%s N is missing", image_id ? "--class-id" : "--image-id");
-    } else if (cli_number(argv[0], "--image-id", image_id, 0, UINT64_MAX, &item.image_id) &&
+    if (key)
+        item.key = (char *)(uintptr_t)key;
+    if (!image_id == !key) {
+        (void)cli_usage(argv[0], "one of --image-id N and --key KEY is needed");
+    } else if (key && *key == '\0') {
+        (void)cli_usage(argv[0], "--key is empty");
+    } else if (!class_id) {
+        (void)cli_usage(argv[0], "--class-id N is missing");
+    } else if ((key ||
+                   cli_number(argv[0], "--image-id", image_id, 0, UINT64_MAX, &item.image_id)) &&
                cli_number(argv[0], "--class-id", class_id, 0, UINT32_MAX, &class_number) &&
                (!super_id || cli_number(argv[0], "--super-class-id", super_id, 0, UINT32_MAX,
                                  &super_number))) {
@@ -153,17 +164,21 @@ int collection_add(int argc, const char **argv)
 
 /* ---- delete ---- */
 
-static kd_status delete_some(const cli_common *common, const char *name, uint64_t *ids, size_t n,
-    uint64_t *deleted, kd_error *err)
+/* Images by id, or where ids is NULL by key. */
+static kd_status delete_some(const cli_common *common, const char *name, uint64_t *ids, char **keys,
+    size_t n, uint64_t *deleted, kd_error *err)
 {
     kd_channel *channel = NULL;
     kd_status status = cli_connect(common, &channel, err);
     for (size_t i = 0; i < n && status == KD_OK; i += IDS_AT_ONCE) {
         Kindred__V1__DeleteItemsRequest request = KINDRED__V1__DELETE_ITEMS_REQUEST__INIT;
         Kindred__V1__DeleteItemsResponse *response = NULL;
+        const size_t some = n - i < IDS_AT_ONCE ? n - i : IDS_AT_ONCE;
         request.collection = (char *)(uintptr_t)name;
-        request.image_ids = ids + i;
-        request.n_image_ids = n - i < IDS_AT_ONCE ? n - i : IDS_AT_ONCE;
+        request.image_ids = ids ? ids + i : NULL;
+        request.n_image_ids = ids ? some : 0;
+        request.keys = ids ? NULL : keys + i;
+        request.n_keys = ids ? 0 : some;
         status = cli_call(
             channel, CLI_INDEXER, "DeleteItems", &request.base, CLI_CALL_MS, &response, err);
         if (status == KD_OK)
@@ -174,8 +189,8 @@ static kd_status delete_some(const cli_common *common, const char *name, uint64_
     return status;
 }
 
-static int delete_images(
-    const cli_common *common, const char *command, const char *name, const char *const *texts)
+static int delete_images(const cli_common *common, const char *command, const char *name,
+    const char *const *texts, bool are_keys)
 {
     kd_error err = KD_ERROR_INIT;
     uint64_t deleted = 0;
@@ -183,11 +198,12 @@ static int delete_images(
     int exit_status = EXIT_DONE;
     while (texts[n])
         n++;
-    uint64_t *const ids = cli_must(calloc(n, sizeof *ids));
-    for (size_t i = 0; i < n && exit_status == EXIT_DONE; i++)
+    uint64_t *const ids = are_keys ? NULL : cli_must(calloc(n, sizeof *ids));
+    for (size_t i = 0; ids && i < n && exit_status == EXIT_DONE; i++)
         if (!cli_number(command, "an image id", texts[i], 0, UINT64_MAX, &ids[i]))
             exit_status = EXIT_USAGE;
-    if (exit_status == EXIT_DONE && delete_some(common, name, ids, n, &deleted, &err) != KD_OK)
+    if (exit_status == EXIT_DONE &&
+        delete_some(common, name, ids, (char **)(uintptr_t)texts, n, &deleted, &err) != KD_OK)
         exit_status = cli_error(common, command, &err);
     else if (exit_status == EXIT_DONE && common->json)
         cli_print_json(json_pack("{s: I}", "deleted", (json_int_t)deleted));
@@ -224,10 +240,11 @@ static int delete_whole(const cli_common *common, const char *command, const cha
 
 int collection_delete(int argc, const char **argv)
 {
-    int yes = 0;
+    int yes = 0, are_keys = 0;
     cli_common common;
     const char **args = NULL;
     const struct poptOption options[] = {
+        {"keys", 0, POPT_ARG_NONE, &are_keys, 0, "the images are named by their keys", NULL},
         {"yes", 0, POPT_ARG_NONE, &yes, 0, "don't ask before the whole is removed", NULL},
         POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "NAME [ID...] [OPTION...]",
@@ -238,7 +255,7 @@ int collection_delete(int argc, const char **argv)
     if (exit_status >= 0)
         return exit_status;
     if (args[1]) {
-        exit_status = delete_images(&common, argv[0], args[0], args + 1);
+        exit_status = delete_images(&common, argv[0], args[0], args + 1, are_keys != 0);
     } else if (!yes && !isatty(STDIN_FILENO)) { /* an empty list of ids must not mean all */
         exit_status = cli_usage(argv[0], "no ids were given; --yes removes the whole collection");
     } else if (yes || is_sure(args[0])) {

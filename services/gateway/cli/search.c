@@ -11,9 +11,19 @@
 #include "services/gateway/cli/jobs.h"
 #include "services/gateway/cli/search_page.h"
 
+#define DEFAULT_K 5u
+#define MOST_K 1000u
 #define REPEATS_MAX 100u /* of an option, as many as the server takes */
 
-enum { OPTION_SUPER_CLASS = 1, OPTION_CLASS, OPTION_LIKE, OPTION_UNLIKE, OPTION_WHERE };
+enum {
+    OPTION_SUPER_CLASS = 1,
+    OPTION_CLASS,
+    OPTION_LIKE,
+    OPTION_UNLIKE,
+    OPTION_LIKE_KEY,
+    OPTION_UNLIKE_KEY,
+    OPTION_WHERE
+};
 
 /* An option's values. */
 typedef struct words {
@@ -27,11 +37,13 @@ typedef struct ids {
 } ids;
 
 typedef struct request {
-    const char *command, *collection, *k_text, *id_text, *min_text, *html;
+    const char *command, *collection, *k_text, *id_text, *key, *min_text, *html;
     words super_classes, classes;
     ids like, unlike;
+    words like_keys, unlike_keys;
     cli_conditions conditions;
     int by_class, exact;
+    bool all; /* that reach the lowest score */
     Kindred__V1__Real min_score;
     uint32_t k;
     uint64_t image_id;
@@ -75,6 +87,10 @@ static bool on_option(void *arg, int val, const char *value)
         return take_id(r, &r->like, "--like", value);
     case OPTION_UNLIKE:
         return take_id(r, &r->unlike, "--unlike", value);
+    case OPTION_LIKE_KEY:
+        return take_word(r, &r->like_keys, "--like-key", value);
+    case OPTION_UNLIKE_KEY:
+        return take_word(r, &r->unlike_keys, "--unlike-key", value);
     default:
         return cli_conditions_add(&r->conditions, r->command, value);
     }
@@ -96,10 +112,9 @@ static void print_hits(
         const Kindred__V1__Item *const item = hit->item;
         char rank[CLI_TEXT], score[CLI_TEXT], image[CLI_TEXT];
         (void)snprintf(score, sizeof score, "%.4f", (double)hit->score);
-        cli_table_row(
-            table, (const char *const[]){cli_count(i + 1, rank), score,
-                       item ? item->class_name : "", item ? item->super_class_name : "",
-                       cli_count(item ? item->image_id : 0, image), item ? item->uri : ""});
+        cli_table_row(table, (const char *const[]){cli_count(i + 1, rank), score,
+                                 item ? item->class_name : "", item ? item->super_class_name : "",
+                                 item ? cli_image_name(item, image) : "", item ? item->uri : ""});
     }
     cli_table_print(table);
     if (r->queries > 1)
@@ -146,6 +161,10 @@ static kd_status ask(request *r, Kindred__V1__SearchProductsRequest *search, con
             kd_buf_free(&thumbnail);
         search_page_row(&r->page, title, &thumbnail, answer);
     }
+    if (status == KD_OK && r->all && answer->n_hits == r->k)
+        (void)fprintf(stderr,
+            "kindred %s: %s: these are the %u best, there may be more that reach %s\n", r->command,
+            title, r->k, r->min_text);
     if (status == KD_OK && r->results)
         add_result(r, json_incref(query), answer);
     else if (status == KD_OK)
@@ -195,15 +214,32 @@ static kd_status ask_by_id(request *r, kd_error *err)
     return ask(r, &search, title, NULL, json_integer((json_int_t)r->image_id), err);
 }
 
-/* {"like": [N, …], "unlike": [N, …]} */
+static kd_status ask_by_key(request *r, kd_error *err)
+{
+    Kindred__V1__SearchProductsRequest search = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__INIT;
+    char title[CLI_TEXT];
+    (void)snprintf(title, sizeof title, "image %s", r->key);
+    search.query_case = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_KEY;
+    search.key = (char *)(uintptr_t)r->key;
+    return ask(r, &search, title, NULL, cli_json_text(r->key), err);
+}
+
+/* Numbers, then keys. */
+static json_t *names_json(const ids *numbers, const words *keys)
+{
+    json_t *const names = cli_must(json_array());
+    for (size_t i = 0; i < numbers->n; i++)
+        (void)json_array_append_new(names, json_integer((json_int_t)numbers->numbers[i]));
+    for (size_t i = 0; i < keys->n; i++)
+        (void)json_array_append_new(names, cli_json_text(keys->texts[i]));
+    return names;
+}
+
+/* {"like": [N or KEY, …], "unlike": [N or KEY, …]} */
 static json_t *examples_json(const request *r)
 {
-    json_t *const like = cli_must(json_array()), *const unlike = cli_must(json_array());
-    for (size_t i = 0; i < r->like.n; i++)
-        (void)json_array_append_new(like, json_integer((json_int_t)r->like.numbers[i]));
-    for (size_t i = 0; i < r->unlike.n; i++)
-        (void)json_array_append_new(unlike, json_integer((json_int_t)r->unlike.numbers[i]));
-    return cli_must(json_pack("{s: o, s: o}", "like", like, "unlike", unlike));
+    return cli_must(json_pack("{s: o, s: o}", "like", names_json(&r->like, &r->like_keys), "unlike",
+        names_json(&r->unlike, &r->unlike_keys)));
 }
 
 static kd_status ask_by_examples(request *r, kd_error *err)
@@ -214,6 +250,10 @@ static kd_status ask_by_examples(request *r, kd_error *err)
     like.n_positive_image_ids = r->like.n;
     like.negative_image_ids = r->unlike.numbers;
     like.n_negative_image_ids = r->unlike.n;
+    like.positive_keys = r->like_keys.texts;
+    like.n_positive_keys = r->like_keys.n;
+    like.negative_keys = r->unlike_keys.texts;
+    like.n_negative_keys = r->unlike_keys.n;
     search.query_case = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_LIKE;
     search.like = &like;
     return ask(r, &search, "the examples", NULL, examples_json(r), err);
@@ -241,7 +281,9 @@ static int search(request *r, const char *const *images)
         status = ask_by_file(r, images[i], &err);
     if (status == KD_OK && r->id_text)
         status = ask_by_id(r, &err);
-    if (status == KD_OK && r->like.n > 0)
+    if (status == KD_OK && r->key)
+        status = ask_by_key(r, &err);
+    if (status == KD_OK && r->like.n + r->like_keys.n > 0)
         status = ask_by_examples(r, &err);
     if (status == KD_OK && r->html)
         status = write_page(r, &err);
@@ -260,14 +302,15 @@ int cmd_search(int argc, const char **argv)
 {
     const char **args = NULL;
     cli_common common;
-    uint64_t k = 5;
+    uint64_t k = DEFAULT_K;
     request r = {.command = argv[0],
         .common = &common,
         .page = KD_BUF_INIT,
         .min_score = KINDRED__V1__REAL__INIT};
     const struct poptOption options[] = {{"collection", 0, POPT_ARG_STRING, &r.collection, 0,
                                              "where to look, by name or alias", "NAME"},
-        {"k", 'k', POPT_ARG_STRING, &r.k_text, 0, "hits for each image, 1 to 1000 (5)", "N"},
+        {"k", 'k', POPT_ARG_STRING, &r.k_text, 0,
+            "hits for each image, 1 to 1000 (5; with --min-score 1000)", "N"},
         {"super-class", 0, POPT_ARG_STRING, NULL, OPTION_SUPER_CLASS,
             "only this super-class, by name or id (repeatable)", "NAME"},
         {"class", 0, POPT_ARG_STRING, NULL, OPTION_CLASS,
@@ -281,10 +324,14 @@ int cmd_search(int argc, const char **argv)
         {"min-score", 0, POPT_ARG_STRING, &r.min_text, 0, "leave out what scores lower, -1 to 1",
             "X"},
         {"image-id", 0, POPT_ARG_STRING, &r.id_text, 0, "ask by an image of the collection", "N"},
+        {"key", 0, POPT_ARG_STRING, &r.key, 0, "ask by an image of the collection that has a key",
+            "KEY"},
         {"like", 0, POPT_ARG_STRING, NULL, OPTION_LIKE,
             "ask for what is like this image of the collection (repeatable)", "N"},
         {"unlike", 0, POPT_ARG_STRING, NULL, OPTION_UNLIKE,
             "and unlike this one (repeatable, beside --like)", "N"},
+        {"like-key", 0, POPT_ARG_STRING, NULL, OPTION_LIKE_KEY, "as --like, by key", "KEY"},
+        {"unlike-key", 0, POPT_ARG_STRING, NULL, OPTION_UNLIKE_KEY, "as --unlike, by key", "KEY"},
         {"html", 0, POPT_ARG_STRING, &r.html, 0, "write a page of picture rows", "FILE"},
         POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "IMAGE... --collection NAME [OPTION...]",
@@ -295,13 +342,16 @@ int cmd_search(int argc, const char **argv)
         r.queries++;
     if (r.id_text)
         r.queries++;
-    if (r.like.n > 0)
+    if (r.key)
+        r.queries++;
+    if (r.like.n + r.like_keys.n > 0)
         r.queries++;
     if (exit_status == -1 && !r.collection)
         exit_status = cli_usage(argv[0], "--collection NAME is missing");
     else if (exit_status == -1 && r.queries == 0)
-        exit_status = cli_usage(argv[0], "an IMAGE, --image-id N or --like N is missing");
-    else if (exit_status == -1 && r.unlike.n > 0 && r.like.n == 0)
+        exit_status =
+            cli_usage(argv[0], "an IMAGE, --image-id N, --key KEY or --like N is missing");
+    else if (exit_status == -1 && r.unlike.n + r.unlike_keys.n > 0 && r.like.n + r.like_keys.n == 0)
         exit_status = cli_usage(argv[0], "--unlike N goes with --like N");
     if (exit_status == -1 &&
         ((r.k_text && !cli_number(argv[0], "-k", r.k_text, 0, UINT32_MAX, &k)) ||
@@ -311,7 +361,8 @@ int cmd_search(int argc, const char **argv)
     if (exit_status == -1 && r.min_text && !kd_parse_double(r.min_text, -1, 1, &r.min_score.value))
         exit_status =
             cli_usage(argv[0], "--min-score '%.100s' is not a number from -1 to 1", r.min_text);
-    r.k = (uint32_t)k;
+    r.all = r.min_text && !r.k_text;
+    r.k = r.all ? MOST_K : (uint32_t)k;
     if (exit_status == -1)
         exit_status = search(&r, args);
     cli_conditions_clear(&r.conditions);

@@ -1,5 +1,7 @@
 #include "services/gateway/cli/search_page.h"
 
+#include "services/gateway/cli/attributes.h"
+
 #include <openssl/evp.h>
 
 static void put_escaped(kd_buf *page, const char *text)
@@ -69,7 +71,10 @@ static void put_hit(kd_buf *page, size_t rank, const Kindred__V1__Hit *hit)
         put_escaped(page, item->class_name);
         kd_buf_puts(page, "<br><small>");
         put_escaped(page, item->super_class_name);
-        kd_buf_printf(page, " · image %llu</small>", (unsigned long long)item->image_id);
+        char text[CLI_TEXT];
+        kd_buf_puts(page, " · image ");
+        put_escaped(page, cli_image_name(item, text));
+        kd_buf_puts(page, "</small>");
     }
     kd_buf_puts(page, "</figcaption></figure>\n");
 }
