@@ -290,6 +290,8 @@ int cmd_collection(int argc, const char **argv)
         {"add", collection_add, "embed an image and add it"},
         {"delete", collection_delete, "remove images, or the whole collection"},
         {"items", collection_items, "list its images"},
+        {"export", collection_export, "write its vectors for NumPy or FAISS"},
+        {"import", collection_import, "add vectors from such a file"},
         {"snapshot", collection_snapshot, "write it to one file on the server's side"},
         {"restore", collection_restore, "make it from such a file"},
         {"alias", collection_alias, "let another name lead to it"},

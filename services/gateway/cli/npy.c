@@ -1,8 +1,11 @@
-#include "services/gateway/cli/npy.h"
+#include "services/gateway/cli/vectors.h"
 
 #include <endian.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "services/gateway/cli/cli.h"
 
 #define HEADER_BYTES 128u /* a multiple of 64, as the format asks */
 #define PREFIX_BYTES 10u  /* magic, version, length of the text */
@@ -67,4 +70,81 @@ kd_status cli_npy_commit(cli_npy *npy, kd_error *err)
 void cli_npy_drop(cli_npy *npy)
 {
     cli_file_drop(&npy->file);
+}
+
+/* ---- Reading ---- */
+
+#define MAX_HEADER 65536u
+#define MOST_DIM 65536u
+#define MOST_ROWS ((uint64_t)1 << 40)
+
+/* What stands behind 'KEY': in the header's dictionary; NULL: it is not there. */
+static const char *value_of(const char *header, const char *key)
+{
+    const char *at = strstr(header, key);
+    if (!at)
+        return NULL;
+    at += strlen(key);
+    at += strspn(at, " ");
+    return *at == ':' ? at + 1 + strspn(at + 1, " ") : NULL;
+}
+
+static kd_status take_header(cli_vectors *v, const char *header, kd_error *err)
+{
+    const char *const type = value_of(header, "'descr'");
+    const char *const fortran = value_of(header, "'fortran_order'");
+    const char *const shape = value_of(header, "'shape'");
+    unsigned long long rows = 0, dim = 0;
+    char end = '\0';
+    if (!type || !fortran || !shape)
+        return kd_error_set(err, KD_INVALID_ARGUMENT, "%s has no header of a NumPy array", v->path);
+    if (strncmp(type, "'<f4'", 5) != 0 || strncmp(fortran, "False", 5) != 0)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "%s holds values of type %.8s, in %s order; float32 in C order is needed: "
+            "numpy.save(FILE, numpy.ascontiguousarray(vectors, dtype='<f4'))",
+            v->path, type, strncmp(fortran, "False", 5) == 0 ? "C" : "Fortran");
+    if (sscanf(shape, "(%llu, %llu%c", &rows, &dim, &end) != 3 || end != ')' || dim == 0 ||
+        rows > MOST_ROWS || dim > MOST_DIM)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "%s has the shape %.40s; rows of vectors are needed: (n, dim)", v->path, shape);
+    v->rows = rows;
+    v->dim = dim;
+    return KD_OK;
+}
+
+static kd_status check_size(const cli_vectors *v, kd_error *err)
+{
+    if (fseeko(v->stream, 0, SEEK_END) != 0)
+        return kd_error_errno(err, errno, "cannot read %s", v->path);
+    const uint64_t is = (uint64_t)ftello(v->stream);
+    const uint64_t should = v->values_at + v->rows * v->dim * sizeof(float);
+    return is == should ? KD_OK
+                        : kd_error_set(err, KD_INVALID_ARGUMENT,
+                              "%s has %llu bytes and should have %llu by its shape", v->path,
+                              (unsigned long long)is, (unsigned long long)should);
+}
+
+kd_status cli_npy_header(cli_vectors *v, kd_error *err)
+{
+    uint8_t prefix[12];
+    kd_status status = cli_vectors_bytes(v, prefix, 8, err);
+    const bool wide = status == KD_OK && prefix[6] >= 2; /* versions 2 and 3: 4 bytes of length */
+    if (status == KD_OK)
+        status = cli_vectors_bytes(v, prefix + 8, wide ? 4 : 2, err);
+    if (status != KD_OK)
+        return status;
+    const size_t len = (size_t)prefix[8] | (size_t)prefix[9] << 8 |
+                       (wide ? (size_t)prefix[10] << 16 | (size_t)prefix[11] << 24 : 0);
+    if (prefix[6] == 0 || prefix[6] > 3 || len > MAX_HEADER)
+        return kd_error_set(
+            err, KD_INVALID_ARGUMENT, "%s is a NumPy array of an unknown version", v->path);
+    char *const header = cli_must(calloc(len + 1, 1));
+    status = cli_vectors_bytes(v, header, len, err);
+    v->values_at = (wide ? 12 : 10) + len;
+    if (status == KD_OK)
+        status = take_header(v, header, err);
+    if (status == KD_OK)
+        status = check_size(v, err);
+    free(header);
+    return status;
 }

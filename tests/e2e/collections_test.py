@@ -1,0 +1,182 @@
+"""Collections as people use them: images named by keys, vectors in and out as files, an alias that is
+led back, a range of scores, an evaluation against what is stored."""
+
+import json
+import struct
+import unittest
+
+import kindred
+import numpy as np
+
+
+class Collections(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.products = kindred.draw(products=1, views=10)
+        cls.stack = kindred.Stack("collections").up("--datasets", kindred.folder())
+        cls.model = cls.stack.ok("model", "init", "--name", "plain", "--image-size", 32)
+        cls.stack.ok("index", cls.products, "--model", "plain", "--collection", "shop")
+
+    def photo(self, row=0):
+        return self.products / kindred.listing(self.products)[row][3]
+
+    def items(self, name):
+        return self.stack.ok("collection", "items", name)["items"]
+
+    def hits(self, *words):
+        return self.stack.ok("search", *words)["results"][0]["hits"]
+
+    def fails(self, status, says, *words):
+        done = self.stack.run(*words)
+        self.assertEqual(done.status, status, done)
+        self.assertIn(says, done.err)
+
+    def test_keys__name_images_everywhere(self):
+        stack = self.stack
+        stack.ok("collection", "create", "named", "--model", "plain")
+        add = ("collection", "add", "named")
+        for row, key in enumerate(("chair-7", "Stühle/8", "sofa")):
+            stack.ok(*add, self.photo(row), "--key", key, "--class-id", row)
+        stack.ok(*add, self.photo(3), "--image-id", 5, "--class-id", 9)
+        stack.ok(*add, self.photo(0), "--key", "chair-7", "--class-id", 1)  # replaced
+        self.assertEqual([item["key"] for item in self.items("named")],
+                         ["", "chair-7", "Stühle/8", "sofa"])
+        table = stack.run("collection", "items", "named")
+        self.assertIn("Stühle/8", table.out)
+
+        where = ("--collection", "named", "-k", 9)
+        by_photo = self.hits(self.photo(0), *where)
+        self.assertEqual((by_photo[0]["item"]["key"], by_photo[0]["item"]["class_id"]), ("chair-7", 1))
+        self.assertEqual(len(by_photo), 4)
+        self.assertIn("chair-7", stack.run("search", self.photo(0), *where).out)
+        by_key = self.hits("--key", "chair-7", *where)
+        self.assertEqual(by_key, by_photo[1:])  # without itself
+        self.assertEqual(self.hits("--like-key", "chair-7", *where), by_key)
+        unlike = self.hits("--like-key", "chair-7", "--unlike", 5, "--unlike-key", "sofa", *where)
+        self.assertEqual([hit["item"]["key"] for hit in unlike], ["Stühle/8"])
+        self.fails(1, "collection 'named' has no image 'desk'", "search", "--key", "desk", *where)
+
+        self.fails(2, "one of --image-id N and --key KEY", *add, self.photo(0), "--class-id", 1)
+        self.fails(2, "allowed are 256", *add, self.photo(0), "--class-id", 1, "--key", "k" * 257)
+        done = stack.ok("collection", "delete", "named", "--keys", "sofa", "desk")
+        self.assertEqual(done["deleted"], 1)
+        self.assertEqual([item["key"] for item in self.items("named")], ["", "chair-7", "Stühle/8"])
+
+    def test_export__is_what_was_embedded_and_comes_back(self):
+        stack = self.stack
+        file = kindred.folder() / "shop.npy"
+        done = stack.ok("collection", "export", "shop", file)
+        embedded = kindred.folder() / "embedded.npy"
+        stack.ok("embed", self.products, "--model", "plain", "--split", "train", "--out", embedded)
+        vectors, expected = np.load(file), np.load(embedded)
+        self.assertEqual((vectors.dtype, vectors.shape), (np.float32, (done["rows"], done["dim"])))
+        np.testing.assert_array_equal(vectors, expected)
+        rows = [json.loads(line) for line in file.with_suffix(".jsonl").read_text().splitlines()]
+        self.assertEqual([row["image_id"] for row in rows],
+                         [row[0] for row in kindred.listing(self.products)])
+
+        stack.ok("collection", "import", "again", file, "--model", "plain")
+        self.assertEqual(self.items("again"), self.items("shop"))
+        self.assertEqual(self.hits(self.photo(), "--collection", "again"),
+                         self.hits(self.photo(), "--collection", "shop"))
+        stack.ok("collection", "import", "embedded", embedded, "--model", "plain")  # FILE.ids
+        self.assertEqual([item["image_id"] for item in self.items("embedded")],
+                         [item["image_id"] for item in self.items("shop")])
+
+    def test_export__keys_and_attributes_come_back(self):
+        stack, file = self.stack, kindred.folder() / "tagged.npy"
+        stack.ok("collection", "create", "tagged", "--model", "plain")
+        stack.ok("collection", "add", "tagged", self.photo(0), "--key", "a b", "--class-id", 3,
+                 "--class-name", "mug", "--attribute", "brand=Ä", "--attribute", "price=0.1")
+        stack.ok("collection", "export", "tagged", file)
+        stack.ok("collection", "import", "tagged-2", file, "--model", "plain")
+        first, second = self.items("tagged"), self.items("tagged-2")
+        self.assertEqual(first, second)
+        self.assertEqual(first[0]["attributes"], [
+            {"name": "brand", "text": "Ä"}, {"name": "price", "number": 0.1}])
+
+    def test_export__for_faiss(self):
+        """The file's parts; that FAISS itself reads them, the unit tests look at."""
+        file = kindred.folder() / "shop.faiss"
+        done = self.stack.ok("collection", "export", "shop", file)
+        bytes_ = file.read_bytes()
+        self.assertEqual((bytes_[:4], bytes_[37:41]), (b"IxM2", b"IxFI"))
+        n, dim = done["rows"], done["dim"]
+        self.assertEqual(struct.unpack_from("<iq", bytes_, 4), (dim, n))
+        vectors = np.frombuffer(bytes_, "<f4", n * dim, 82).reshape(n, dim)
+        ids = np.frombuffer(bytes_, "<i8", n, 90 + vectors.nbytes)
+        self.assertEqual(ids.tolist(), [row[0] for row in kindred.listing(self.products)])
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+        file.with_suffix(".jsonl").unlink()  # ids from the index
+        self.stack.ok("collection", "import", "from-faiss", file, "--model", "plain")
+        self.assertEqual([item["image_id"] for item in self.items("from-faiss")], ids.tolist())
+        by_id = self.hits("--image-id", int(ids[0]), "--collection", "from-faiss")
+        self.assertEqual([(hit["item"]["image_id"], hit["score"]) for hit in by_id],
+                         [(hit["item"]["image_id"], hit["score"])
+                          for hit in self.hits("--image-id", int(ids[0]), "--collection", "shop")])
+
+    def test_import__says_what_is_wrong_and_what_is_in(self):
+        file, dim = kindred.folder() / "bad.npy", self.model["dim"]
+        into = ("collection", "import", "bad", file, "--model", "plain")
+        rng = np.random.default_rng(1)
+        vectors = rng.normal(size=(300, dim)).astype(np.float32)
+        np.save(file, vectors)
+        self.fails(2, "the vector of image 0", *into)
+        np.save(file, vectors.astype(np.float64))
+        self.fails(2, "float32", *into)
+        np.save(file, vectors[:, :5])
+        self.fails(2, "vectors of 5 values, and model plain makes vectors of 512", *into)
+        for wrong in (0, np.nan):
+            vectors[299] = wrong
+            np.save(file, vectors)
+            self.fails(2, "the vector of image 299", *into, "--normalize")
+            self.fails(2, "256 of 300 images are in bad", *into, "--normalize")
+        ids = kindred.folder() / "two.ids"
+        ids.write_text("1\n2\n")
+        self.fails(2, "has 2 lines", *into, "--ids", ids)
+        vectors[299] = vectors[0]
+        np.save(file, vectors)
+        self.assertEqual(self.stack.ok(*into, "--normalize")["count"], 300)
+        self.fails(2, "is where the images' ids and labels go", "collection", "export", "bad",
+                   kindred.folder() / "x.jsonl")
+
+    def test_alias__goes_back(self):
+        stack = self.stack
+        for name in ("spring", "autumn"):
+            stack.ok("collection", "create", name, "--model", "plain")
+        self.fails(1, "there is no alias 'live'", "collection", "alias", "live", "--rollback")
+        stack.ok("collection", "alias", "live", "spring")
+        self.fails(1, "has led to no other", "collection", "alias", "live", "--rollback")
+        stack.ok("collection", "alias", "live", "autumn")
+        self.assertEqual(stack.ok("collection", "show", "spring")["previous_aliases"], ["live"])
+        done = stack.run("collection", "alias", "live", "--rollback")
+        self.assertEqual(done.out, "live leads to spring, before to autumn\n")
+        shown = stack.ok("collection", "show", "live")
+        self.assertEqual((shown["name"], shown["aliases"]), ("spring", ["live"]))
+        self.fails(2, "give the collection's NAME", "collection", "alias", "live", "autumn",
+                   "--rollback")
+
+    def test_min_score__gives_all_that_reach_it(self):
+        where = (self.photo(), "--collection", "shop")
+        everything = self.hits(*where, "-k", 1000)
+        least = everything[11]["score"]
+        self.assertEqual(self.hits(*where, "--min-score", least - 1e-6), everything[:12])
+        self.assertEqual(self.hits(*where, "--min-score", least - 1e-6, "-k", 3), everything[:3])
+        cut = kindred.folder() / "many.npy"
+        np.save(cut, np.tile(np.eye(1, self.model["dim"], dtype=np.float32), (1000, 1)))
+        self.stack.ok("collection", "import", "many", cut, "--model", "plain")
+        done = self.stack.run("search", "--image-id", 0, "--collection", "many", "--min-score", 0.9)
+        self.assertNotIn("may be more", done.err)
+        self.stack.ok("collection", "import", "many", cut, "--model", "plain", "--ids",
+                      self.ids(1000, 1000))
+        done = self.stack.run("search", "--image-id", 0, "--collection", "many", "--min-score", 0.9)
+        self.assertIn("there may be more", done.err)
+
+    def ids(self, first, n):
+        path = kindred.folder() / f"{first}-{n}.ids"
+        path.write_text("".join(f"{number}\n" for number in range(first, first + n)))
+        return path
+
+
+if __name__ == "__main__":
+    kindred.main()
