@@ -8,11 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/eval/scan.h"
-#include "lib/eval/tables.h"
+#include "lib/eval/answer.h"
 
-#define FIRST_FIVE 5u
-#define VOTE_K 5u
 #define RADIX_BITS 8u
 #define RADIX (1u << RADIX_BITS)
 #define PASSES 4u /* of RADIX_BITS over 32 */
@@ -21,7 +18,6 @@ typedef struct pass {
     const kd_eval_input *input;
     kd_eval_tables tables;
     kd_eval *out;
-    uint32_t vote_k;
     pthread_mutex_t lock; /* of out->pairs */
 } pass;
 
@@ -172,78 +168,11 @@ static size_t rank(
     const float floor = floor_of(w, depth, input->dim);
     const size_t n = kd_scan_reach(row, input->n_gallery, floor, self, w->found);
     sort_ranked(w, n);
-    settle(p, w->found, n, q, larger(KD_EVAL_HITS, p->vote_k), depth);
+    settle(p, w->found, n, q, larger(KD_EVAL_HITS, kd_eval_vote_k(p->input)), depth);
     return n < depth ? n : depth;
 }
 
 /* ---- One query's answer ---- */
-
-static uint32_t vote(const pass *p, const kd_label_table *t, const kd_ranked *found, size_t n)
-{
-    uint32_t winner = KD_EVAL_NONE;
-    double most = -1;
-    if (n > p->vote_k)
-        n = p->vote_k;
-    for (size_t i = 0; i < n; i++) {
-        double weight = 0;
-        for (size_t j = 0; j < n; j++)
-            if (t->gallery[found[j].place] == t->gallery[found[i].place])
-                weight += !p->input->vote_by_score ? 1
-                          : found[j].score > 0.0f  ? (double)found[j].score
-                                                   : 0;
-        if (weight > most) {
-            most = weight;
-            winner = t->gallery[found[i].place];
-        }
-    }
-    return winner;
-}
-
-static uint8_t labels_of_five(
-    const kd_label_table *t, uint32_t truth, const kd_ranked *found, size_t n)
-{
-    uint32_t seen[FIRST_FIVE + 1] = {truth};
-    uint8_t n_seen = 1;
-    for (size_t i = 0; i < n && i < FIRST_FIVE; i++) {
-        uint8_t j = 0;
-        while (j < n_seen && seen[j] != t->gallery[found[i].place])
-            j++;
-        if (j == n_seen)
-            seen[n_seen++] = t->gallery[found[i].place];
-    }
-    return n_seen;
-}
-
-static void answer(const pass *p, const kd_label_table *t, const kd_ranked *found, size_t n,
-    uint32_t truth, kd_answer *out)
-{
-    const uint32_t positives = out->positives;
-    double sum_5 = 0, sum_r = 0;
-    uint32_t right = 0, right_at_r = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (t->gallery[found[i].place] != truth)
-            continue;
-        const double precision = (double)++right / (double)(i + 1);
-        if (right == 1 && i < KD_EVAL_DEPTH)
-            out->first = (uint32_t)i + 1;
-        if (i < FIRST_FIVE) {
-            sum_5 += precision;
-            out->right_at_5++;
-        }
-        if (i < 10)
-            out->right_at_10++;
-        if (i < positives) {
-            sum_r += precision;
-            right_at_r++;
-        }
-    }
-    out->truth = truth;
-    out->vote = vote(p, t, found, n);
-    out->labels_at_5 = labels_of_five(t, truth, found, n);
-    out->ap_at_5 = sum_5 / (double)(positives < FIRST_FIVE ? positives : FIRST_FIVE);
-    out->ap_at_r = sum_r / (double)positives;
-    out->r_precision = (double)right_at_r / (double)positives;
-}
 
 static uint32_t count_positives(const kd_label_table *t, uint32_t truth, uint32_t self)
 {
@@ -312,7 +241,7 @@ static void measure_query(const pass *p, workspace *w, size_t q, const float *ro
 {
     const kd_eval_input *const input = p->input;
     const uint32_t self = p->tables.selves[q];
-    size_t depth = larger(KD_EVAL_HITS, p->vote_k);
+    size_t depth = larger(KD_EVAL_HITS, kd_eval_vote_k(p->input));
     count_row(w, row, input->n_gallery, self);
     for (unsigned kind = 0; kind < KD_EVAL_KINDS; kind++) {
         const kd_label_table *const t = &p->tables.of[kind];
@@ -328,7 +257,7 @@ static void measure_query(const pass *p, workspace *w, size_t q, const float *ro
         const kd_label_table *const t = &p->tables.of[kind];
         kd_answer *const out = &p->out->answers[kind][q];
         if (out->positives > 0)
-            answer(p, t, w->found, n, t->queries[q], out);
+            kd_eval_answer(p->input, t, w->found, n, t->queries[q], out);
         if (out->positives > 0 && out->first == 0)
             out->first = rank_of_first(p, t, t->queries[q], q, row, self);
     }
@@ -408,10 +337,7 @@ kd_status kd_eval_run(const kd_eval_input *input, kd_eval *out, kd_error *err)
     kd_status status = check(input, err);
     if (status != KD_OK)
         return status;
-    pass p = {.input = input,
-        .out = out,
-        .vote_k = input->vote_k ? input->vote_k : VOTE_K,
-        .lock = PTHREAD_MUTEX_INITIALIZER};
+    pass p = {.input = input, .out = out, .lock = PTHREAD_MUTEX_INITIALIZER};
     const kd_scores scores = {.queries = input->queries,
         .n_queries = input->n_queries,
         .gallery = input->gallery,

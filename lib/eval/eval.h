@@ -93,6 +93,15 @@ typedef struct kd_eval {
 KD_MUST_CHECK kd_status kd_eval_run(const kd_eval_input *input, kd_eval *out, kd_error *err);
 void kd_eval_free(kd_eval *eval);
 
+/* Puts the nearest of each query as a search engine gave them (n_queries × KD_EVAL_HITS, the first
+ * counts[q] of row q, best first, without the query itself) in place of the exact ones: what
+ * depends on the first ranks alone is then what the engine's users see. What lies deeper stays
+ * exact. *recall is the share of the exact ones that the engine found. input is what eval was made
+ * from; KD_INVALID_ARGUMENT for a vote of more than KD_EVAL_HITS or a hit that is not in the
+ * gallery, then eval is of no use. */
+KD_MUST_CHECK kd_status kd_eval_take_hits(const kd_eval_input *input, const kd_hit *hits,
+    const uint32_t *counts, kd_eval *eval, double *recall, kd_error *err);
+
 /* ---- Means ---- */
 
 typedef enum kd_metric {

@@ -1,6 +1,7 @@
 /* services/gateway/evaluate.h: the parts of an evaluate job.
  *
- * protocol.c opens gallery and queries, evaluate_job.c embeds them by each model, measure.c has
+ * protocol.c opens gallery and queries, evaluate_job.c embeds them by each model,
+ * evaluate_collection.c takes them and their neighbours from the indexer, measure.c has
  * lib/eval measure them, findings.c has lib/check look at the dataset, details.c adds what the page
  * shows by label, picture_rows.c draws what people look at, strips.c writes the same as files,
  * result.c says what came of it. */
@@ -24,6 +25,22 @@ typedef struct embedded {
     uint64_t *ids;              /* n: image ids */
     uint32_t *classes, *supers; /* n */
 } embedded;
+
+/* Room for the dataset's images. embedded_free in any case. */
+KD_MUST_CHECK kd_status embedded_new(
+    embedded *e, const kd_dataset *dataset, size_t dim, kd_error *err);
+/* Closes the gaps of images that are not ok, and notes ids and labels. */
+void embedded_compact(embedded *e, size_t dim);
+void embedded_free(embedded *e);
+
+/* ---- evaluate_collection.c ---- */
+/* The dataset's images with the vectors that the collection holds. KD_FAILED_PRECONDITION when it
+ * holds others, or is of another model. */
+KD_MUST_CHECK kd_status embedded_from_collection(running_job *r, const kd_dataset *dataset,
+    const Kindred__V1__Model *model, skipped *skip, embedded *out, kd_error *err);
+/* Asks the collection for the nearest of each query, and puts them in place of eval's. */
+KD_MUST_CHECK kd_status take_neighbours(
+    running_job *r, const kd_eval_input *input, kd_eval *eval, double *recall, kd_error *err);
 
 #define MODELS_MOST 16u
 #define PROTOCOLS_MOST 4u
@@ -59,7 +76,8 @@ typedef struct measured {
     kd_report_row *rows;       /* owned */
     kd_report_row *misses;     /* n_misses, owned */
     size_t n_misses;
-    double rate; /* images embedded in a second */
+    double rate;         /* images embedded in a second */
+    double index_recall; /* with a collection */
 } measured;
 
 /* Fills out's eval and measures. first: the model that this one is to be set against, with the same

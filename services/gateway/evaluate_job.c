@@ -8,7 +8,7 @@
 
 /* ---- Sets ---- */
 
-static void embedded_free(embedded *e)
+void embedded_free(embedded *e)
 {
     free(e->values);
     free(e->ok);
@@ -35,8 +35,7 @@ static kd_status keep_values(
     return KD_OK;
 }
 
-/* Closes the gaps of skipped images and notes ids and labels. */
-static void compact(embedded *e, size_t dim)
+void embedded_compact(embedded *e, size_t dim)
 {
     for (size_t i = 0; i < e->n_items; i++) {
         if (!e->ok[i])
@@ -51,10 +50,8 @@ static void compact(embedded *e, size_t dim)
     }
 }
 
-static kd_status embed(running_job *r, const kd_dataset *dataset, const Kindred__V1__Model *model,
-    skipped *skip, embedded *out, kd_error *err)
+kd_status embedded_new(embedded *out, const kd_dataset *dataset, size_t dim, kd_error *err)
 {
-    const size_t dim = model->dim;
     *out = (embedded){.dataset = dataset};
     out->items = kd_dataset_items(dataset, &out->n_items);
     out->values = malloc(out->n_items * dim * sizeof *out->values);
@@ -65,10 +62,18 @@ static kd_status embed(running_job *r, const kd_dataset *dataset, const Kindred_
     out->supers = calloc(out->n_items, sizeof *out->supers);
     if (!out->values || !out->ok || !out->rows || !out->ids || !out->classes || !out->supers)
         return kd_error_memory(err, "the embeddings");
-    keep_arg k = {out, dim};
-    const kd_status status = embed_set(r, dataset, model->id, dim, skip, keep_values, &k, err);
+    return KD_OK;
+}
+
+static kd_status embed(running_job *r, const kd_dataset *dataset, const Kindred__V1__Model *model,
+    skipped *skip, embedded *out, kd_error *err)
+{
+    keep_arg k = {out, model->dim};
+    kd_status status = embedded_new(out, dataset, model->dim, err);
     if (status == KD_OK)
-        compact(out, dim);
+        status = embed_set(r, dataset, model->id, model->dim, skip, keep_values, &k, err);
+    if (status == KD_OK)
+        embedded_compact(out, model->dim);
     return status;
 }
 
@@ -100,11 +105,14 @@ static kd_status evaluate_model(running_job *r, evaluation *e, size_t number, kd
     const int64_t begun = kd_mono_ms();
     (void)snprintf(phase, sizeof phase, "%s: embedding by %s", p->name, out->label);
     job_phase(r, phase);
-    kd_status status = embed(r, p->queries, model, &e->skipped, &queries, err);
+    const bool stored = r->spec->evaluate->collection[0] != '\0';
+    kd_status status = (stored && same ? embedded_from_collection : embed)(
+        r, p->queries, model, &e->skipped, &queries, err);
     if (status == KD_OK && !same)
-        status = embed(r, p->gallery, model, &e->skipped, &gallery, err);
+        status = (stored ? embedded_from_collection : embed)(
+            r, p->gallery, model, &e->skipped, &gallery, err);
     const double seconds = (double)(kd_mono_ms() - begun) / 1e3;
-    if (e->pictures && seconds > 0) /* later protocols have what the cache holds */
+    if (e->pictures && seconds > 0 && !stored) /* later protocols have what the cache holds */
         out->rate = (double)(queries.n + gallery.n) / seconds;
     if (status == KD_OK) {
         (void)snprintf(phase, sizeof phase, "%s: measuring %s", p->name, out->label);
@@ -319,6 +327,12 @@ kd_status run_evaluate(running_job *r, Kindred__V1__JobResult *result, kd_error 
         result->report = dir;
         dir = NULL;
         result_skipped(result, &all[0].skipped);
+        if (spec->collection[0] != '\0') {
+            result->index_recall = all[0].models[0].index_recall;
+            result->collection = strdup(spec->collection);
+            if (!result->collection)
+                status = kd_error_memory(err, "the result");
+        }
     }
     for (size_t i = 0; i < n; i++)
         evaluation_free(&all[i]);

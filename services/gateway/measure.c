@@ -114,7 +114,7 @@ static kd_status measure_kind(const measured *m, const measured *first, unsigned
 }
 
 static kd_status run_pass(running_job *r, const protocol *p, const embedded *queries,
-    const embedded *gallery, size_t dim, kd_pool *pool, kd_eval *out, kd_error *err)
+    const embedded *gallery, size_t dim, kd_pool *pool, measured *out, kd_error *err)
 {
     const Kindred__V1__EvaluateSpec *const spec = r->spec->evaluate;
     uint64_t *const selves = calloc(queries->n ? queries->n : 1, sizeof *selves);
@@ -136,7 +136,9 @@ static kd_status run_pass(running_job *r, const protocol *p, const embedded *que
         .progress_arg = r};
     kd_status status = find_selves(p, queries, gallery, selves, err);
     if (status == KD_OK)
-        status = kd_eval_run(&input, out, err);
+        status = kd_eval_run(&input, &out->eval, err);
+    if (status == KD_OK && spec->collection[0] != '\0')
+        status = take_neighbours(r, &input, &out->eval, &out->index_recall, err);
     if (status == KD_CANCELLED)
         status = job_step(r, err); /* says why */
     free(selves);
@@ -151,7 +153,7 @@ kd_status measure(running_job *r, const protocol *p, const embedded *queries,
     kd_pool *pool = NULL;
     kd_status status = kd_pool_new(&pool, "evaluate", cores > 1 ? (size_t)cores : 1, 256, err);
     if (status == KD_OK)
-        status = run_pass(r, p, queries, gallery, dim, pool, &out->eval, err);
+        status = run_pass(r, p, queries, gallery, dim, pool, out, err);
     for (unsigned kind = 0; kind < KD_EVAL_KINDS && status == KD_OK; kind++) {
         status = measure_kind(out, first, kind, pool, &out->of[kind], err);
         if (status == KD_OK)

@@ -229,17 +229,48 @@ static kd_status check_show(
     return status;
 }
 
+/* What a collection is measured by: one protocol and its own model, *model (owned); NULL when there
+ * is no collection. */
+static kd_status check_measured(gateway *g, kd_call *call,
+    const Kindred__V1__EvaluateSpec *evaluate, char **model, kd_error *err)
+{
+    Kindred__V1__GetCollectionRequest request = KINDRED__V1__GET_COLLECTION_REQUEST__INIT;
+    Kindred__V1__GetCollectionResponse *response = NULL;
+    if (evaluate->collection[0] == '\0')
+        return KD_OK;
+    if (evaluate->n_models > 1 || evaluate->n_protocols > 1)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "a collection is measured by its own model and one protocol, and %zu models and %zu "
+            "protocols were given",
+            evaluate->n_models, evaluate->n_protocols);
+    request.name = evaluate->collection;
+    kd_status status =
+        ask(call, g->indexer, INDEXER, "GetCollection", &request.base, &response, err);
+    if (status == KD_OK)
+        status = check_intact(response->collection, err);
+    if (status == KD_OK && !(*model = strdup(response->collection->model_id)))
+        status = kd_error_memory(err, "a model's id");
+    kd_message_free(response);
+    return status;
+}
+
 static kd_status check_evaluate(
     gateway *g, kd_call *call, const Kindred__V1__EvaluateSpec *asked, kd_buf *out, kd_error *err)
 {
     Kindred__V1__EvaluateSpec evaluate = *asked;
     evaluate.base.n_unknown_fields = 0;
     Kindred__V1__JobSpec spec = KINDRED__V1__JOB_SPEC__INIT;
-    char *dataset = NULL, *gallery = NULL, *models[MODELS_MOST] = {NULL};
+    char *dataset = NULL, *gallery = NULL, *own = NULL, *models[MODELS_MOST] = {NULL};
     kd_split split = KD_SPLIT_ALL;
     kd_status status = check_protocols(asked, &split, err);
     if (status == KD_OK)
-        status = check_counts(asked, err);
+        status = check_measured(g, call, asked, &own, err);
+    if (own && evaluate.n_models == 0) {
+        evaluate.n_models = 1;
+        evaluate.models = &own;
+    }
+    if (status == KD_OK)
+        status = check_counts(&evaluate, err);
     if (status == KD_OK)
         status = check_dataset(g, evaluate.dataset,
             split == KD_SPLIT_TRAIN ? KD_SPLIT_TRAIN : KD_SPLIT_TEST, &dataset, err);
@@ -258,6 +289,10 @@ static kd_status check_evaluate(
     }
     for (size_t i = 0; status == KD_OK && i < evaluate.n_models; i++)
         status = check_model(g, call, evaluate.models[i], &models[i], err);
+    if (status == KD_OK && own && strcmp(own, models[0]) != 0)
+        status = kd_error_set(err, KD_FAILED_PRECONDITION,
+            "collection '%s' holds vectors of model %s, not of %s", evaluate.collection, own,
+            models[0]);
     if (status == KD_OK) {
         evaluate.dataset = dataset;
         evaluate.gallery = gallery ? gallery : (char *)"";
@@ -268,6 +303,7 @@ static kd_status check_evaluate(
     }
     for (size_t i = 0; i < MODELS_MOST; i++)
         free(models[i]);
+    free(own);
     free(gallery);
     free(dataset);
     return status;

@@ -172,6 +172,26 @@ class Collections(unittest.TestCase):
         done = self.stack.run("search", "--image-id", 0, "--collection", "many", "--min-score", 0.9)
         self.assertIn("there may be more", done.err)
 
+    def test_evaluate__through_a_collection_is_as_without(self):
+        stack = self.stack
+        stack.ok("index", self.products, "--model", "plain", "--collection", "views", "--split", "test")
+        for protocol, name in (("closed-set", "shop"), ("sop", "views")):
+            words = ("evaluate", self.products, "--protocol", protocol)
+            direct = stack.ok(*words, "--model", "plain")["result"]
+            through = stack.ok(*words, "--collection", name)["result"]
+            self.assertEqual(through["metrics"], direct["metrics"])
+            self.assertGreater(direct["metrics"][0]["by_class"]["map_at_5"], 0)
+            self.assertEqual((through["collection"], through["index_recall"]), (name, 1))
+            self.assertEqual(through["gallery"], direct["gallery"])
+        self.fails(1, "which is not in the gallery", "evaluate", self.products, "--protocol", "sop",
+                   "--collection", "shop")
+        self.fails(1, "there is no collection 'none'", "evaluate", self.products, "--collection", "none")
+        stack.ok("index", self.products, "--model", "plain", "--collection", "part")
+        stack.ok("collection", "delete", "part", kindred.listing(self.products)[0][0])
+        part = stack.ok("evaluate", self.products, "--collection", "part")["result"]
+        self.assertEqual(int(part["skipped"]), 1)
+        self.assertIn("is not in the collection", part["skipped_names"][0])
+
     def ids(self, first, n):
         path = kindred.folder() / f"{first}-{n}.ids"
         path.write_text("".join(f"{number}\n" for number in range(first, first + n)))

@@ -20,7 +20,7 @@ typedef struct words {
 typedef struct evaluation {
     const char *command;
     words models, protocols, show;
-    const char *gallery, *out;
+    const char *gallery, *collection, *out;
     int detach, vote_k, check;
     const char *vote_weighting;
 } evaluation;
@@ -83,6 +83,8 @@ static int submit(evaluation *r, const cli_common *common, const char *dataset)
     evaluate.n_protocols = r->protocols.n;
     evaluate.show = r->show.at;
     evaluate.n_show = r->show.n;
+    if (r->collection)
+        evaluate.collection = (char *)(uintptr_t)r->collection;
     if (gallery)
         evaluate.gallery = gallery;
     evaluate.vote_k = (uint32_t)r->vote_k;
@@ -119,6 +121,10 @@ int cmd_evaluate(int argc, const char **argv)
             "P"},
         {"gallery", 0, POPT_ARG_STRING, &r.gallery, 0, "a listing file in place of the gallery",
             "FILE"},
+        {"collection", 0, POPT_ARG_STRING, &r.collection, 0,
+            "measure this collection: its vectors are the gallery, and the nearest those that "
+            "searching it finds; its model is the one",
+            "NAME"},
         {"vote-k", 0, POPT_ARG_INT, &r.vote_k, 0,
             "how many of the nearest vote on a query's label (5)", "N"},
         {"vote-weighting", 0, POPT_ARG_STRING, &r.vote_weighting, 0,
@@ -133,12 +139,14 @@ int cmd_evaluate(int argc, const char **argv)
             "write report.json, report.html and the picture rows (rows/*.png) here", "DIR"},
         {"detach", 0, POPT_ARG_NONE, &r.detach, 0, "print the job's id and leave", NULL},
         POPT_TABLEEND};
-    int exit_status = cli_parse(argc, argv, "DIR --model ID... [OPTION...]",
+    int exit_status = cli_parse(argc, argv, "DIR {--model ID... | --collection NAME} [OPTION...]",
         "Measures how well models find the products of a dataset, side by side. Ctrl-C leaves; the "
-        "job goes on.\nExample: kindred evaluate photos/ --model plain --model better --out report",
+        "job goes on.\nExample: kindred evaluate photos/ --model plain --model better --out "
+        "report\n"
+        "         kindred evaluate photos/ --collection shop",
         options, on_option, &r, 1, 1, &common, &args);
-    if (exit_status == -1 && r.models.n == 0)
-        exit_status = cli_usage(argv[0], "--model ID is missing");
+    if (exit_status == -1 && r.models.n == 0 && !r.collection)
+        exit_status = cli_usage(argv[0], "--model ID or --collection NAME is missing");
     if (exit_status == -1 && r.vote_k < 0)
         exit_status = cli_usage(argv[0], "--vote-k is %d, allowed are 1 to 100", r.vote_k);
     if (exit_status == -1 && r.detach && r.out)

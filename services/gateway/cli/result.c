@@ -79,6 +79,9 @@ static void print_metrics(const Kindred__V1__JobResult *result)
     for (size_t i = 0; i < result->n_also; i++)
         print_protocol(result->also[i]->protocol, result->also[i]->gallery,
             result->also[i]->metrics, result->also[i]->n_metrics);
+    if (*result->collection)
+        printf("collection %s: its searches found %.4f of the ten nearest\n", result->collection,
+            result->index_recall);
     if (*result->report)
         printf("report: %s\n", result->report);
 }
