@@ -157,14 +157,10 @@ static char *file_in(const char *path)
     return kd_format("%s/collection.db", path);
 }
 
-kd_status db_connect(sqlite3 **out, const char *path, const char *name, int flags, kd_error *err)
+kd_status db_connect_file(
+    sqlite3 **out, const char *file, const char *name, int flags, kd_error *err)
 {
-    char *const file = file_in(path);
-    *out = NULL;
-    if (!file)
-        return kd_error_memory(err, "a path");
     const int code = sqlite3_open_v2(file, out, flags | SQLITE_OPEN_NOMUTEX, NULL);
-    free(file);
     if (code != SQLITE_OK) {
         const kd_status status = db_fail(name, *out, code, "open it", err);
         (void)sqlite3_close(*out);
@@ -174,6 +170,17 @@ kd_status db_connect(sqlite3 **out, const char *path, const char *name, int flag
     (void)sqlite3_extended_result_codes(*out, 1);
     (void)sqlite3_busy_timeout(*out, BUSY_MS);
     return KD_OK;
+}
+
+kd_status db_connect(sqlite3 **out, const char *path, const char *name, int flags, kd_error *err)
+{
+    char *const file = file_in(path);
+    *out = NULL;
+    if (!file)
+        return kd_error_memory(err, "a path");
+    const kd_status status = db_connect_file(out, file, name, flags, err);
+    free(file);
+    return status;
 }
 
 kd_status db_prepare(db *d, kd_error *err)
@@ -319,12 +326,11 @@ kd_status db_open(db **out, const char *path, const char *name, db_meta *meta, k
             "collection '%s' is damaged: its file collection.db is missing", name);
     db *d = NULL;
     kd_status status = db_new(&d, name, err);
+    if (status == KD_OK && !(d->path = strdup(path)))
+        status = kd_error_memory(err, "a path");
     if (status == KD_OK)
-        status = db_connect(&d->sqlite, path, name, SQLITE_OPEN_READWRITE, err);
-    /* SQLite falls back to reading alone without a word. */
-    if (status == KD_OK && sqlite3_db_readonly(d->sqlite, "main") == 1)
-        status = db_fail(name, d->sqlite, SQLITE_READONLY, "open it", err);
-    if (status == KD_OK)
+        status = db_connect_any(&d->sqlite, path, name, &d->read_only, err);
+    if (status == KD_OK && !d->read_only)
         status = db_execute(d, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", "open it", err);
     if (status == KD_OK)
         status = read_meta(d, err);
@@ -351,7 +357,30 @@ void db_close(db *d)
         (void)sqlite3_finalize(d->statements[i]);
     (void)sqlite3_close(d->sqlite);
     kd_buf_free(&d->scratch);
+    free(d->path);
     free(d);
+}
+
+kd_status db_writable(db *d, kd_error *err)
+{
+    db *again = NULL;
+    db_meta meta;
+    if (!d->read_only)
+        return KD_OK;
+    kd_status status = db_open(&again, d->path, d->name, &meta, err);
+    if (status == KD_OK && again->read_only)
+        status = db_fail(d->name, d->sqlite, SQLITE_READONLY, "write to it", err);
+    else if (status == KD_OK && (meta.n_items != d->meta.n_items || meta.digest != d->meta.digest))
+        status = kd_error_set(err, KD_ABORTED,
+            "collection '%s' was changed while it could only be read: start the indexer again",
+            d->name);
+    if (status == KD_OK) {
+        const db before = *d;
+        *d = *again;
+        *again = before;
+    }
+    db_close(again);
+    return status;
 }
 
 kd_status db_page(db *d, uint64_t from, size_t limit, uint64_t *ids, size_t *n, kd_error *err)

@@ -28,7 +28,8 @@ typedef struct db_meta {
 KD_MUST_CHECK kd_status db_create(
     const char *path, const char *name, const db_meta *meta, kd_error *err);
 
-/* name is for the sentences of errors. */
+/* name is for the sentences of errors. A file on a disk that cannot be written is read; changes
+ * fail with KD_FAILED_PRECONDITION until it can. */
 KD_MUST_CHECK kd_status db_open(
     db **out, const char *path, const char *name, db_meta *meta, kd_error *err);
 void db_close(db *d); /* NULL is fine */

@@ -37,6 +37,8 @@ struct db {
     char name[COLLECTION_NAME_SIZE];
     db_meta meta;
     int version;    /* of the file when it was opened */
+    char *path;     /* of the folder, owned; NULL while there is no need to connect again */
+    bool read_only; /* the disk could not be written when it was opened */
     kd_buf scratch; /* a row's bytes, for its checksum */
 };
 
@@ -47,6 +49,13 @@ kd_status db_fail_reading(const db *d, int code, kd_error *err);
 KD_MUST_CHECK kd_status db_new(db **out, const char *name, kd_error *err); /* not connected */
 KD_MUST_CHECK kd_status db_connect(
     sqlite3 **out, const char *path, const char *name, int flags, kd_error *err);
+KD_MUST_CHECK kd_status db_connect_file(
+    sqlite3 **out, const char *file, const char *name, int flags, kd_error *err);
+/* collection_db_readonly.c: for writing, or where the disk does not let it for reading. */
+KD_MUST_CHECK kd_status db_connect_any(
+    sqlite3 **out, const char *path, const char *name, bool *read_only, kd_error *err);
+/* Before a change: connects again, if only reading was possible before. */
+KD_MUST_CHECK kd_status db_writable(db *d, kd_error *err);
 KD_MUST_CHECK kd_status db_execute(db *d, const char *sql, const char *doing, kd_error *err);
 /* Over the vector's hash; NULL: over the vector, as before DB_SPLIT. */
 KD_MUST_CHECK kd_status db_row_checksum(

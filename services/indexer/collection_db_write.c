@@ -82,8 +82,10 @@ kd_status db_store_row(db *d, const collection_row *row, db_meta *meta, kd_error
 
 kd_status db_upsert(db *d, const collection_row *rows, size_t n, kd_error *err)
 {
+    kd_status status = db_writable(d, err);
     db_meta meta = d->meta;
-    kd_status status = db_execute(d, "BEGIN IMMEDIATE", "write to it", err);
+    if (status == KD_OK)
+        status = db_execute(d, "BEGIN IMMEDIATE", "write to it", err);
     if (status != KD_OK)
         return status;
     for (size_t i = 0; i < n && status == KD_OK; i++) {
@@ -114,9 +116,11 @@ static kd_status delete_row(db *d, uint64_t image_id, db_meta *meta, size_t *rem
 
 kd_status db_remove(db *d, const uint64_t *ids, size_t n, size_t *removed, kd_error *err)
 {
-    db_meta meta = d->meta;
     *removed = 0;
-    kd_status status = db_execute(d, "BEGIN IMMEDIATE", "write to it", err);
+    kd_status status = db_writable(d, err);
+    db_meta meta = d->meta;
+    if (status == KD_OK)
+        status = db_execute(d, "BEGIN IMMEDIATE", "write to it", err);
     if (status != KD_OK)
         return status;
     for (size_t i = 0; i < n && status == KD_OK; i++)
@@ -146,10 +150,11 @@ kd_status db_set_synchronous(db *d, kd_error *err)
 /* Lasts whatever the window is: what is said of durability must not be lost. */
 kd_status db_set(db *d, const collection_settings *settings, kd_error *err)
 {
+    kd_status status = db_writable(d, err);
     db_meta meta = d->meta;
     meta.settings = *settings;
-    kd_status status =
-        db_execute(d, "PRAGMA synchronous=FULL; BEGIN IMMEDIATE", "write to it", err);
+    if (status == KD_OK)
+        status = db_execute(d, "PRAGMA synchronous=FULL; BEGIN IMMEDIATE", "write to it", err);
     if (status == KD_OK)
         status = commit_or_roll_back(d, KD_OK, &meta, err);
     const kd_status set = db_set_synchronous(d, status == KD_OK ? err : NULL);
@@ -196,7 +201,7 @@ kd_status db_snapshot(
     (void)unlink(beside); /* of an earlier try that was killed */
     kd_status status = db_new(&d, name, err);
     if (status == KD_OK)
-        status = db_connect(&d->sqlite, path, name, SQLITE_OPEN_READWRITE, err);
+        status = db_connect_any(&d->sqlite, path, name, &d->read_only, err);
     if (status == KD_OK)
         status = copy_into(d, beside, err);
     db_close(d);

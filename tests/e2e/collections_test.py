@@ -1,12 +1,17 @@
 """Collections as people use them: images named by keys, vectors in and out as files, an alias that is
 led back, a range of scores, an evaluation against what is stored."""
 
+import concurrent.futures
 import json
 import struct
 import unittest
 
+import grpc
 import kindred
 import numpy as np
+from client import OK, Client
+
+INDEXER = "kindred.v1.IndexerService"
 
 
 class Collections(unittest.TestCase):
@@ -171,6 +176,47 @@ class Collections(unittest.TestCase):
                       self.ids(1000, 1000))
         done = self.stack.run("search", "--image-id", 0, "--collection", "many", "--min-score", 0.9)
         self.assertIn("there may be more", done.err)
+
+    def test_calls__that_come_together_are_answered_as_alone(self):
+        """Searches of many kinds and upserts, some of them wrong, from many threads."""
+        client, dim, rng = Client(self.stack.address("indexer")), 16, np.random.default_rng(3)
+        vectors = rng.normal(size=(400, dim))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+
+        def call(method, **values):
+            return client.call(f"{INDEXER}/{method}", collection="crowd", **values)
+
+        def upsert(number):
+            item = {"image_id": number, "class_id": number % 7, "super_class_id": number % 3}
+            good = number % 10 != 9
+            return good, call("Upsert", model_id="m", items=[
+                {"item": item, "values": vectors[number] if good else 2 * vectors[number]}])[0]
+
+        def ask(number):
+            more = ({}, {"by_class": True}, {"super_classes": ["1"]}, {"exclude_image_ids": [1, 2]},
+                    {"like": {"positive_image_ids": [number // 10 * 10]}})[number % 5]
+            if "like" not in more:
+                more = {**more, "queries": [{"values": vectors[number] * (1 + (number % 17 == 3))}]}
+            code, answer = call("Search", model_id="m", k=4 + number % 2, **more)
+            return code, answer.SerializeToString() if code == OK else answer
+
+        code, answer = client.call(f"{INDEXER}/CreateCollection", name="crowd", model_id="m", dim=dim)
+        self.assertEqual(code, OK, answer)
+        with concurrent.futures.ThreadPoolExecutor(32) as pool:
+            for good, code in pool.map(upsert, range(400)):
+                self.assertEqual(code, OK if good else grpc.StatusCode.INVALID_ARGUMENT)
+            shown = self.stack.ok("collection", "show", "crowd")
+            self.assertEqual(int(shown["count"]), 360)
+            before = self.stack.metrics("indexer")
+            together = list(pool.map(ask, range(400)))
+            after = self.stack.metrics("indexer")
+        self.assertEqual(together, [ask(number) for number in range(400)])
+        wrong = [code for code, _ in together if code != OK]
+        self.assertEqual(set(wrong), {grpc.StatusCode.INVALID_ARGUMENT})
+        asked, runs = (after[name] - before[name] for name in (
+            "kindred_index_queries_total", "kindred_index_searches_total"))
+        self.assertEqual(asked, 400 - len(wrong))
+        self.assertLess(runs, asked)
 
     def test_evaluate__through_a_collection_is_as_without(self):
         stack = self.stack

@@ -260,6 +260,9 @@ class SmallDisk:
     def resize(self, size):
         subprocess.run(["mount", "-o", f"remount,size={size}", str(self.path)], check=True)
 
+    def read_only(self, yes):
+        subprocess.run(["mount", "-o", f"remount,{'ro' if yes else 'rw'}", str(self.path)], check=True)
+
     def fill(self, leave=0):
         """Leaves so many bytes free."""
         free = self.free()

@@ -102,6 +102,32 @@ class Collections(unittest.TestCase):
         self.start_again()
         self.assertEqual(self.ids(), there + list(range(900, 908)))
 
+    def test_read_only__searches_go_on_and_changes_say_why(self):
+        there = list(range(1, 21))
+        self.ok("Upsert", collection="shop", model_id=MODEL, items=rows(1, 20))
+        self.assertEqual(self.indexer.end(), 0)
+        self.disk.read_only(True)
+        self.start_again()
+        self.assertEqual(self.ids(), there)
+        self.assertEqual(self.search(5), 5)
+        refused = {"Upsert": {"collection": "shop", "model_id": MODEL, "items": rows(30, 1)},
+                   "DeleteItems": {"collection": "shop", "image_ids": [3]},
+                   "CreateCollection": {"name": "more", "model_id": MODEL, "dim": DIM},
+                   "SetAlias": {"alias": "front", "collection": "shop"},
+                   "DeleteCollection": {"name": "shop"}}
+        for method, values in refused.items():
+            code, answer = self.client.call(f"{INDEXER}/{method}", **values)
+            self.assertNotEqual(code, OK, method)
+            self.assertRegex(answer, "[Rr]ead-only", method)
+        self.assertEqual(self.ids(), there)
+        self.assertEqual(self.names(), ["shop"])
+        self.assertEqual(self.search(5), 5)
+        self.disk.read_only(False)
+        del refused["DeleteCollection"]
+        for method, values in refused.items():
+            self.ok(method, **values)
+        self.assertEqual(self.ids(), [number for number in there if number != 3] + [30])
+
     def test_start__a_collection_that_has_no_room_to_open_opens_later(self):
         self.ok("Upsert", collection="shop", model_id=MODEL, items=rows(1, 8))
         self.assertEqual(self.indexer.end(), 0)

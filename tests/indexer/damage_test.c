@@ -291,22 +291,74 @@ static void test_full_disk__refuses_the_change_and_keeps_the_rest(void **state)
     collection_release(c);
 }
 
-static void test_read_only_disk__refuses_with_a_clear_sentence(void **state)
+static void remount(unsigned long flags)
+{
+    CHECK_INT(0, mount("tmpfs", room_path("small"), "tmpfs", MS_REMOUNT | flags, "size=1m"));
+}
+
+static void test_read_only_disk__is_searched_and_takes_changes_when_it_can(void **state)
 {
     (void)state;
     kd_error err = KD_ERROR_INIT;
-    collection *c = NULL;
+    collection *c = NULL, *caps = NULL;
+    size_t removed;
+    const uint64_t id = 3;
     mount_small();
     CHECK_OK(collection_create(&c, room_path("small/hats"), "hats", MODEL, DIM, NULL, &err), err);
     CHECK_OK(put_images(c, 0, 10, 1, &err), err);
     collection_release(c);
-    CHECK_INT(0, mount("tmpfs", room_path("small"), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=1m"));
+    remount(MS_RDONLY);
+    CHECK_OK(collection_open(&c, room_path("small/hats"), "hats", NULL, &err), err);
+    CHECK_INT(10, count_of(c));
+    check_image(c, 7, 1);
+    CHECK_OK(collection_snapshot(c, room_path("hats.snapshot"), NULL, &err), err);
+    CHECK_FAILS(KD_FAILED_PRECONDITION, put_images(c, 10, 1, 1, &err), err);
+    CHECK_HAS("collection 'hats': the file or disk is read-only, cannot write to it", err.message);
+    CHECK_FAILS(KD_FAILED_PRECONDITION, collection_remove(c, &id, 1, &removed, &err), err);
     CHECK_FAILS(KD_FAILED_PRECONDITION,
-        collection_open(&c, room_path("small/hats"), "hats", NULL, &err), err);
-    CHECK_HAS("collection 'hats': the file or disk is read-only, cannot open it", err.message);
-    CHECK_FAILS(KD_FAILED_PRECONDITION,
-        collection_create(&c, room_path("small/caps"), "caps", MODEL, DIM, NULL, &err), err);
+        collection_create(&caps, room_path("small/caps"), "caps", MODEL, DIM, NULL, &err), err);
     CHECK_HAS("caps", err.message);
+    CHECK_INT(10, count_of(c));
+    remount(0);
+    CHECK_OK(put_images(c, 10, 1, 1, &err), err);
+    CHECK_OK(collection_remove(c, &id, 1, &removed, &err), err);
+    CHECK_INT(10, count_of(c));
+    collection_release(c);
+    CHECK_OK(collection_open(&c, room_path("small/hats"), "hats", NULL, &err), err);
+    CHECK_INT(10, count_of(c));
+    check_image(c, 10, 1);
+    collection_release(c);
+}
+
+/* As a crash leaves it: what was acknowledged is in the log. */
+static void test_read_only_disk__a_log_is_read(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"collection.db", "collection.db-wal", "collection.db-shm"};
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    mount_small();
+    CHECK_OK(collection_create(&c, room_path("hats"), "hats", MODEL, DIM, NULL, &err), err);
+    CHECK_OK(put_images(c, 0, 10, 1, &err), err);
+    CHECK_OK(kd_make_dirs(room_path("small/hats"), &err), err);
+    for (size_t i = 0; i < 3; i++) {
+        char from[64], to[64];
+        (void)snprintf(from, sizeof from, "hats/%s", files[i]);
+        (void)snprintf(to, sizeof to, "small/hats/%s", files[i]);
+        CHECK_OK(kd_copy_file(room_path(from), room_path(to), &err), err);
+    }
+    collection_release(c);
+    remount(MS_RDONLY);
+    CHECK_OK(collection_open(&c, room_path("small/hats"), "hats", NULL, &err), err);
+    CHECK_INT(10, count_of(c));
+    CHECK_FAILS(KD_FAILED_PRECONDITION, put_images(c, 10, 1, 1, &err), err);
+    collection_release(c);
+    remount(0);
+    CHECK_INT(0, unlink(room_path("small/hats/collection.db-shm")));
+    remount(MS_RDONLY);
+    CHECK_FAILS(
+        KD_FAILED_PRECONDITION, collection_open(&c, room_path("small/hats"), "hats", NULL, &err), err);
+    CHECK_HAS("it must be opened once where it can be written", err.message);
 }
 
 int main(void)
@@ -325,7 +377,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_full_disk__refuses_the_change_and_keeps_the_rest, room_enter, leave_mounted),
         cmocka_unit_test_setup_teardown(
-            test_read_only_disk__refuses_with_a_clear_sentence, room_enter, leave_mounted),
+            test_read_only_disk__is_searched_and_takes_changes_when_it_can, room_enter,
+            leave_mounted),
+        cmocka_unit_test_setup_teardown(
+            test_read_only_disk__a_log_is_read, room_enter, leave_mounted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

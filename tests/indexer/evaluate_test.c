@@ -71,7 +71,7 @@ static collection *stored(const set *s)
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
     static collection_row rows[BATCH];
-    CHECK_OK(collection_create(&c, room_path("all"), "all", MODEL, WIDTH, &err), err);
+    CHECK_OK(collection_create(&c, room_path("all"), "all", MODEL, WIDTH, NULL, &err), err);
     for (size_t first = 0; first < s->n; first += BATCH) {
         const size_t n = s->n - first < BATCH ? s->n - first : BATCH;
         for (size_t i = 0; i < n; i++)
