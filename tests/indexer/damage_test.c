@@ -222,6 +222,7 @@ static void make_early(void)
 
 static void test_damage__an_earlier_version_s_file_is_brought_up_to_date(void **state)
 {
+    (void)state;
     kd_error err = KD_ERROR_INIT;
     collection *c = NULL;
     make_early();
