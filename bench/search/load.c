@@ -6,7 +6,8 @@
  * each query's true neighbours. Says that it is ready, then answers each line of standard input
  * with a line of JSON:
  *
- *   fill                        makes the collection: image i has vector i
+ *   fill KIND                   makes the collection with an index of that kind, image i has vector i,
+ *                               and waits until it is built
  *   search IN_FLIGHT WARM SECONDS  one query a call, so many on their way from one thread over one
  *                               connection; rate and times of those after the first WARM seconds,
  *                               and the recall of all
@@ -125,22 +126,47 @@ static void send_upsert(void *arg, const Kindred__V1__UpsertRequest *request)
     call(arg, "Upsert", &request->base);
 }
 
-static void fill(const load *l)
+/* Until nothing more is built. */
+static void wait_for_index(const load *l, kd_channel *channel)
+{
+    const kd_call_options options = {.timeout_ms = FILL_MS};
+    Kindred__V1__GetCollectionRequest get = KINDRED__V1__GET_COLLECTION_REQUEST__INIT;
+    kd_error err = KD_ERROR_INIT;
+    bool building = true;
+    get.name = (char *)(uintptr_t)l->collection;
+    while (building) {
+        ProtobufCMessage *response = NULL;
+        if (kd_channel_call(channel, &kindred__v1__indexer_service__descriptor, "GetCollection",
+                &get.base, &options, &response, &err) != KD_OK)
+            die(err.message);
+        building =
+            ((Kindred__V1__GetCollectionResponse *)response)->collection->index_state->building;
+        kd_message_free(response);
+        kd_sleep_ms(100);
+    }
+}
+
+static void fill(const load *l, const char *kind)
 {
     kd_channel *channel = NULL;
     kd_error err = KD_ERROR_INIT;
     Kindred__V1__CreateCollectionRequest create = KINDRED__V1__CREATE_COLLECTION_REQUEST__INIT;
+    Kindred__V1__IndexSettings index = KINDRED__V1__INDEX_SETTINGS__INIT;
     const int64_t begun = kd_mono_ns();
     if (kd_channel_open(&channel, l->address, NULL, &err) != KD_OK)
         die(err.message);
     create.name = (char *)(uintptr_t)l->collection;
     create.model_id = (char *)MODEL;
     create.dim = l->dim;
+    index.kind = (char *)(uintptr_t)kind;
+    create.index = &index;
     call(channel, "CreateCollection", &create.base);
     for (size_t at = 0; at < l->n; at += FILL_BATCH)
         with_upsert(l, at, l->n - at < FILL_BATCH ? l->n - at : FILL_BATCH, send_upsert, channel);
+    const double filled = (double)(kd_mono_ns() - begun) / 1e9;
+    wait_for_index(l, channel);
     kd_channel_close(channel);
-    printf("{\"seconds\": %.3f}\n", (double)(kd_mono_ns() - begun) / 1e9);
+    printf("{\"seconds\": %.3f, \"built\": %.3f}\n", filled, (double)(kd_mono_ns() - begun) / 1e9);
 }
 
 /* ---- Searching ---- */
@@ -300,8 +326,9 @@ static void answer(load *l, const char *line)
 {
     uint32_t in_flight = 0;
     double first = 0, second = 0;
-    if (strcmp(line, "fill\n") == 0)
-        fill(l);
+    char kind[16] = "";
+    if (sscanf(line, "fill %15s", kind) == 1)
+        fill(l, kind);
     else if (sscanf(line, "search %u %lf %lf", &in_flight, &first, &second) == 3 &&
              in_flight >= 1 && in_flight <= MAX_IN_FLIGHT)
         search(l, in_flight, first, second);

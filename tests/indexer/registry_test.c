@@ -190,7 +190,7 @@ static void test_registry_create__limits_their_number(void **state)
     registry *r = opened();
     collection_release(create(r, "last"));
     CHECK_FAILS(KD_RESOURCE_EXHAUSTED,
-        registry_create(r, "more", MODEL, DIM, false, &c, &created, &err), err);
+        registry_create(r, "more", MODEL, DIM, NULL, false, &c, &created, &err), err);
     CHECK_HAS("there are 1000 collections, no more fit", err.message);
     CHECK_OK(registry_delete(r, "c7", &err), err);
     collection_release(create(r, "more"));
