@@ -232,7 +232,7 @@ class Stack(unittest.TestCase):
     def test_collections__an_index_job_waits_for_room(self):
         self.up("collections")
         self.stack.ok("model", "init", "--name", "plain", "--image-size", 32)
-        self.disks["collections"].fill(leave=200 * 1024)
+        self.disks["collections"].fill(leave=300 * 1024)
         job = self.stack.ok("index", self.products, "--model", "plain", "--collection", "shop",
                             "--detach")["id"]
         client = Client(self.stack.address("gateway"))
