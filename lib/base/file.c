@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 bool kd_is_dir(const char *path)
@@ -22,11 +24,13 @@ bool kd_is_file(const char *path)
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
-kd_status kd_file_read(const char *path, size_t max, kd_buf *out, kd_error *err)
+#define READ_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK) /* a pipe would hold us up */
+
+/* Closes fd, which is -1 with errno where path could not be opened. */
+static kd_status read_all(int fd, const char *path, size_t max, kd_buf *out, kd_error *err)
 {
     kd_status status = KD_OK;
     struct stat info;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would hold us up */
     if (fd < 0)
         return kd_error_errno(err, errno, "cannot open %s", path);
     if (fstat(fd, &info) != 0) {
@@ -64,6 +68,32 @@ kd_status kd_file_read(const char *path, size_t max, kd_buf *out, kd_error *err)
     }
 out:
     (void)close(fd);
+    return status;
+}
+
+kd_status kd_file_read(const char *path, size_t max, kd_buf *out, kd_error *err)
+{
+    return read_all(open(path, READ_FLAGS), path, max, out, err);
+}
+
+/* A path without links, as realpath gives it: one that is there now is not followed. */
+static int open_resolved(const char *path)
+{
+    const struct open_how how = {.flags = READ_FLAGS, .resolve = RESOLVE_NO_SYMLINKS};
+    const int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    if (fd >= 0 || (errno != ENOSYS && errno != EPERM)) /* a container may not know the call */
+        return fd;
+    return open(path, READ_FLAGS | O_NOFOLLOW);
+}
+
+kd_status kd_file_read_under(const char *path, const char *const *roots, size_t n_roots, size_t max,
+    kd_buf *out, kd_error *err)
+{
+    char *real = NULL;
+    kd_status status = kd_path_under(path, roots, n_roots, &real, err);
+    if (status == KD_OK)
+        status = read_all(open_resolved(real), real, max, out, err);
+    free(real);
     return status;
 }
 
@@ -118,7 +148,8 @@ kd_status kd_fsync_folder_of(const char *path, kd_error *err)
     return kd_fsync_path(folder, err);
 }
 
-kd_status kd_file_write(const char *path, const void *bytes, size_t len, kd_error *err)
+static kd_status write_file(
+    const char *path, const void *bytes, size_t len, mode_t mode, kd_error *err)
 {
     kd_status status = KD_OK;
     int fd = -1;
@@ -131,7 +162,7 @@ kd_status kd_file_write(const char *path, const void *bytes, size_t len, kd_erro
         goto out;
     }
     status = write_all(fd, bytes, len, path, err);
-    if (status == KD_OK && (fchmod(fd, 0644) != 0 || fsync(fd) != 0))
+    if (status == KD_OK && (fchmod(fd, mode) != 0 || fsync(fd) != 0))
         status = kd_error_errno(err, errno, "cannot write %s", path);
     if (close(fd) != 0 && status == KD_OK)
         status = kd_error_errno(err, errno, "cannot write %s", path);
@@ -144,6 +175,16 @@ kd_status kd_file_write(const char *path, const void *bytes, size_t len, kd_erro
 out:
     free(beside);
     return status;
+}
+
+kd_status kd_file_write(const char *path, const void *bytes, size_t len, kd_error *err)
+{
+    return write_file(path, bytes, len, 0644, err);
+}
+
+kd_status kd_file_write_private(const char *path, const void *bytes, size_t len, kd_error *err)
+{
+    return write_file(path, bytes, len, 0600, err);
 }
 
 kd_status kd_make_dirs(const char *path, kd_error *err)

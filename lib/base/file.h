@@ -21,6 +21,9 @@ bool kd_file_read_may_pass(const char *path, size_t max, kd_status status);
 /* Writes beside path, fsyncs, renames, fsyncs the folder: readers see the old file or the new. */
 KD_MUST_CHECK kd_status kd_file_write(
     const char *path, const void *bytes, size_t len, kd_error *err);
+/* The same, for a secret: only its owner reads it. */
+KD_MUST_CHECK kd_status kd_file_write_private(
+    const char *path, const void *bytes, size_t len, kd_error *err);
 
 KD_MUST_CHECK kd_status kd_fsync_path(const char *path, kd_error *err); /* file or folder */
 /* The folder that holds path: what was made or renamed there lasts. */
@@ -46,6 +49,11 @@ pid_t kd_lock_holder(const char *path); /* 0: nobody */
  * that is not there. */
 KD_MUST_CHECK kd_status kd_path_under(
     const char *path, const char *const *roots, size_t n_roots, char **out, kd_error *err);
+
+/* Appends the file at path, which must lie so, to *out: as kd_path_under, then kd_file_read, which
+ * sees no link that was put there in between. */
+KD_MUST_CHECK kd_status kd_file_read_under(const char *path, const char *const *roots,
+    size_t n_roots, size_t max, kd_buf *out, kd_error *err);
 
 /* A name that may become a file name: 1..64 of a-z A-Z 0-9 . _ -, beginning with a letter or
  * digit. what names the thing in the error sentence ("collection"). */

@@ -78,9 +78,11 @@ static void fail(embedding_run *e, const kd_error *error)
  * from the collection without need. */
 static kd_status read_file(embedding_run *e, const char *path, kd_buf *out, kd_error *err)
 {
+    const kd_process *const process = e->job->gateway->process;
     const int64_t until = kd_mono_ms() + READ_PATIENCE_MS;
     for (;;) {
-        const kd_status status = kd_file_read(path, KD_IMAGE_MAX_BYTES, out, err);
+        const kd_status status = kd_file_read_under(
+            path, process->datasets, process->n_datasets, KD_IMAGE_MAX_BYTES, out, err);
         if (status == KD_OK || !kd_file_read_may_pass(path, KD_IMAGE_MAX_BYTES, status))
             return status;
         kd_buf_free(out);
@@ -95,17 +97,13 @@ static kd_status read_item(embedding_run *e, chunk *c, size_t i, kd_error *err)
     kd_error why = KD_ERROR_INIT;
     const kd_item *const item = &e->items[c->first + i];
     char *const path = kd_dataset_full_path(e->dataset, item);
-    char *real = NULL;
-    kd_status status =
-        path ? check_path(e->job->gateway, path, &real, &why) : kd_error_memory(&why, "a path");
-    if (status == KD_OK)
-        status = read_file(e, real, &c->files[i], &why);
+    const kd_status status =
+        path ? read_file(e, path, &c->files[i], &why) : kd_error_memory(&why, "a path");
     c->ok[i] = status == KD_OK;
     if (status == KD_UNAVAILABLE)
         (void)kd_error_set(err, status, "%s", why.message);
     else if (status != KD_OK)
         skipped_add(e->skip, kd_dataset_path(e->dataset, item), why.message);
-    free(real);
     free(path);
     return status == KD_UNAVAILABLE ? status : KD_OK;
 }

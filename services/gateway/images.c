@@ -8,13 +8,12 @@ void make_thumbnail(const gateway *g, const char *uri, uint32_t side, kd_buf *ou
 {
     kd_buf file = KD_BUF_INIT;
     kd_error ignored; /* a picture that is gone or moved leaves its place empty */
-    char *real = NULL;
-    if (check_path(g, uri, &real, &ignored) == KD_OK &&
-        kd_file_read(real, KD_IMAGE_MAX_BYTES, &file, &ignored) == KD_OK &&
+    const kd_process *const process = g->process;
+    if (kd_file_read_under(uri, process->datasets, process->n_datasets, KD_IMAGE_MAX_BYTES, &file,
+            &ignored) == KD_OK &&
         kd_image_thumbnail(file.data, file.len, side, out, &ignored) != KD_OK)
         kd_buf_free(out);
     kd_buf_free(&file);
-    free(real);
 }
 
 static kd_status embed_one(gateway *g, kd_call *call, const Kindred__V1__AddImageRequest *request,

@@ -67,7 +67,9 @@ static kd_status read_bytes(const loader *l, uint32_t image, kd_buf *bytes, kd_e
     if (!path)
         return kd_error_set(err, KD_UNAVAILABLE, "no memory for a path");
     kd_error why = KD_ERROR_INIT;
-    kd_status status = kd_file_read(path, KD_IMAGE_MAX_BYTES, bytes, &why);
+    kd_status status = l->options.roots ? kd_file_read_under(path, l->options.roots,
+                                              l->options.n_roots, KD_IMAGE_MAX_BYTES, bytes, &why)
+                                        : kd_file_read(path, KD_IMAGE_MAX_BYTES, bytes, &why);
     if (status != KD_OK) {
         if (kd_file_read_may_pass(path, KD_IMAGE_MAX_BYTES, status))
             status = KD_UNAVAILABLE;

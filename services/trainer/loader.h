@@ -17,6 +17,8 @@ typedef struct loader loader;
 
 typedef struct loader_options {
     const kd_dataset *dataset; /* borrowed */
+    const char *const *roots;  /* its images must lie below one of them; NULL: anywhere */
+    size_t n_roots;
     kd_preprocess preprocess;
     kd_augment augment;
     uint64_t seed; /* of augmentation */

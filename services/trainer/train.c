@@ -108,6 +108,8 @@ static kd_status make_loader(train_run *run, kd_error *err)
     const unsigned threads = run->trainer->process->threads;
     const size_t batch = train_config_batch(&run->config);
     const loader_options options = {.dataset = run->dataset,
+        .roots = run->trainer->process->datasets,
+        .n_roots = run->trainer->process->n_datasets,
         .preprocess = run->config.preprocess,
         .augment = run->config.augment,
         .seed = run->config.seed,

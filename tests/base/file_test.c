@@ -1,4 +1,6 @@
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -77,6 +79,56 @@ static void test_base_file__paths_stay_under_their_roots(void **state)
     CHECK_FAILS(KD_NOT_FOUND, kd_path_under(in_dir("base/none"), roots, 1, &real, &g_err), g_err);
     CHECK_FAILS(KD_PERMISSION_DENIED, kd_path_under("/etc", NULL, 0, &real, &g_err), g_err);
     assert_null(real);
+}
+
+/* Swaps a folder on the way for a link, again and again. */
+static void *swap_links(void *arg)
+{
+    const atomic_bool *const stop = arg;
+    char inner[700], aside[700], link[700];
+    (void)snprintf(inner, sizeof inner, "%s/swap/inner", g_dir);
+    (void)snprintf(aside, sizeof aside, "%s/swap/aside", g_dir);
+    (void)snprintf(link, sizeof link, "%s/swap/link", g_dir);
+    while (!atomic_load(stop)) {
+        (void)rename(inner, aside);
+        (void)rename(link, inner);
+        (void)rename(inner, link);
+        (void)rename(aside, inner);
+    }
+    return NULL;
+}
+
+static void test_base_file__no_link_leads_out_even_when_it_comes_later(void **state)
+{
+    char root[600], target[600];
+    const char *const roots[] = {root};
+    atomic_bool stop = false;
+    pthread_t swapper;
+    size_t seen = 0;
+    (void)state;
+    (void)snprintf(root, sizeof root, "%s/swap", g_dir);
+    (void)snprintf(target, sizeof target, "%s/secret", g_dir);
+    CHECK_OK(kd_make_dirs(in_dir("swap/inner"), &g_err), g_err);
+    CHECK_OK(kd_make_dirs(target, &g_err), g_err);
+    CHECK_OK(kd_file_write(in_dir("swap/inner/a"), "open", 4, &g_err), g_err);
+    CHECK_OK(kd_file_write(in_dir("secret/a"), "hidden", 6, &g_err), g_err);
+    CHECK_INT(0, symlink(target, in_dir("swap/link")));
+    kd_buf text = KD_BUF_INIT;
+    CHECK_FAILS(KD_PERMISSION_DENIED,
+        kd_file_read_under(in_dir("swap/link/a"), roots, 1, 100, &text, &g_err), g_err);
+    CHECK_INT(0, text.len);
+    assert_int_equal(pthread_create(&swapper, NULL, swap_links, &stop), 0);
+    const char *const path = in_dir("swap/inner/a");
+    for (int i = 0; i < 5000; i++) {
+        const kd_status status = kd_file_read_under(path, roots, 1, 100, &text, &g_err);
+        seen += status == KD_OK;
+        if (text.len > 0)
+            CHECK_STR("open", (const char *)text.data);
+        kd_buf_free(&text);
+    }
+    atomic_store(&stop, true);
+    pthread_join(swapper, NULL);
+    CHECK(seen > 0);
 }
 
 static void test_base_file__a_pipe_holds_nobody_up(void **state)
@@ -194,6 +246,7 @@ int main(void)
         cmocka_unit_test(test_base_file__limits_and_absence_are_told),
         cmocka_unit_test(test_base_file__a_pipe_holds_nobody_up),
         cmocka_unit_test(test_base_file__paths_stay_under_their_roots),
+        cmocka_unit_test(test_base_file__no_link_leads_out_even_when_it_comes_later),
         cmocka_unit_test(test_base_file__a_lock_names_its_holder_and_ends_with_it),
         cmocka_unit_test(test_base_file__names_that_may_be_files),
     };
