@@ -7,10 +7,11 @@
 #include "lib/base/buf.h"
 #include "lib/base/clock.h"
 
-/* The process's log: written once by kd_log_setup before threads begin, read by all of them. */
+/* The process's log: written once by kd_log_setup before threads begin, read by all of them; but
+ * for the level. */
 static struct {
     const char *service;
-    kd_log_level least;
+    _Atomic(kd_log_level) least;
     bool json;
 } setup = {"kindred", KD_LOG_INFO, false};
 
@@ -19,8 +20,18 @@ static const char *const level_words[] = {"debug", "info", "warn", "error"};
 void kd_log_setup(const char *service, kd_log_level least, bool json)
 {
     setup.service = service;
-    setup.least = least;
+    kd_log_set_level(least);
     setup.json = json;
+}
+
+void kd_log_set_level(kd_log_level least)
+{
+    atomic_store_explicit(&setup.least, least, memory_order_relaxed);
+}
+
+const char *kd_log_level_word(void)
+{
+    return level_words[atomic_load_explicit(&setup.least, memory_order_relaxed)];
 }
 
 bool kd_log_level_parse(const char *word, kd_log_level *out)
@@ -88,7 +99,7 @@ static void put_field(kd_buf *line, const kd_field *field)
 
 void kd_log(kd_log_level level, const char *event, const kd_field *fields, size_t n_fields)
 {
-    if (level < setup.least)
+    if (level < atomic_load_explicit(&setup.least, memory_order_relaxed))
         return;
     char now[KD_TIME_TEXT];
     kd_time_text(kd_wall_ms(), now);

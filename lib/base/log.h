@@ -35,8 +35,11 @@ typedef struct kd_field {
 #define KD_INT(k, v) ((kd_field){.type = KD_FIELD_INT, .key = (k), .integer = (int64_t)(v)})
 #define KD_REAL(k, v) ((kd_field){.type = KD_FIELD_REAL, .key = (k), .real = (double)(v)})
 
-/* Set once at start, before threads. service is borrowed for good. */
+/* Once at start, before threads. service is borrowed for good. */
 void kd_log_setup(const char *service, kd_log_level least, bool json);
+/* At any time, from any thread. */
+void kd_log_set_level(kd_log_level least);
+const char *kd_log_level_word(void); /* the one in use; static */
 /* "debug", "info", "warn", "error"; false for another word. */
 bool kd_log_level_parse(const char *word, kd_log_level *out);
 

@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double bounds[] = {
+#define N_BOUNDS 14u
+static const double seconds[N_BOUNDS] = {
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
-#define N_BOUNDS (sizeof bounds / sizeof bounds[0])
+static const double sizes[N_BOUNDS] = {
+    1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
 
 struct kd_counter {
     atomic_uint_fast64_t value;
@@ -18,6 +20,7 @@ struct kd_gauge {
     _Atomic double value;
 };
 struct kd_histogram {
+    bool of_sizes;
     atomic_uint_fast64_t buckets[N_BOUNDS + 1]; /* the last: above every bound */
     _Atomic double sum;
 };
@@ -35,9 +38,16 @@ typedef struct metric {
     };
 } metric;
 
+#define MAX_LOOKS 4u
+
 struct kd_metrics {
-    pthread_mutex_t mutex; /* guards the list, not the values */
+    pthread_mutex_t mutex; /* guards what follows, not the values */
     metric *first, **last;
+    struct {
+        void (*fn)(void *arg);
+        void *arg;
+    } looks[MAX_LOOKS];
+    size_t n_looks;
 };
 
 /* Where updates go when there was no memory for a metric of one's own; never printed. */
@@ -132,6 +142,20 @@ kd_histogram *kd_metrics_histogram(
     return &find(metrics, HISTOGRAM, name, labels, help)->histogram;
 }
 
+kd_histogram *kd_metrics_sizes(
+    kd_metrics *metrics, const char *name, const char *labels, const char *help)
+{
+    kd_histogram *const histogram = kd_metrics_histogram(metrics, name, labels, help);
+    if (histogram != &spare[HISTOGRAM].histogram)
+        histogram->of_sizes = true;
+    return histogram;
+}
+
+static const double *bounds_of(const kd_histogram *histogram)
+{
+    return histogram->of_sizes ? sizes : seconds;
+}
+
 void kd_counter_add(kd_counter *counter, uint64_t n)
 {
     atomic_fetch_add_explicit(&counter->value, n, memory_order_relaxed);
@@ -165,13 +189,14 @@ double kd_gauge_value(const kd_gauge *gauge)
     return atomic_load_explicit(&gauge->value, memory_order_relaxed);
 }
 
-void kd_histogram_observe(kd_histogram *histogram, double seconds)
+void kd_histogram_observe(kd_histogram *histogram, double value)
 {
+    const double *const bounds = bounds_of(histogram);
     size_t i = 0;
-    while (i < N_BOUNDS && seconds > bounds[i])
+    while (i < N_BOUNDS && value > bounds[i])
         i++;
     atomic_fetch_add_explicit(&histogram->buckets[i], 1, memory_order_relaxed);
-    add_real(&histogram->sum, seconds);
+    add_real(&histogram->sum, value);
 }
 
 static void print_sample(const metric *m, const char *suffix, const char *more, kd_buf *out)
@@ -183,6 +208,7 @@ static void print_sample(const metric *m, const char *suffix, const char *more, 
 
 static void print_histogram(const metric *m, kd_buf *out)
 {
+    const double *const bounds = bounds_of(&m->histogram);
     uint64_t total = 0;
     for (size_t i = 0; i <= N_BOUNDS; i++) {
         char le[40];
@@ -200,6 +226,15 @@ static void print_histogram(const metric *m, kd_buf *out)
     kd_buf_printf(out, " %llu\n", (unsigned long long)total);
 }
 
+/* A gauge that only grows, as seconds do, is a counter to who reads it. */
+static const char *type_word(const metric *m)
+{
+    static const char *const words[] = {"counter", "gauge", "histogram"};
+    static const char total[] = "_total";
+    const size_t len = strlen(m->name), end = sizeof total - 1;
+    return len > end && strcmp(m->name + len - end, total) == 0 ? words[COUNTER] : words[m->type];
+}
+
 static void print_metric(const metric *m, kd_buf *out)
 {
     if (m->type == HISTOGRAM) {
@@ -213,10 +248,28 @@ static void print_metric(const metric *m, kd_buf *out)
         kd_buf_printf(out, " %.17g\n", kd_gauge_value(&m->gauge));
 }
 
+kd_status kd_metrics_on_print(
+    kd_metrics *metrics, void (*look)(void *arg), void *arg, kd_error *err)
+{
+    pthread_mutex_lock(&metrics->mutex);
+    const bool fits = metrics->n_looks < MAX_LOOKS;
+    if (fits) {
+        metrics->looks[metrics->n_looks].fn = look;
+        metrics->looks[metrics->n_looks++].arg = arg;
+    }
+    pthread_mutex_unlock(&metrics->mutex);
+    return fits ? KD_OK
+                : kd_error_set(err, KD_INTERNAL, "more than %u looks before a print", MAX_LOOKS);
+}
+
 void kd_metrics_print(kd_metrics *metrics, kd_buf *out)
 {
-    static const char *const words[] = {"counter", "gauge", "histogram"};
     pthread_mutex_lock(&metrics->mutex);
+    for (size_t i = 0; i < metrics->n_looks; i++) { /* none is ever taken back */
+        pthread_mutex_unlock(&metrics->mutex);
+        metrics->looks[i].fn(metrics->looks[i].arg);
+        pthread_mutex_lock(&metrics->mutex);
+    }
     /* All samples of a name stand together under its HELP and TYPE, as the format asks. */
     for (const metric *m = metrics->first; m; m = m->next) {
         bool seen = false;
@@ -224,8 +277,7 @@ void kd_metrics_print(kd_metrics *metrics, kd_buf *out)
             seen = strcmp(before->name, m->name) == 0;
         if (seen)
             continue;
-        kd_buf_printf(
-            out, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, words[m->type]);
+        kd_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, type_word(m));
         for (const metric *same = m; same; same = same->next)
             if (strcmp(same->name, m->name) == 0)
                 print_metric(same, out);

@@ -30,15 +30,22 @@ kd_gauge *kd_metrics_gauge(
 /* Seconds: bounds 0.5 ms, 1, 2.5, 5, 10, 25, 50, 100, 250, 500 ms, 1, 2.5, 5, 10 s. */
 kd_histogram *kd_metrics_histogram(
     kd_metrics *metrics, const char *name, const char *labels, const char *help);
+/* Counts of things: bounds 1, 2, 4 and so on to 8192. */
+kd_histogram *kd_metrics_sizes(
+    kd_metrics *metrics, const char *name, const char *labels, const char *help);
 
 void kd_counter_add(kd_counter *counter, uint64_t n);
 uint64_t kd_counter_value(const kd_counter *counter);
 void kd_gauge_set(kd_gauge *gauge, double value);
 void kd_gauge_add(kd_gauge *gauge, double delta);
 double kd_gauge_value(const kd_gauge *gauge);
-void kd_histogram_observe(kd_histogram *histogram, double seconds);
+void kd_histogram_observe(kd_histogram *histogram, double value);
 
 void kd_metrics_print(kd_metrics *metrics, kd_buf *out);
+/* look runs before each print, on its thread, to bring gauges up to date; quickly, and waiting for
+ * nothing. For as long as there are prints. */
+KD_MUST_CHECK kd_status kd_metrics_on_print(
+    kd_metrics *metrics, void (*look)(void *arg), void *arg, kd_error *err);
 
 KD_C_END
 #endif

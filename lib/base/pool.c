@@ -68,6 +68,11 @@ void kd_pool_free(kd_pool *pool)
     free(pool);
 }
 
+size_t kd_pool_waiting(kd_pool *pool)
+{
+    return kd_queue_len(pool->queue);
+}
+
 bool kd_pool_try_run(kd_pool *pool, kd_task task, void *arg)
 {
     pool_job *job = malloc(sizeof *job);

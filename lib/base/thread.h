@@ -38,6 +38,7 @@ KD_MUST_CHECK kd_status kd_pool_new(
 void kd_pool_free(kd_pool *pool);
 /* False at once when the queue is full. */
 bool kd_pool_try_run(kd_pool *pool, kd_task task, void *arg);
+size_t kd_pool_waiting(kd_pool *pool); /* tasks that no thread has begun */
 /* Calls fn(arg, i) for each i in 0..n-1 on the pool's threads and the caller's; returns when all
  * are done. For data-parallel loops; fn must not fail. Never call it from a task of the same pool.
  */

@@ -187,6 +187,34 @@ kd_status kd_jobs_depth(kd_store *store, const char *queue, uint64_t *depth, kd_
     return status;
 }
 
+static const char count_script[] =
+    "local counts, at = {0, 0, 0, 0, 0}, 0\n"
+    "while true do\n"
+    "  local ids = redis.call('ZRANGE', KEYS[1], at, at + 999)\n"
+    "  if #ids == 0 then return counts end\n"
+    "  for _, id in ipairs(ids) do\n"
+    "    local state = tonumber(redis.call('HGET', '" KD_JOB_KEY "' .. id, 'state') or 0)\n"
+    "    if counts[state] then counts[state] = counts[state] + 1 end\n"
+    "  end\n"
+    "  at = at + #ids\n"
+    "end\n";
+
+kd_status kd_jobs_count(kd_store *store, uint64_t counts[KD_JOB_CANCELLED + 1], kd_error *err)
+{
+    memset(counts, 0, (KD_JOB_CANCELLED + 1) * sizeof *counts);
+    redisReply *reply = NULL;
+    kd_status status =
+        kd_store_command(store, &reply, 0, err, "EVAL %s 1 " KD_JOBS_KEY, count_script);
+    if (status != KD_OK)
+        return status;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != KD_JOB_CANCELLED)
+        status = kd_store_odd_reply(store, "count", err);
+    for (size_t i = 0; status == KD_OK && i < reply->elements; i++)
+        counts[i + 1] = (uint64_t)reply->element[i]->integer;
+    freeReplyObject(reply);
+    return status;
+}
+
 /* Both scripts answer with the state that they found, 0 for no job; the caller knows which states
  * the change was made from. */
 static const char cancel_script[] =

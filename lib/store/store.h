@@ -89,6 +89,10 @@ void kd_jobs_free(kd_job *jobs, size_t n);
 KD_MUST_CHECK kd_status kd_jobs_depth(
     kd_store *store, const char *queue, uint64_t *depth, kd_error *err);
 
+/* All jobs, by state: counts[KD_JOB_QUEUED] and so on; [0] stays 0. Reads each record's state. */
+KD_MUST_CHECK kd_status kd_jobs_count(
+    kd_store *store, uint64_t counts[KD_JOB_CANCELLED + 1], kd_error *err);
+
 /* Marks a queued job cancelled at once; a running one is flagged, its owner sees it at its next
  * progress or renewal. KD_FAILED_PRECONDITION when it has ended. */
 KD_MUST_CHECK kd_status kd_jobs_cancel(kd_store *store, const char *id, kd_error *err);

@@ -179,6 +179,8 @@ static void make_metrics(pipeline *p, kd_metrics *m)
     p->batches_total = kd_metrics_counter(m, "kindred_embed_batches_total", "", "Forward passes");
     p->forward_seconds =
         kd_metrics_histogram(m, "kindred_embed_forward_seconds", "", "Time of one forward pass");
+    p->batch_images =
+        kd_metrics_sizes(m, "kindred_embed_batch_images", "", "Images of one forward pass");
     p->queued = kd_metrics_gauge(m, "kindred_embed_queue_images", "", "Images in all stages");
 }
 

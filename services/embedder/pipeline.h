@@ -109,7 +109,7 @@ struct pipeline {
 
     kd_counter *images_total, *cached_total, *shared_total, *computed_total, *dropped_total;
     kd_counter *broken_total, *cache_errors, *cache_trips, *batches_total, *shed_total;
-    kd_histogram *forward_seconds;
+    kd_histogram *forward_seconds, *batch_images;
     kd_gauge *queued;
 };
 

@@ -46,6 +46,7 @@ static kd_status forward(runner *r, kd_error *err)
     const kd_status status = kd_forward_run(
         served_model_forward(first->served), r->run.pixels, r->run.n, r->values, err);
     kd_histogram_observe(r->p->forward_seconds, (double)(kd_mono_ns() - begun) / 1e9);
+    kd_histogram_observe(r->p->batch_images, (double)r->run.n);
     kd_counter_add(r->p->batches_total, 1);
     kd_counter_add(r->p->computed_total, r->run.n);
     measure(r, begun);

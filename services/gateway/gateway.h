@@ -27,12 +27,13 @@
 #define INDEXER &kindred__v1__indexer_service__descriptor
 #define TRAINER &kindred__v1__trainer_service__descriptor
 #define GATEWAY &kindred__v1__gateway_service__descriptor
+#define PROCESS &kindred__v1__process_service__descriptor
 
 typedef struct watcher watcher;
 typedef struct worker worker;
 
 typedef struct gateway {
-    const kd_process *process;
+    kd_process *process;
     kd_channel *embedder, *indexer, *trainer;
     kd_queue *stores;  /* of kd_store, one for each worker: taken for a call, put back */
     kd_pool *pictures; /* thumbnails of search results */
@@ -86,10 +87,20 @@ KD_MUST_CHECK kd_status submit_check(gateway *g, kd_call *call, const Kindred__V
     kd_buf *out, const char **queue, const char **kind, kd_error *err);
 
 /* ---- watch.c ---- */
-KD_MUST_CHECK kd_status watcher_new(watcher **out, const char *redis, kd_error *err);
+KD_MUST_CHECK kd_status watcher_new(
+    watcher **out, const char *redis, kd_metrics *metrics, kd_error *err);
 void watcher_drain(watcher *w); /* ends every watch with KD_UNAVAILABLE */
 void watcher_free(watcher *w);
 void watch_job(void *state, kd_call *call, const ProtobufCMessage *message);
+
+/* ---- gauges.c: what Redis knows, as metrics ---- */
+typedef struct gauges {
+    kd_gauge *redis_up, *waiting[2], *jobs[KD_JOB_CANCELLED + 1];
+    int64_t next_ms; /* monotonic */
+} gauges;
+void gauges_init(gauges *g, kd_metrics *metrics);
+/* Asks Redis once it is time. Returns the ms until it is time again. */
+int64_t gauges_look(gauges *g, kd_store *store);
 
 /* ---- worker.c: the job thread ---- */
 KD_MUST_CHECK kd_status worker_new(worker **out, gateway *g, kd_error *err);

@@ -67,7 +67,7 @@ static kd_status start(kd_process *process, kd_error *err)
     if (status == KD_OK)
         status = kd_pool_new(&g->pictures, "pictures", PICTURE_THREADS, PICTURE_QUEUE, err);
     if (status == KD_OK)
-        status = watcher_new(&g->watcher, process->redis, err);
+        status = watcher_new(&g->watcher, process->redis, process->metrics, err);
     if (status == KD_OK)
         status = worker_new(&g->worker, g, err);
     if (status == KD_OK)

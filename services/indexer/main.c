@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "lib/vector/vector.h"
+#include "services/indexer/gauges.h"
 #include "services/indexer/service.h"
 
 _Static_assert(KD_SERVICE_SEAL_ROWS == COLLECTION_SEAL_ROWS &&
@@ -68,6 +69,8 @@ static kd_status start(kd_process *process, kd_error *err)
         status = keeper_start(&x->keeper, x->registry, err);
     if (status == KD_OK)
         status = start_lots(x, err);
+    if (status == KD_OK)
+        status = gauges_add(x, process->metrics, err);
     if (status == KD_OK)
         status = service_add(x, process->server, err);
     return status;

@@ -89,6 +89,12 @@ static void test_base_text__html_is_escaped(void **state)
     kd_buf_free(&text);
 }
 
+static void look(void *arg)
+{
+    kd_gauge_set(kd_metrics_gauge(arg, "looks_total", "", "Looks"),
+        kd_gauge_value(kd_metrics_gauge(arg, "looks_total", "", "Looks")) + 1);
+}
+
 static void test_base_text__metrics_print_as_prometheus_reads(void **state)
 {
     kd_metrics *m;
@@ -100,6 +106,8 @@ static void test_base_text__metrics_print_as_prometheus_reads(void **state)
     kd_counter_add(kd_metrics_counter(m, "jobs_total", "kind=\"b\"", "Jobs"), 1);
     kd_counter_add(kd_metrics_counter(m, "jobs_total", "kind=\"a\"", "Jobs"), 1);
     kd_histogram_observe(kd_metrics_histogram(m, "wait", "", "Wait"), 0.02);
+    kd_histogram_observe(kd_metrics_sizes(m, "batch", "", "Batch"), 32);
+    CHECK_OK(kd_metrics_on_print(m, look, m, &g_err), g_err);
     kd_metrics_print(m, &text);
     CHECK_HAS("# TYPE jobs_total counter\njobs_total{kind=\"a\"} 3\njobs_total{kind=\"b\"} 1\n",
         (char *)text.data);
@@ -107,6 +115,8 @@ static void test_base_text__metrics_print_as_prometheus_reads(void **state)
     CHECK_HAS("wait_bucket{le=\"0.01\"} 0\nwait_bucket{le=\"0.025\"} 1\n", (char *)text.data);
     CHECK_HAS("wait_bucket{le=\"+Inf\"} 1\n", (char *)text.data);
     CHECK_HAS("wait_count 1\n", (char *)text.data);
+    CHECK_HAS("batch_bucket{le=\"16\"} 0\nbatch_bucket{le=\"32\"} 1\n", (char *)text.data);
+    CHECK_HAS("# TYPE looks_total counter\nlooks_total 1\n", (char *)text.data);
     kd_buf_free(&text);
     kd_metrics_free(m);
 }

@@ -103,7 +103,7 @@ static kd_status run_jobs(void *arg, kd_error *err)
     kd_store *store = NULL;
     kd_job job, *jobs = NULL;
     size_t n = 0;
-    uint64_t depth = 9;
+    uint64_t depth = 9, counts[KD_JOB_CANCELLED + 1];
     char id[KD_JOB_ID_TEXT], request[24];
     (void)snprintf(request, sizeof request, "run-%u", runs++);
 
@@ -118,7 +118,9 @@ static kd_status run_jobs(void *arg, kd_error *err)
     CHECK_STR(id, jobs[0].id);
     kd_jobs_free(jobs, n);
     RUN(&first, kd_jobs_depth(store, "train", &depth, err), err);
+    RUN(&first, kd_jobs_count(store, counts, err), err);
     CHECK_INT(0, depth);
+    CHECK(counts[KD_JOB_DONE] >= 2); /* of all runs */
     kd_store_close(store);
     return first;
 }

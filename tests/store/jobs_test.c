@@ -199,6 +199,30 @@ static void test_store_jobs__depth_counts_those_that_wait(void **state)
     kd_job_clear(&job);
 }
 
+static void test_store_jobs__all_are_counted_by_state(void **state)
+{
+    room *const r = *state;
+    char id[KD_JOB_ID_TEXT];
+    uint64_t counts[KD_JOB_CANCELLED + 1];
+    CHECK_OK(kd_jobs_count(r->a, counts, &r->err), r->err);
+    for (int i = 0; i <= KD_JOB_CANCELLED; i++)
+        CHECK_INT(0, counts[i]);
+    for (int i = 0; i < 1100; i++) /* more than are read at a time */
+        submit(r, "x", id);
+    kd_job done = take(r, r->a, "w");
+    CHECK_OK(kd_jobs_finish(r->a, &done, KD_JOB_DONE, "", 0, NULL, &r->err), r->err);
+    kd_job running = take(r, r->a, "w");
+    CHECK_OK(kd_jobs_cancel(r->a, id, &r->err), r->err);
+    CHECK_OK(kd_jobs_count(r->a, counts, &r->err), r->err);
+    CHECK_INT(1097, counts[KD_JOB_QUEUED]);
+    CHECK_INT(1, counts[KD_JOB_RUNNING]);
+    CHECK_INT(1, counts[KD_JOB_DONE]);
+    CHECK_INT(0, counts[KD_JOB_FAILED]);
+    CHECK_INT(1, counts[KD_JOB_CANCELLED]);
+    kd_job_clear(&done);
+    kd_job_clear(&running);
+}
+
 static void test_store_jobs__a_refusing_redis_is_quoted_and_changes_nothing(void **state)
 {
     room *const r = *state;
@@ -227,6 +251,7 @@ int main(void)
         TEST(test_store_jobs__cancelling_a_queued_job_ends_it_at_once),
         TEST(test_store_jobs__retry_counts_attempts_anew),
         TEST(test_store_jobs__depth_counts_those_that_wait),
+        TEST(test_store_jobs__all_are_counted_by_state),
         TEST(test_store_jobs__a_refusing_redis_is_quoted_and_changes_nothing),
     };
     return cmocka_run_group_tests_name("store.jobs", tests, room_start, room_stop);
