@@ -18,7 +18,7 @@ build=(
     libssl-dev libxxhash-dev libsqlite3-dev libzip-dev uthash-dev debian-archive-keyring
 )
 # The local stack starts a redis-server of its own; the others are for the tests.
-run=(redis-server libcmocka-dev python3-numpy python3-pil python3-sklearn python3-grpcio python3-protobuf)
+run=(redis-server libcmocka-dev python3-numpy python3-pil python3-sklearn python3-grpcio python3-protobuf prometheus)
 lint=(clang-format-19 clang-tidy-19)
 coverage=(gcovr)
 fuzz=(clang-19 libclang-rt-19-dev)
@@ -45,5 +45,5 @@ as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
 export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get update -q
-# RUNLEVEL: redis-server is wanted as a program only.
+# RUNLEVEL: redis-server and prometheus are wanted as programs only.
 "${as_root[@]}" env RUNLEVEL=1 apt-get install -y -q --no-install-recommends "${missing[@]}"

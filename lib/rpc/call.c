@@ -113,6 +113,11 @@ const char *kd_call_trace(const kd_call *call)
     return call->trace;
 }
 
+kd_scope kd_call_scope(const kd_call *call)
+{
+    return call->caller.scope;
+}
+
 bool kd_call_cancelled(const kd_call *call)
 {
     return atomic_load(&call->cancelled);
@@ -321,9 +326,19 @@ static int by_path(const void *key, const void *element)
     return order != 0 ? order : (len > known) - (len < known);
 }
 
+static kd_status admit(kd_call *call, kd_error *err)
+{
+    char authorization[KD_AUTHORIZATION_MAX] = "", on_behalf[16] = "";
+    (void)kd_call_metadata(call, "authorization", authorization, sizeof authorization);
+    (void)kd_call_metadata(call, KD_ON_BEHALF, on_behalf, sizeof on_behalf);
+    return kd_access_check(call->server->options.access, authorization, on_behalf,
+        call->endpoint->scope, &call->caller, err);
+}
+
 void kd_call_begin(kd_call *call)
 {
     kd_server *const server = call->server;
+    kd_error refused;
     call->begun_ns = kd_mono_ns();
     kd_trace_read(&server->traces, &call->metadata, call->trace);
     call->endpoint = bsearch(&call->details.method, server->endpoints, server->n_endpoints,
@@ -336,6 +351,8 @@ void kd_call_begin(kd_call *call)
             (int)GRPC_SLICE_LENGTH(call->details.method),
             (const char *)GRPC_SLICE_START_PTR(call->details.method));
         kd_call_end(call, KD_UNIMPLEMENTED, text);
+    } else if (admit(call, &refused) != KD_OK) {
+        kd_call_end(call, refused.status, refused.message);
     } else if (atomic_load(&server->in_flight) > server->options.max_calls) {
         kd_call_end(call, KD_RESOURCE_EXHAUSTED, "too many calls in flight; try again later");
     } else if (!call->endpoint->handler) {

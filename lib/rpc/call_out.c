@@ -31,7 +31,7 @@ static void record_end(kd_call *call)
     KD_LOG(grave ? KD_LOG_WARN : KD_LOG_DEBUG, "rpc",
         KD_STR("method", endpoint ? endpoint->path + 1 : "unknown"),
         KD_STR("code", kd_status_name((kd_status)code)), KD_REAL("ms", seconds * 1e3),
-        KD_STR("trace", call->trace));
+        KD_STR("key", call->caller.id), KD_STR("trace", call->trace));
 }
 
 /* Mutex held. Sends what can be sent now: the next message, the end, or both in one batch. */

@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <grpc/slice.h>
+
 #include "lib/base/clock.h"
 #include "lib/rpc/internal.h"
 
@@ -11,6 +13,19 @@
 #define KEEPALIVE_MS 20000 /* a server that is silent that long in a call is asked for a sign… */
 #define KEEPALIVE_WAIT_MS 10000 /* …and has so long to give one */
 #define LONGEST_PAUSE_MS 2000   /* between tries to connect */
+
+static kd_status take_key(kd_channel *channel, const char *key, kd_error *err)
+{
+    char *const text = kd_format("Bearer %s", key);
+    if (!text)
+        return kd_error_memory(err, "a channel");
+    channel->authorization = grpc_slice_from_copied_string(text);
+    channel->has_key = true;
+    free(text);
+    if (grpc_header_nonbin_value_is_legal(channel->authorization))
+        return KD_OK;
+    return kd_error_set(err, KD_INVALID_ARGUMENT, "the API key has characters that no key has");
+}
 
 kd_status kd_channel_open(
     kd_channel **out, const char *address, const kd_channel_options *options, kd_error *err)
@@ -25,12 +40,15 @@ kd_status kd_channel_open(
         return kd_error_memory(err, "a channel");
     }
     atomic_init(&channel->missed_ms, 0);
+    channel->authorization = grpc_empty_slice();
     kd_status status = kd_descriptors_new(&descriptors, options ? options->descriptors : NULL, err);
     if (status == KD_OK) {
         kd_descriptors_config(descriptors, &config);
         if (!kd_buf_ok(&config))
             status = kd_error_memory(err, "a channel");
     }
+    if (status == KD_OK && options && options->key)
+        status = take_key(channel, options->key, err);
     if (status == KD_OK)
         status = kd_tls_channel(&credentials, options ? options->tls : NULL, err);
     if (status == KD_OK) {
@@ -57,6 +75,7 @@ kd_status kd_channel_open(
         grpc_channel_credentials_release(credentials);
         *out = channel;
     } else {
+        grpc_slice_unref(channel->authorization);
         free(channel->address);
         free(channel);
     }
@@ -82,6 +101,7 @@ void kd_channel_close(kd_channel *channel)
     if (!channel)
         return;
     grpc_channel_destroy(channel->grpc);
+    grpc_slice_unref(channel->authorization);
     free(channel->address);
     free(channel);
 }

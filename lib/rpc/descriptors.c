@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "kindred/v1/access.pb-c.h"
+
 #include "lib/rpc/internal.h"
 
 extern const unsigned char kd_descriptor_set_bytes[];
@@ -31,7 +33,9 @@ static void join(char full[MAX_NAME], const char *package, const char *name)
         full, MAX_NAME, "%s%s%s", package ? package : "", package && *package ? "." : "", name);
 }
 
-bool kd_descriptors_takes_stream(const kd_descriptors *set, const char *service, const char *method)
+/* NULL: not in the set. */
+static const Google__Protobuf__MethodDescriptorProto *find_method(
+    const kd_descriptors *set, const char *service, const char *method)
 {
     char full[MAX_NAME];
     for (size_t f = 0; f < set->n_file; f++) {
@@ -42,10 +46,39 @@ bool kd_descriptors_takes_stream(const kd_descriptors *set, const char *service,
                 continue;
             for (size_t m = 0; m < file->service[s]->n_method; m++)
                 if (strcmp(file->service[s]->method[m]->name, method) == 0)
-                    return file->service[s]->method[m]->client_streaming;
+                    return file->service[s]->method[m];
         }
     }
-    return false;
+    return NULL;
+}
+
+bool kd_descriptors_takes_stream(const kd_descriptors *set, const char *service, const char *method)
+{
+    const Google__Protobuf__MethodDescriptorProto *const found = find_method(set, service, method);
+    return found && found->client_streaming;
+}
+
+#define SCOPE_OPTION 50001u /* proto/kindred/v1/access.proto */
+
+kd_scope kd_descriptors_scope(const kd_descriptors *set, const char *service, const char *method)
+{
+    if (strncmp(service, "grpc.health.", 12) == 0)
+        return KD_SCOPE_OPEN;
+    if (strncmp(service, "grpc.reflection.", 16) == 0)
+        return KD_SCOPE_READ;
+    const Google__Protobuf__MethodDescriptorProto *const found = find_method(set, service, method);
+    const ProtobufCMessage *const options = found && found->options ? &found->options->base : NULL;
+    /* protobuf-c knows no extensions: ours is a field that it could not name. */
+    for (unsigned i = 0; options && i < options->n_unknown_fields; i++) {
+        const ProtobufCMessageUnknownField *const field = &options->unknown_fields[i];
+        if (field->tag != SCOPE_OPTION || field->len != 1) /* a varint */
+            continue;
+        if (field->data[0] == KINDRED__V1__SCOPE__SCOPE_READ)
+            return KD_SCOPE_READ;
+        if (field->data[0] == KINDRED__V1__SCOPE__SCOPE_WRITE)
+            return KD_SCOPE_WRITE;
+    }
+    return KD_SCOPE_ADMIN;
 }
 
 void kd_descriptors_config(const kd_descriptors *set, kd_buf *json)

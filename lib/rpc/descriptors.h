@@ -20,6 +20,10 @@ KD_MUST_CHECK kd_status kd_descriptors_new(
 bool kd_descriptors_takes_stream(
     const kd_descriptors *set, const char *service, const char *method);
 
+/* The scope that calling it needs: the method's option `scope`, KD_SCOPE_ADMIN where it has none.
+ * gRPC's own services, whose protos are not ours, are known: health is open, reflection reads. */
+kd_scope kd_descriptors_scope(const kd_descriptors *set, const char *service, const char *method);
+
 /* gRPC's service config (https://github.com/grpc/grpc/blob/master/doc/service_config.md): the
  * retry policy of the methods that have an idempotency_level. */
 void kd_descriptors_config(const kd_descriptors *set, kd_buf *json);

@@ -90,6 +90,10 @@ void kd_side_clear(kd_side *side);
 grpc_op *kd_side_add_begin(kd_side *side, grpc_op *op);
 grpc_op *kd_side_add_receive(kd_side *side, grpc_op *op);
 grpc_op *kd_side_add_status(kd_side *side, grpc_op *op);
+/* Adds who asks, borrowed from the channel and the caller: see rpc.h. caller NULL: the process
+ * does, for itself. */
+#define KD_SIDE_KEY 2 /* metadata at most */
+void kd_side_add_key(kd_side *side, const kd_call *caller);
 /* What was received, unpacked; the buffer is gone. A fault is the peer's, and names it. */
 KD_MUST_CHECK kd_status kd_side_unpack(
     kd_side *side, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out, kd_error *err);
@@ -106,6 +110,7 @@ typedef struct kd_endpoint { /* one method of one service */
     char *path;              /* "/package.Service/Method", owned */
     const ProtobufCMethodDescriptor *descriptor;
     kd_handler handler; /* NULL: proxy, or not implemented */
+    kd_scope scope;     /* that a caller needs */
     bool blocking, takes_stream;
     bool idle_ends;      /* a call that waits for a message ends with a drain, or after stall_ms */
     bool while_draining; /* is answered all the same */
@@ -171,6 +176,7 @@ struct kd_call {
     ProtobufCMessage *request;
     int64_t begun_ns;
     char trace[KD_TRACE_TEXT];
+    kd_caller caller;
     atomic_uint refs; /* one for whoever must answer, one for each pending batch */
     atomic_bool cancelled;
     atomic_llong receiving_ms; /* since when a message is waited for; 0: none is */
@@ -231,6 +237,8 @@ struct kd_channel {
     grpc_channel *grpc;
     char *address;
     atomic_llong missed_ms; /* when a call found nobody and the core was told to try again */
+    bool has_key;
+    grpc_slice authorization; /* "Bearer KEY" */
 };
 
 /* ---- tls.c ---- */

@@ -33,7 +33,7 @@ static void outgoing_unref(outgoing *o)
         return;
     kd_side_clear(&o->side);
     if (o->side.n_metadata > 0)
-        grpc_slice_unref(o->side.metadata[0].value); /* the trace; the others are the call's */
+        grpc_slice_unref(o->side.metadata[0].value); /* the trace; the others are borrowed */
     free(o->side.metadata);
     pthread_mutex_destroy(&o->mutex);
     kd_call_unref(o->call);
@@ -45,7 +45,7 @@ static outgoing *outgoing_new(kd_call *call, kd_channel *channel, grpc_slice pat
     gpr_timespec deadline, size_t room_for_metadata)
 {
     outgoing *o = calloc(1, sizeof *o);
-    grpc_metadata *const metadata = calloc(1 + room_for_metadata, sizeof *metadata);
+    grpc_metadata *const metadata = calloc(1 + KD_SIDE_KEY + room_for_metadata, sizeof *metadata);
     if (!o || !metadata) {
         free(metadata);
         free(o);
@@ -55,6 +55,7 @@ static outgoing *outgoing_new(kd_call *call, kd_channel *channel, grpc_slice pat
     atomic_fetch_add(&call->refs, 1);
     kd_side_init(&o->side, channel, metadata);
     o->side.metadata[o->side.n_metadata++] = kd_trace_metadata(call->trace);
+    kd_side_add_key(&o->side, call);
     pthread_mutex_init(&o->mutex, NULL);
     atomic_init(&o->refs, 1);
     o->side.grpc = grpc_channel_create_call(channel->grpc, call->grpc, GRPC_PROPAGATE_DEFAULTS,
@@ -118,11 +119,12 @@ void kd_call_ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescr
 
 /* ---- Proxies: requests out one by one, messages back one by one, then the status ---- */
 
-/* Not: headers that are about the caller's own connection, those that we send anew, and what the
- * core lets in but refuses to send. */
+/* Not: headers that are about the caller's own connection, those that we send anew (the key is
+ * one), and what the core lets in but refuses to send. */
 static bool passes_on(grpc_slice key, grpc_slice value)
 {
-    static const char *const own[] = {"traceparent", "user-agent", "te", "content-type"};
+    static const char *const own[] = {
+        "traceparent", "authorization", KD_ON_BEHALF, "user-agent", "te", "content-type"};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         if (grpc_slice_str_cmp(key, own[i]) == 0)
             return false;

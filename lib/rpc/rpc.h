@@ -11,9 +11,15 @@
  * kd_message_free. Incoming messages are checked before they are unpacked: strings are UTF-8
  * without NUL, and what the message will take in memory is bounded.
  *
- * What protobuf-c's descriptors don't say (which methods take a stream, which may be sent twice) is
- * read from protoc's descriptor set. A call of a method with an idempotency_level is sent again by
- * the core when its server was UNAVAILABLE: three times in all, within half a second or so. */
+ * With options.access a call is refused unless its key (`authorization: Bearer KEY`) has the scope
+ * of the method. What a call's handler asks another service on its behalf, or a proxy passes on,
+ * goes under the channel's own key and carries the scope of the caller, which it can't go beyond; a
+ * channel without a key passes the caller's key on as it is.
+ *
+ * What protobuf-c's descriptors don't say (which methods take a stream, which may be sent twice,
+ * which scope they need) is read from protoc's descriptor set. A call of a method with an
+ * idempotency_level is sent again by the core when its server was UNAVAILABLE: three times in all,
+ * within half a second or so. */
 #ifndef KD_RPC_RPC_H
 #define KD_RPC_RPC_H
 
@@ -25,6 +31,7 @@
 #include <jansson.h>
 #include <protobuf-c/protobuf-c.h>
 
+#include "lib/access/access.h"
 #include "lib/base/metrics.h"
 #include "lib/base/status.h"
 
@@ -79,6 +86,7 @@ typedef struct kd_server_options {
     kd_metrics *metrics;                  /* borrowed, may be NULL */
     const kd_tls *tls;                    /* borrowed for kd_server_start; NULL: plain text */
     const kd_descriptor_set *descriptors; /* of the services; NULL: kindred's own */
+    kd_access *access; /* who may call what; borrowed, NULL: everyone everything */
 } kd_server_options;
 #define KD_SERVER_OPTIONS_INIT {.workers = 4, .queue = 256, .max_calls = 4096}
 
@@ -103,6 +111,8 @@ bool kd_server_draining(const kd_server *server);
  * grace_ms, then cancels the rest, waits until their handlers have noticed, and stops. */
 void kd_server_drain(kd_server *server, int64_t grace_ms);
 void kd_server_free(kd_server *server); /* drained first if it was started */
+/* How much there is to do: calls in flight, and of them those that wait for a worker. */
+void kd_server_load(kd_server *server, unsigned *in_flight, size_t *waiting);
 
 /* ---- A call, on the server ---- */
 void kd_call_reply(kd_call *call, const ProtobufCMessage *response);
@@ -133,6 +143,7 @@ void kd_call_finish(kd_call *call, const kd_error *error);
 /* The client has gone or its deadline has passed: nobody waits for the answer. */
 bool kd_call_cancelled(const kd_call *call);
 const char *kd_call_trace(const kd_call *call); /* W3C traceparent, borrowed */
+kd_scope kd_call_scope(const kd_call *call);    /* what the caller may do */
 /* Copies the value of the client's metadata; false when there is none or it doesn't fit. key is in
  * lower case. */
 bool kd_call_metadata(const kd_call *call, const char *key, char *value, size_t size);
@@ -149,6 +160,7 @@ void kd_call_ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescr
 typedef struct kd_channel_options {
     const kd_tls *tls;                    /* NULL: plain text. Read by kd_channel_open. */
     const kd_descriptor_set *descriptors; /* NULL: kindred's own */
+    const char *key; /* API key that goes with every call; NULL: none. Copied. */
 } kd_channel_options;
 
 /* Connects lazily and again after a loss (100 ms to 2 s between tries); a server that is silent

@@ -139,6 +139,7 @@ kd_endpoint *kd_server_endpoint(
     memset(endpoint, 0, sizeof *endpoint);
     endpoint->path = path;
     endpoint->descriptor = method;
+    endpoint->scope = kd_descriptors_scope(server->descriptors, service, method->name);
     endpoint->takes_stream =
         kd_descriptors_takes_stream(server->descriptors, service, method->name);
     char labels[200];
@@ -242,6 +243,12 @@ kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port
 bool kd_server_draining(const kd_server *server)
 {
     return atomic_load(&server->draining);
+}
+
+void kd_server_load(kd_server *server, unsigned *in_flight, size_t *waiting)
+{
+    *in_flight = atomic_load(&server->in_flight);
+    *waiting = kd_pool_waiting(server->workers);
 }
 
 static void on_shutdown(void *owner, bool ok)

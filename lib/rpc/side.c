@@ -38,6 +38,40 @@ void kd_side_clear(kd_side *side)
     grpc_slice_unref(side->details);
 }
 
+static void add_header(kd_side *side, const char *key, grpc_slice value)
+{
+    grpc_metadata *const header = &side->metadata[side->n_metadata++];
+    memset(header, 0, sizeof *header);
+    header->key = grpc_slice_from_static_string(key);
+    header->value = value;
+}
+
+/* The caller's own, as it came; nothing when it sent none, or what the core refuses to send. */
+static void pass_header(kd_side *side, const kd_call *caller, const char *key)
+{
+    for (size_t i = 0; i < caller->metadata.count; i++) {
+        const grpc_metadata *const header = &caller->metadata.metadata[i];
+        if (grpc_slice_str_cmp(header->key, key) != 0)
+            continue;
+        if (grpc_header_nonbin_value_is_legal(header->value))
+            add_header(side, key, header->value);
+        return;
+    }
+}
+
+void kd_side_add_key(kd_side *side, const kd_call *caller)
+{
+    if (!side->channel->has_key && caller) {
+        pass_header(side, caller, "authorization");
+        pass_header(side, caller, KD_ON_BEHALF);
+    } else if (side->channel->has_key) {
+        add_header(side, "authorization", side->channel->authorization);
+        if (caller)
+            add_header(side, KD_ON_BEHALF,
+                grpc_slice_from_static_string(kd_scope_name(caller->caller.scope)));
+    }
+}
+
 grpc_op *kd_side_add_begin(kd_side *side, grpc_op *op)
 {
     op->op = GRPC_OP_SEND_INITIAL_METADATA;

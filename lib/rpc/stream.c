@@ -17,7 +17,8 @@ struct kd_stream {
     const ProtobufCMethodDescriptor *method;
     const atomic_bool *stop; /* NULL: nobody will ask */
     grpc_completion_queue *queue;
-    grpc_metadata metadata[1 + KD_RPC_CALL_METADATA]; /* the trace first; owned */
+    grpc_metadata metadata[1 + KD_RPC_CALL_METADATA + KD_SIDE_KEY]; /* the trace first */
+    size_t n_owned; /* of it; the rest is borrowed */
     bool reading, status_known, ended;
     char begin_tag, read_tag, write_tag, status_tag; /* their addresses are the tags */
 };
@@ -55,7 +56,7 @@ static void stream_free(kd_stream *stream)
         grpc_completion_queue_shutdown(stream->queue);
         grpc_completion_queue_destroy(stream->queue);
     }
-    for (size_t i = 0; i < stream->side.n_metadata; i++) {
+    for (size_t i = 0; i < stream->n_owned; i++) {
         grpc_slice_unref(stream->metadata[i].key);
         grpc_slice_unref(stream->metadata[i].value);
     }
@@ -70,16 +71,19 @@ static kd_status add_metadata(kd_stream *stream, const kd_call_options *options,
     else
         kd_trace_make(trace);
     stream->metadata[stream->side.n_metadata++] = kd_trace_metadata(trace);
+    stream->n_owned = 1;
     const size_t n = options ? options->n_metadata : 0;
     assert(n <= KD_RPC_CALL_METADATA);
     for (size_t i = 0; i < n; i++) {
         grpc_metadata *const to = &stream->metadata[stream->side.n_metadata++];
+        stream->n_owned++;
         to->key = grpc_slice_from_copied_string(options->metadata[i].key);
         to->value = grpc_slice_from_copied_string(options->metadata[i].value);
         if (!grpc_header_key_is_legal(to->key) || !grpc_header_nonbin_value_is_legal(to->value))
             return kd_error_set(err, KD_INVALID_ARGUMENT, "'%s: %s' can't be a call's metadata",
                 options->metadata[i].key, options->metadata[i].value);
     }
+    kd_side_add_key(&stream->side, options ? options->parent : NULL);
     return KD_OK;
 }
 

@@ -1,11 +1,13 @@
 #include "lib/service/process.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "kindred/v1/process.pb-c.h"
 #include "lib/base/buf.h"
+#include "lib/base/log.h"
 
 /* Takes the folder's disk when it has less room than the one before. */
 static void look(const char *path, kd_disk *least)
@@ -49,13 +51,43 @@ static void get_process(void *state, kd_call *call, const ProtobufCMessage *mess
     response.disk_path = disk.path;
     response.disk_free_bytes = disk.free_bytes;
     response.disk_total_bytes = disk.total_bytes;
+    response.log_level = (char *)kd_log_level_word();
+    kd_call_reply(call, &response.base);
+}
+
+void kd_process_set_log_level(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    const kd_process *const process = state;
+    const Kindred__V1__SetLogLevelRequest *const request =
+        (const Kindred__V1__SetLogLevelRequest *)message;
+    Kindred__V1__SetLogLevelResponse response = KINDRED__V1__SET_LOG_LEVEL_RESPONSE__INIT;
+    kd_log_level level;
+    kd_error err;
+    if (request->service[0] != '\0' && strcmp(request->service, process->name) != 0) {
+        (void)kd_error_set(&err, KD_INVALID_ARGUMENT, "this is the %s, not '%.80s'", process->name,
+            request->service);
+        kd_call_fail(call, &err);
+        return;
+    }
+    if (!kd_log_level_parse(request->level, &level)) {
+        (void)kd_error_set(&err, KD_INVALID_ARGUMENT,
+            "'%.80s' is not a log level: there are debug, info, warn and error", request->level);
+        kd_call_fail(call, &err);
+        return;
+    }
+    response.previous_level = (char *)kd_log_level_word();
+    kd_log_set_level(level);
+    /* At each level: who reads the log must know why it says less. */
+    KD_LOG(level > KD_LOG_INFO ? level : KD_LOG_INFO, "log_level", KD_STR("level", request->level),
+        KD_STR("was", response.previous_level));
     kd_call_reply(call, &response.base);
 }
 
 kd_status kd_process_add(kd_process *process, kd_error *err)
 {
     /* A disk that is a network's may keep its caller waiting. */
-    static const kd_method methods[] = {{"GetProcess", get_process, true}};
+    static const kd_method methods[] = {
+        {"GetProcess", get_process, true}, {"SetLogLevel", kd_process_set_log_level, false}};
     return kd_server_add(
-        process->server, &kindred__v1__process_service__descriptor, methods, 1, process, err);
+        process->server, &kindred__v1__process_service__descriptor, methods, 2, process, err);
 }

@@ -6,5 +6,7 @@
 
 /* process is borrowed for the server's life. */
 KD_MUST_CHECK kd_status kd_process_add(kd_process *process, kd_error *err);
+/* The handler of SetLogLevel for this process, state. */
+void kd_process_set_log_level(void *state, kd_call *call, const ProtobufCMessage *message);
 
 #endif

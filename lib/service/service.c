@@ -11,7 +11,9 @@
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
+#include "lib/service/guard.h"
 #include "lib/service/process.h"
+#include "lib/service/vitals.h"
 
 #define DRAIN_MS 10000
 
@@ -25,6 +27,8 @@ typedef struct options {
     const char *redis, *embedder, *indexer, *trainer;
     kd_tls tls; /* ca: of the other services */
     const char *client_ca;
+    const char *keys, *key_file;
+    int insecure;
 } options;
 
 enum { OPTION_DATASETS = 1 };
@@ -109,6 +113,13 @@ static int parse_options(
             "FILE"},
         {"tls-client-ca", 0, POPT_ARG_STRING, &o->client_ca, 0,
             "who signed the clients' certificates, which they must show then", "FILE"},
+        {"keys", 0, POPT_ARG_STRING, &o->keys, 0,
+            "ask callers for an API key of this file, once it has one (`kindred key create`)",
+            "FILE"},
+        {"key-file", 0, POPT_ARG_STRING, &o->key_file, 0,
+            "this key is the services' own: shown to the others, and accepted from them", "FILE"},
+        {"insecure", 0, POPT_ARG_NONE, &o->insecure, 0,
+            "listen to other machines although nobody is asked who calls", NULL},
         {"ready", 0, POPT_ARG_STRING, &o->ready, 0,
             "write the addresses in use here once the service answers", "FILE"},
         {"version", 0, POPT_ARG_NONE, &o->version, 0, "print the version", NULL},
@@ -219,12 +230,15 @@ static kd_status serve(const kd_service_spec *spec, const options *o, kd_process
     server.metrics = process->metrics;
     const kd_tls tls = {o->client_ca, o->tls.cert, o->tls.key};
     server.tls = tls.cert ? &tls : NULL;
+    server.access = process->access;
     if (status == KD_OK)
         status = kd_server_new(&process->server, &server, err);
     if (status == KD_OK)
         status = kd_http_new(&process->http, o->http, process->metrics, &http_port, err);
     if (status == KD_OK)
         status = kd_process_add(process, err);
+    if (status == KD_OK)
+        status = kd_vitals_add(process, err);
     if (status == KD_OK)
         status = spec->start(process, err);
     if (status == KD_OK)
@@ -274,6 +288,7 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
         return 2;
     }
     kd_log_setup(spec->name, level, o.log_json);
+    process.name = spec->name;
     process.data_dir = o.data;
     process.redis = o.redis;
     process.embedder = o.embedder;
@@ -306,7 +321,21 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
 
-    kd_status status = take_lock(&process, spec->name, &lock, &err);
+    const kd_guard_options guard = {.listen = o.listen,
+        .http = o.http,
+        .keys = o.keys,
+        .key_file = o.key_file,
+        .mutual_tls = o.client_ca != NULL,
+        .tls = o.tls.cert != NULL,
+        .insecure = o.insecure};
+    kd_status status = kd_guard_open(&process, &guard, &err);
+    if (status == KD_INVALID_ARGUMENT) {
+        (void)fprintf(stderr, "kindred-%s: %s\n", spec->name, err.message);
+        kd_access_free(process.access);
+        return 2;
+    }
+    if (status == KD_OK)
+        status = take_lock(&process, spec->name, &lock, &err);
     if (status == KD_OK) {
         kd_rpc_init();
         status = serve(spec, &o, &process, &signals, &err);
@@ -328,5 +357,6 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
     if (o.ready)
         (void)unlink(o.ready);
     kd_lock_release(lock);
+    kd_access_free(process.access);
     return status == KD_OK ? 0 : 1;
 }

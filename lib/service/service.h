@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lib/access/access.h"
 #include "lib/base/metrics.h"
 #include "lib/base/status.h"
 #include "lib/http/http.h"
@@ -22,8 +23,8 @@
 #define KD_SERVICE_APPROXIMATE_ROWS 200000
 #define KD_SERVICE_RECALL_SHARE 0.01
 
-/* Which options a service takes beside --listen, --http, --data, --log-level, --log-json, --ready
- * and the --tls-… ones. */
+/* Which options a service takes beside --listen, --http, --data, --log-level, --log-json, --ready,
+ * --keys, --key-file, --insecure and the --tls-… ones. */
 enum {
     KD_TAKES_REDIS = 1,    /* --redis HOST:PORT */
     KD_TAKES_PEERS = 2,    /* --embedder, --indexer, --trainer HOST:PORT */
@@ -35,6 +36,7 @@ enum {
 };
 
 typedef struct kd_process {
+    const char *name; /* "embedder"; static */
     /* From the command line; strings are borrowed for the process's life. */
     const char *data_dir; /* models/, runs/, collections/, reports/, snapshots/ lie under it */
     const char *redis, *embedder, *indexer, *trainer;
@@ -46,8 +48,10 @@ typedef struct kd_process {
     int64_t max_wait_ms;
     size_t seal_rows, approximate_rows;
     double recall_share;
-    /* For the channels to the other services; its tls is NULL for plain text. */
+    /* For the channels to the other services; its tls is NULL for plain text, its key for none. */
     kd_channel_options channel;
+    char key[KD_KEY_TEXT];
+    kd_access *access; /* who may call; NULL: everyone. For what is served beside gRPC. */
     /* Made by kd_service_main. */
     kd_metrics *metrics;
     kd_server *server;

@@ -2,6 +2,8 @@
 #include <string.h>
 
 #include "lib/base/file.h"
+#include "lib/base/log.h"
+#include "lib/service/process.h"
 #include "services/gateway/gateway.h"
 #include "services/gateway/rows.h"
 
@@ -69,14 +71,14 @@ static void ask_peer(kd_channel *channel, const char *name, Kindred__V1__Service
     fill_status(status, name, kd_channel_address(channel), health, err);
     *process = NULL;
     /* A service of before it was asked serves all the same. */
-    if (health != KD_OK ||
-        kd_channel_call(channel, &kindred__v1__process_service__descriptor, "GetProcess",
-            &request.base, &options, (ProtobufCMessage **)process, NULL) != KD_OK)
+    if (health != KD_OK || kd_channel_call(channel, PROCESS, "GetProcess", &request.base, &options,
+                               (ProtobufCMessage **)process, NULL) != KD_OK)
         return;
     status->version = (*process)->version;
     status->disk_path = (*process)->disk_path;
     status->disk_free_bytes = (*process)->disk_free_bytes;
     status->disk_total_bytes = (*process)->disk_total_bytes;
+    status->log_level = (*process)->log_level;
 }
 
 static void ask_redis(gateway *g, Kindred__V1__ServiceStatus *status,
@@ -109,6 +111,7 @@ static void get_status(void *state, kd_call *call, const ProtobufCMessage *messa
     services[0].disk_path = disk.path;
     services[0].disk_free_bytes = disk.free_bytes;
     services[0].disk_total_bytes = disk.total_bytes;
+    services[0].log_level = (char *)kd_log_level_word();
     for (size_t i = 0; i < 3; i++)
         ask_peer(channels[i], names[i], &services[i + 1], &processes[i], &errors[i]);
     ask_redis(g, &services[4], &response, &errors[3]);
@@ -120,6 +123,28 @@ static void get_status(void *state, kd_call *call, const ProtobufCMessage *messa
     kd_call_reply(call, &response.base);
     for (size_t i = 0; i < 3; i++)
         kd_message_free(processes[i]);
+}
+
+/* For itself, or passed on to the service that is named. */
+static void set_log_level(void *state, kd_call *call, const ProtobufCMessage *message)
+{
+    gateway *const g = state;
+    const char *const name = ((const Kindred__V1__SetLogLevelRequest *)message)->service;
+    kd_channel *const peer = strcmp(name, "embedder") == 0  ? g->embedder
+                             : strcmp(name, "indexer") == 0 ? g->indexer
+                             : strcmp(name, "trainer") == 0 ? g->trainer
+                                                            : NULL;
+    Kindred__V1__SetLogLevelResponse *response = NULL;
+    kd_error err = KD_ERROR_INIT;
+    if (!peer) {
+        kd_process_set_log_level(g->process, call, message);
+        return;
+    }
+    if (ask(call, peer, PROCESS, "SetLogLevel", message, &response, &err) == KD_OK)
+        kd_call_reply(call, &response->base);
+    else
+        kd_call_fail(call, &err);
+    kd_message_free(response);
 }
 
 /* ---- Datasets ---- */
@@ -306,9 +331,12 @@ kd_status service_add(gateway *g, kd_server *server, kd_error *err)
         {"GetStatus", get_status, true},
     };
     static const kd_method guarded[] = {{"DeleteModel", delete_model, true}};
+    static const kd_method passed_on[] = {{"SetLogLevel", set_log_level, true}};
     kd_status status = kd_server_add(server, GATEWAY, own, sizeof own / sizeof own[0], g, err);
     if (status == KD_OK)
         status = kd_server_add(server, TRAINER, guarded, 1, g, err);
+    if (status == KD_OK)
+        status = kd_server_add(server, PROCESS, passed_on, 1, g, err);
     if (status == KD_OK)
         status = kd_server_add_proxy(server, TRAINER, g->trainer, err);
     if (status == KD_OK)

@@ -51,11 +51,13 @@ def fields(data):
 class Reflection:
     """What a server says about itself, asked over one stream."""
 
-    def __init__(self, channel, package):
+    def __init__(self, channel, package, metadata=None):
         self._stream = channel.stream_stream(f"/{package}.ServerReflection/ServerReflectionInfo")
+        self._metadata = metadata
 
     def ask(self, *requests):
-        answers = [dict(fields(answer)) for answer in self._stream(iter(requests), timeout=30)]
+        answers = [dict(fields(answer)) for answer in self._stream(
+            iter(requests), timeout=30, metadata=self._metadata)]
         assert len(answers) == len(requests)
         return answers
 
@@ -68,15 +70,21 @@ class Reflection:
         return [descriptor_pb2.FileDescriptorProto.FromString(one) for _, one in fields(answer[4])]
 
 
-class Client:
-    """Makes and sends the messages of the methods that reflection found."""
+def bearer(key):
+    """Metadata of a call with an API key."""
+    return (("authorization", f"Bearer {key}"),)
 
-    def __init__(self, address):
+
+class Client:
+    """Makes and sends the messages of the methods that reflection found, with a key or without."""
+
+    def __init__(self, address, key=None):
+        self.metadata = bearer(key) if key else None
         # A connection of its own: not one that another client had to a server of before.
         self.channel = grpc.insecure_channel(
             address, options=[("grpc.use_local_subchannel_pool", 1)])
         grpc.channel_ready_future(self.channel).result(timeout=60)
-        self.reflection = Reflection(self.channel, REFLECTION[0])
+        self.reflection = Reflection(self.channel, REFLECTION[0], self.metadata)
         self.pool = descriptor_pool.DescriptorPool()
         self.names = self.reflection.services()
         seen = set()
@@ -92,6 +100,13 @@ class Client:
         return {f"{service}/{method.name}" for service in self.names
                 for method in self.pool.FindServiceByName(service).methods}
 
+    def proto(self, path):
+        """The method's descriptor."""
+        service, _, name = path.partition("/")
+        proto = descriptor_pb2.MethodDescriptorProto()
+        self.pool.FindServiceByName(service).FindMethodByName(name).CopyToProto(proto)
+        return proto
+
     def types(self, path):
         """The classes of request and answer."""
         service, _, name = path.partition("/")
@@ -101,12 +116,13 @@ class Client:
 
     def call(self, path, timeout=60, **values):
         """Returns (status code, answer or list of answers or the sentence)."""
-        service, _, name = path.partition("/")
-        method = self.pool.FindServiceByName(service).FindMethodByName(name)
+        return self.call_as(self.metadata, path, timeout, **values)
+
+    def call_as(self, metadata, path, timeout=60, first=False, **values):
+        """The same with other metadata. first: of a stream of answers only the first is read."""
         request_type, answer = self.types(path)
         request = request_type(**values)
-        proto = descriptor_pb2.MethodDescriptorProto()
-        method.CopyToProto(proto)
+        proto = self.proto(path)
         kind = ("stream" if proto.client_streaming else "unary") + "_" + (
             "stream" if proto.server_streaming else "unary")
         send = getattr(self.channel, kind)(
@@ -114,7 +130,14 @@ class Client:
             response_deserializer=answer.FromString)
         self.called.add(path)
         try:
-            got = send(iter([request]) if proto.client_streaming else request, timeout=timeout)
-            return OK, list(got) if proto.server_streaming else got
+            got = send(iter([request]) if proto.client_streaming else request, timeout=timeout,
+                       metadata=metadata)
+            if not proto.server_streaming:
+                return OK, got
+            if not first:
+                return OK, list(got)
+            one = next(got, None)
+            got.cancel()
+            return OK, one
         except grpc.RpcError as problem:
             return problem.code(), problem.details()

@@ -37,7 +37,8 @@ class EveryMethod(unittest.TestCase):
                 self.assertEqual(first.services(), second.services())
                 self.assertIn(f"kindred.v1.{own}", first.services())
                 training = ["kindred/v1/training.proto"] if service in ("gateway", "trainer") else []
-                names = [f"kindred/v1/{service}.proto", *training, "kindred/v1/common.proto"]
+                names = [f"kindred/v1/{service}.proto", *training, "kindred/v1/common.proto",
+                         "kindred/v1/access.proto", "google/protobuf/descriptor.proto"]
                 self.assertEqual(
                     [file.name for file in first.files(f"kindred.v1.{own}")], names)
                 absent, = second.ask(text(4, "kindred.v1.NoSuchService"))
@@ -65,6 +66,11 @@ class EveryMethod(unittest.TestCase):
                 self.assertEqual((one.version, one.disk_path, one.disk_total_bytes),
                                  (status.version, about.disk_path, about.disk_total_bytes), one)
         self.assertEqual(self.ok(f"{health}/Check").status, 1)
+        for service in ("", "gateway", "indexer"):
+            told = self.ok(f"{process}/SetLogLevel", service=service, level="info")
+            self.assertEqual(told.previous_level, "info")
+        self.fails(INVALID, f"{process}/SetLogLevel", level="loud")
+        self.fails(INVALID, f"{process}/SetLogLevel", level="info", service="redis")
 
         model = self.ok(f"{trainer}/ImportModel", random=True, name="plain", image_size=64).model
         self.assertEqual(

@@ -22,6 +22,9 @@ typedef struct cli_common {
     const char *gateway; /* --gateway HOST:PORT, else KINDRED_GATEWAY, else the local stack's */
     const char *data;    /* --data DIR, else ${XDG_DATA_HOME:-~/.local/share}/kindred */
     kd_tls tls;          /* --tls-ca, --tls-cert, --tls-key, else KINDRED_TLS_CA and so on */
+    /* The API key: --key-file, else KINDRED_KEY_FILE; else the key itself is KINDRED_KEY; else, of
+     * the stack on the data folder, what its services have. */
+    const char *key_file, *key;
 } cli_common;
 
 /* ---- options.c ---- */
@@ -66,7 +69,7 @@ KD_MUST_CHECK kd_status cli_connect(const cli_common *common, kd_channel **out, 
 /* kd_channel_close, and the end of what cli_connect started. NULL is fine. */
 void cli_disconnect(kd_channel *channel);
 #define CLI_CALL_MS 60000
-/* kd_channel_open with the TLS that was asked for, if any. */
+/* kd_channel_open with the TLS and the key that were asked for, if any. */
 KD_MUST_CHECK kd_status cli_channel(
     const cli_common *common, const char *address, kd_channel **out, kd_error *err);
 /* kd_channel_call with a time-out. *response (its type as the method's) is owned by the caller:
@@ -162,5 +165,7 @@ int cmd_evaluate(int argc, const char **argv);
 int cmd_reproduce(int argc, const char **argv);
 int cmd_job(int argc, const char **argv);
 int cmd_collection(int argc, const char **argv);
+int cmd_key(int argc, const char **argv);
+int cmd_log_level(int argc, const char **argv);
 
 #endif

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/access/access.h"
 #include "lib/base/buf.h"
 #include "services/gateway/cli/cli.h"
 #include "services/gateway/cli/local.h"
@@ -15,18 +16,34 @@ static kd_status check_address(const char *address, const char *from, kd_error *
     return kd_error_set(err, KD_INVALID_ARGUMENT, "%s is '%s', not HOST:PORT", from, address);
 }
 
+/* local_key: the file that who owns the local stack may read; NULL: it is not asked. */
+static kd_status open_channel(const cli_common *common, const char *address, const char *local_key,
+    kd_channel **out, kd_error *err)
+{
+    const kd_tls *const tls = &common->tls;
+    char key[KD_KEY_TEXT];
+    kd_channel_options options = {
+        .tls = tls->ca || tls->cert || tls->key ? tls : NULL, .key = common->key};
+    kd_status status = KD_OK;
+    if (common->key_file)
+        status = kd_key_read(key, common->key_file, err);
+    if (common->key_file ||
+        (!common->key && local_key && kd_key_read(key, local_key, NULL) == KD_OK))
+        options.key = key;
+    return status == KD_OK ? kd_channel_open(out, address, &options, err) : status;
+}
+
 kd_status cli_channel(
     const cli_common *common, const char *address, kd_channel **out, kd_error *err)
 {
-    const kd_tls *const tls = &common->tls;
-    const kd_channel_options options = {.tls = tls->ca || tls->cert || tls->key ? tls : NULL};
-    return kd_channel_open(out, address, &options, err);
+    return open_channel(common, address, NULL, out, err);
 }
 
 kd_status cli_connect(const cli_common *common, kd_channel **out, kd_error *err)
 {
     local_stack local;
     const char *address = common->gateway, *from = "--gateway";
+    char *local_key = NULL;
     kd_status status = KD_OK;
 
     *out = NULL;
@@ -38,18 +55,21 @@ kd_status cli_connect(const cli_common *common, kd_channel **out, kd_error *err)
     if (!address || !*address) {
         char *const data = cli_data_dir(common);
         status = local_read(data, &local, err);
+        /* Only to the stack whose key it is, never to an address from elsewhere. */
+        local_key = cli_must(kd_format("%s/" KD_SERVICE_KEY, data));
         free(data);
         address = local.gateway;
         from = "the stack's gateway";
     }
     if (status == KD_OK)
         status = check_address(address, from, err);
-    if (status != KD_OK)
-        return status;
-    kd_rpc_init();
-    status = cli_channel(common, address, out, err);
-    if (status != KD_OK)
-        kd_rpc_shutdown();
+    if (status == KD_OK) {
+        kd_rpc_init();
+        status = open_channel(common, address, local_key, out, err);
+        if (status != KD_OK)
+            kd_rpc_shutdown();
+    }
+    free(local_key);
     return status;
 }
 
@@ -59,6 +79,16 @@ void cli_disconnect(kd_channel *channel)
         return;
     kd_channel_close(channel);
     kd_rpc_shutdown();
+}
+
+/* A server can't know how its caller is given a key. */
+static void say_how(kd_error *err)
+{
+    if (!err || err->status != KD_UNAUTHENTICATED)
+        return;
+    const kd_error server = *err;
+    (void)kd_error_set(
+        err, KD_UNAUTHENTICATED, "%.400s: give one by --key-file or KINDRED_KEY", server.message);
 }
 
 /* The core's sentence about a refused connection says what it tried, not what is missing; why TLS
@@ -85,8 +115,10 @@ kd_status cli_call(kd_channel *channel, const ProtobufCServiceDescriptor *servic
     const kd_status status =
         kd_channel_call(channel, service, method, request, &options, &message, err);
     memcpy(response, &message, sizeof(void *)); /* a pointer to some message, as all are */
-    if (status != KD_OK)
+    if (status != KD_OK) {
         say_who(channel, err);
+        say_how(err);
+    }
     return status;
 }
 

@@ -18,6 +18,8 @@ static const cli_command commands[] = {
     {"evaluate", cmd_evaluate, "measure models on a dataset"},
     {"reproduce", cmd_reproduce, "train and measure the five systems that kindred began from"},
     {"job", cmd_job, "list, watch, cancel and retry jobs"},
+    {"log-level", cmd_log_level, "what the services log"},
+    {"key", cmd_key, "make, list and revoke API keys"},
     {"collection", cmd_collection, "list, fill, copy and remove collections"},
 };
 

@@ -16,6 +16,7 @@ enum {
     OPTION_TLS_CA,
     OPTION_TLS_CERT,
     OPTION_TLS_KEY,
+    OPTION_KEY_FILE,
     OPTION_OWN = 1000
 };
 
@@ -31,6 +32,9 @@ static const struct poptOption common_options[] = {
         "the certificate to show it; else KINDRED_TLS_CERT", "FILE"},
     {"tls-key", 0, POPT_ARG_STRING, NULL, OPTION_TLS_KEY,
         "that certificate's private key; else KINDRED_TLS_KEY", "FILE"},
+    {"key-file", 0, POPT_ARG_STRING, NULL, OPTION_KEY_FILE,
+        "a file with the API key to show; else KINDRED_KEY_FILE, else the key is KINDRED_KEY",
+        "FILE"},
     {"help", 'h', POPT_ARG_NONE, NULL, OPTION_HELP, "show this", NULL}, POPT_TABLEEND};
 
 static bool is_end(const struct poptOption *option)
@@ -107,6 +111,8 @@ static int take_option(const parsing *p, poptContext context, int got)
         p->common->tls.cert = value;
     if (got == OPTION_TLS_KEY)
         p->common->tls.key = value;
+    if (got == OPTION_KEY_FILE)
+        p->common->key_file = value;
     if (got < OPTION_OWN || !p->options)
         return -1;
     const struct poptOption *const option = &p->options[got - OPTION_OWN];
@@ -174,7 +180,9 @@ int cli_parse(int argc, const char **argv, const char *what, const char *help,
 {
     *common = (cli_common){.tls = {.ca = from_environment("KINDRED_TLS_CA"),
                                .cert = from_environment("KINDRED_TLS_CERT"),
-                               .key = from_environment("KINDRED_TLS_KEY")}};
+                               .key = from_environment("KINDRED_TLS_KEY")},
+        .key_file = from_environment("KINDRED_KEY_FILE"),
+        .key = from_environment("KINDRED_KEY")};
     *args = NULL;
     struct poptOption shared[sizeof common_options / sizeof common_options[0]];
     memcpy(shared, common_options, sizeof shared);

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/access/access.h"
 #include "lib/base/buf.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
@@ -35,7 +36,8 @@ typedef struct supervisor {
     const stack_options *options;
     child children[CHILDREN]; /* redis without a name: another's is used */
     local_stack stack;
-    char *stack_file; /* owned */
+    char *stack_file; /* owned, as the two below */
+    char *keys, *key; /* of all services: the file of API keys, that of their own one */
     int signals;      /* signalfd */
     bool is_up;       /* all served once; stack_file is there */
     int64_t write_ms; /* stack_file is to be written anew then; 0: it is right */
@@ -66,8 +68,8 @@ static void service_args(const supervisor *s, int which, const char *threads, co
 {
     const stack_options *const o = s->options;
     const child *const c = &s->children[which];
-    const char *const common[] = {
-        "--listen", c->grpc, "--http", c->http, "--data", o->data, "--ready", c->ready};
+    const char *const common[] = {"--listen", c->grpc, "--http", c->http, "--data", o->data,
+        "--ready", c->ready, "--keys", s->keys, "--key-file", s->key};
     const char *const peers[] = {"--embedder", s->children[EMBEDDER].grpc, "--indexer",
         s->children[INDEXER].grpc, "--trainer", s->children[TRAINER].grpc};
     size_t n = sizeof common / sizeof common[0];
@@ -75,6 +77,8 @@ static void service_args(const supervisor *s, int which, const char *threads, co
     if (which == GATEWAY) {
         memcpy(args + n, peers, sizeof peers);
         n += sizeof peers / sizeof peers[0];
+        if (o->insecure)
+            args[n++] = "--insecure";
     }
     if (which != INDEXER) {
         args[n++] = "--redis";
@@ -384,6 +388,22 @@ static void end_children(supervisor *s)
 
 /* ---- The whole ---- */
 
+/* A new key for each life of the stack: services have it from a file, which nobody but its owner
+ * reads. The file of API keys is there from the beginning, so that the first key counts at once. */
+static kd_status make_keys(supervisor *s, kd_error *err)
+{
+    char text[KD_KEY_TEXT];
+    s->keys = kd_format("%s/" KD_KEYS_FILE, s->options->data);
+    s->key = kd_format("%s/" KD_SERVICE_KEY, s->options->data);
+    kd_status status =
+        s->keys && s->key ? kd_keys_make(s->keys, err) : kd_error_memory(err, "a path");
+    if (status == KD_OK)
+        status = kd_key_make(text, err);
+    if (status == KD_OK)
+        status = kd_key_write(s->key, text, err);
+    return status;
+}
+
 static kd_status init(supervisor *s, const stack_options *options, kd_error *err)
 {
     static const char *const names[CHILDREN] = {
@@ -393,6 +413,9 @@ static kd_status init(supervisor *s, const stack_options *options, kd_error *err
     s->stack_file = local_path(options->data, "stack.json");
     if (!s->stack_file)
         return kd_error_memory(err, "a path");
+    const kd_status made = make_keys(s, err);
+    if (made != KD_OK)
+        return made;
     for (int i = options->redis ? EMBEDDER : REDIS; i < CHILDREN; i++) {
         child *const c = &s->children[i];
         const kd_status status = child_init(c, names[i], ranks[i], options->data, err);
@@ -470,6 +493,8 @@ kd_status supervisor_run(const stack_options *options, stack_is_up is_up, void *
     for (int i = 0; i < CHILDREN; i++)
         child_clear(&s.children[i]);
     free(s.stack_file);
+    free(s.keys);
+    free(s.key);
     kd_lock_release(lock);
     return status;
 }

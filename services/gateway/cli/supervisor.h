@@ -22,6 +22,7 @@ typedef struct stack_options {
     /* Of the embedder; NULL or false: as it is without. */
     const char *precision, *model_memory;
     bool cache_float16;
+    bool insecure; /* the gateway may listen to other machines without keys */
 } stack_options;
 
 /* Called once, when all serve; false ends the stack again. */

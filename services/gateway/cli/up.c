@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/access/access.h"
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
@@ -39,7 +40,8 @@ enum {
 typedef struct up {
     cli_common common;
     stack_options stack;
-    int detach, log_json, cache_float16;
+    int detach, log_json, cache_float16, insecure;
+    bool keyed; /* callers need a key */
     int notice; /* fd that tells the process in front how it went; -1: this is it */
     char data[PATH_MAX];
     const char *given[DATASETS_MAX]; /* --datasets, borrowed */
@@ -111,6 +113,8 @@ static int parse(int argc, const char **argv, up *u)
         {"cache-float16", 0, POPT_ARG_NONE, &u->cache_float16, 0,
             "keep cached embeddings as float16: half the memory, each value off by less than 0.001",
             NULL},
+        {"insecure", 0, POPT_ARG_NONE, &u->insecure, 0,
+            "listen to other machines although no key is asked for", NULL},
         {"log-json", 0, POPT_ARG_NONE, &u->log_json, 0, "log JSON objects", NULL},
         /* Tests haven't got a minute. */
         {"ready-seconds", 0, POPT_ARG_STRING | POPT_ARGFLAG_DOC_HIDDEN, NULL, OPTION_READY, NULL,
@@ -126,21 +130,17 @@ static int parse(int argc, const char **argv, up *u)
     free(args);
     u->stack.log_json = u->log_json;
     u->stack.cache_float16 = u->cache_float16;
+    u->stack.insecure = u->insecure;
     return exit_status;
 }
 
-/* Splits HOST:PORT; *loopback tells whether only this machine reaches the host. */
-static kd_status check_address(
-    const char *option, const char *address, bool *loopback, kd_error *err)
+static kd_status check_address(const char *option, const char *address, kd_error *err)
 {
     uint64_t port = 0;
     const char *const colon = strrchr(address, ':');
     if (!colon || colon == address || !kd_parse_u64(colon + 1, 0, 65535, &port) ||
         strlen(address) >= LOCAL_ADDRESS - sizeof "http://")
         return kd_error_set(err, KD_INVALID_ARGUMENT, "%s is '%s', not HOST:PORT", option, address);
-    const size_t host = (size_t)(colon - address);
-    *loopback = strncmp(address, "127.", 4) == 0 || (host == 5 && !memcmp(address, "[::1]", 5)) ||
-                (host == 9 && !memcmp(address, "localhost", 9));
     return KD_OK;
 }
 
@@ -177,13 +177,32 @@ static kd_status settle_datasets(up *u, kd_error *err)
     return KD_OK;
 }
 
+/* What the services would say themselves, sooner, and with the command that helps. */
+static kd_status settle_access(up *u, kd_error *err)
+{
+    const bool local = kd_is_loopback(u->stack.listen), http = kd_is_loopback(u->stack.http);
+    kd_keys keys;
+    char *const path = cli_must(kd_format("%s/" KD_KEYS_FILE, u->data));
+    kd_status status = kd_keys_read(&keys, path, err);
+    if (status == KD_NOT_FOUND)
+        status = KD_OK;
+    u->keyed = keys.n > 0;
+    kd_keys_free(&keys);
+    free(path);
+    if (status == KD_OK && !u->keyed && !u->insecure && !(local && http))
+        status = kd_error_set(err, KD_INVALID_ARGUMENT,
+            "with %s %s everyone who reaches this machine could use the stack: make a key first "
+            "(kindred key create admin --scope admin --data %s), or say --insecure",
+            local ? "--http" : "--listen", local ? u->stack.http : u->stack.listen, u->data);
+    return status;
+}
+
 static kd_status settle(up *u, kd_error *err)
 {
-    bool local = false, http_local = false;
-    kd_status status = check_address("--listen", u->stack.listen, &local, err);
+    kd_status status = check_address("--listen", u->stack.listen, err);
     if (status == KD_OK)
-        status = check_address("--http", u->stack.http, &http_local, err);
-    if (status == KD_OK && !local && u->n_given == 0)
+        status = check_address("--http", u->stack.http, err);
+    if (status == KD_OK && !kd_is_loopback(u->stack.listen) && u->n_given == 0)
         status = kd_error_set(err, KD_INVALID_ARGUMENT,
             "with --listen %s other machines could read every file here through a job: give "
             "--datasets DIR, the folders that they may read",
@@ -192,6 +211,8 @@ static kd_status settle(up *u, kd_error *err)
         status = settle_datasets(u, err);
     if (status == KD_OK)
         status = settle_data(u, err);
+    if (status == KD_OK)
+        status = settle_access(u, err);
     if (status == KD_OK && u->stack.redis)
         status = redis_answers(u->stack.redis, 0, err);
     return status;
@@ -202,12 +223,15 @@ static kd_status settle(up *u, kd_error *err)
 static void print_up(const up *u, const local_stack *stack)
 {
     if (u->common.json) {
-        cli_print_json(json_pack("{s:s, s:s, s:s, s:s, s:i}", "gateway", stack->gateway, "http",
-            stack->http, "redis", stack->redis, "data", u->data, "pid", (int)stack->pid));
+        cli_print_json(json_pack("{s:s, s:s, s:s, s:s, s:i, s:b}", "gateway", stack->gateway,
+            "http", stack->http, "redis", stack->redis, "data", u->data, "pid", (int)stack->pid,
+            "keys", u->keyed));
     } else {
         printf(
             "kindred is up\n  gateway  %s\n  http     %s\n  data     %s\n  logs     %s/run/log\n",
             stack->gateway, stack->http, u->data, u->data);
+        if (u->keyed)
+            printf("  access   by API key: kindred key list --data %s\n", u->data);
         if (u->detach)
             printf("  stop     kindred down --data %s\n", u->data);
         else
@@ -287,6 +311,8 @@ static void background_args(const up *u, const char *threads, const char *ready_
     }
     if (o->cache_float16)
         args[n++] = "--cache-float16";
+    if (o->insecure)
+        args[n++] = "--insecure";
     if (o->log_json)
         args[n++] = "--log-json";
     args[n] = NULL;

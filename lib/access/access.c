@@ -1,0 +1,251 @@
+/* Checking, and the keys as they were last read. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include <openssl/crypto.h>
+
+#include "lib/access/access.h"
+#include "lib/access/internal.h"
+#include "lib/base/buf.h"
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+
+#define LOOK_MS 200 /* between two looks at the file: a revoked key is of use no longer than that  \
+                     */
+
+/* What a key may still do at once: as many calls as its rate has in a second. */
+typedef struct bucket {
+    double tokens;
+    int64_t filled_ms;
+} bucket;
+
+struct kd_access {
+    char *path; /* owned; NULL: no file */
+    bool has_own;
+    uint8_t own[KD_SHA256_BYTES]; /* hash of the services' key */
+    atomic_bool on;
+    pthread_mutex_t mutex; /* guards what follows; no other lock is taken while it is held */
+    kd_keys keys;
+    bucket *buckets;  /* of each key */
+    struct stat read; /* the file that keys are from */
+    int64_t look_ms;  /* monotonic */
+};
+
+/* ---- The file ---- */
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* A key goes on with what it had left. */
+static void keep_bucket(const kd_access *access, const kd_key *key, bucket *to, int64_t now_ms)
+{
+    *to = (bucket){key->rate, now_ms};
+    for (size_t i = 0; i < access->keys.n; i++)
+        if (memcmp(access->keys.items[i].hash, key->hash, sizeof key->hash) == 0)
+            *to = access->buckets[i];
+}
+
+/* Mutex held, or nobody else knows of access. On failure the keys are as they were. */
+static kd_status load(kd_access *access, int64_t now_ms, kd_error *err)
+{
+    kd_keys keys;
+    kd_status status = kd_keys_read(&keys, access->path, err);
+    if (status != KD_OK)
+        return status;
+    bucket *const buckets = calloc(keys.n + 1, sizeof *buckets);
+    if (!buckets) {
+        kd_keys_free(&keys);
+        return kd_error_memory(err, "the keys");
+    }
+    for (size_t i = 0; i < keys.n; i++)
+        keep_bucket(access, &keys.items[i], &buckets[i], now_ms);
+    kd_keys_free(&access->keys);
+    free(access->buckets);
+    access->keys = keys;
+    access->buckets = buckets;
+    if (keys.n > 0)
+        atomic_store(&access->on, true);
+    return KD_OK;
+}
+
+/* Mutex held. A file that is gone or damaged takes no right away and gives none. */
+static void refresh(kd_access *access, int64_t now_ms)
+{
+    struct stat now;
+    kd_error err = KD_ERROR_INIT;
+    if (!access->path || now_ms < access->look_ms)
+        return;
+    access->look_ms = now_ms + LOOK_MS;
+    if (stat(access->path, &now) != 0)
+        memset(&now, 0, sizeof now);
+    if (same_file(&now, &access->read))
+        return;
+    access->read = now; /* said once, not at each look */
+    if (load(access, now_ms, &err) == KD_OK)
+        KD_LOG(KD_LOG_INFO, "keys_read", KD_INT("keys", (int64_t)access->keys.n));
+    else
+        kd_log_error(KD_LOG_ERROR, "keys_not_read", &err);
+}
+
+kd_status kd_access_new(kd_access **out, const char *keys, const char *own, kd_error *err)
+{
+    kd_status status = KD_OK;
+    kd_access *access = calloc(1, sizeof *access);
+    *out = NULL;
+    if (!access || (keys && !(access->path = strdup(keys)))) {
+        free(access);
+        return kd_error_memory(err, "the keys");
+    }
+    pthread_mutex_init(&access->mutex, NULL);
+    atomic_init(&access->on, false);
+    access->has_own = own != NULL;
+    atomic_store(&access->on, own && !keys);
+    if (own)
+        status = kd_key_hash(own, access->own, err);
+    if (status == KD_OK && keys) {
+        (void)stat(keys, &access->read); /* before reading: a change in between is seen later */
+        status = load(access, kd_mono_ms(), err);
+    }
+    if (status == KD_OK)
+        *out = access;
+    else
+        kd_access_free(access);
+    return status;
+}
+
+void kd_access_free(kd_access *access)
+{
+    if (!access)
+        return;
+    kd_keys_free(&access->keys);
+    free(access->buckets);
+    free(access->path);
+    pthread_mutex_destroy(&access->mutex);
+    free(access);
+}
+
+bool kd_access_is_on(kd_access *access)
+{
+    if (!access)
+        return false;
+    if (!atomic_load(&access->on)) {
+        pthread_mutex_lock(&access->mutex);
+        refresh(access, kd_mono_ms());
+        pthread_mutex_unlock(&access->mutex);
+    }
+    return atomic_load(&access->on);
+}
+
+/* ---- Checking ---- */
+
+static bool same_hash(const uint8_t *a, const uint8_t *b)
+{
+    /* Takes as long whatever they have in common. */
+    return CRYPTO_memcmp(a, b, KD_SHA256_BYTES) == 0;
+}
+
+/* Takes one call off the bucket; false when it is empty. */
+static bool take(bucket *b, uint32_t rate, int64_t now_ms)
+{
+    const double filled = b->tokens + (double)(now_ms - b->filled_ms) * rate / 1000.0;
+    b->tokens = filled < rate ? filled : rate;
+    b->filled_ms = now_ms;
+    if (b->tokens < 1.0)
+        return false;
+    b->tokens -= 1.0;
+    return true;
+}
+
+/* Mutex held. */
+static kd_status check_key(kd_access *access, kd_access_time now, const uint8_t *hash,
+    kd_scope needed, kd_caller *caller, kd_error *err)
+{
+    const kd_key *key = NULL;
+    size_t at = 0;
+    for (size_t i = 0; i < access->keys.n; i++) { /* all of them: time tells nothing */
+        if (same_hash(access->keys.items[i].hash, hash)) {
+            key = &access->keys.items[i];
+            at = i;
+        }
+    }
+    if (!key)
+        return kd_error_set(err, KD_UNAUTHENTICATED, "the API key is not known here");
+    if (key->revoked_ms != 0)
+        return kd_error_set(err, KD_UNAUTHENTICATED, "API key '%s' is revoked", key->name);
+    if (!kd_key_valid(key, now.wall_ms))
+        return kd_error_set(err, KD_UNAUTHENTICATED, "API key '%s' has expired", key->name);
+    (void)kd_copy(caller->id, sizeof caller->id, key->id);
+    if (caller->scope > key->scope)
+        caller->scope = key->scope;
+    if (caller->scope < needed)
+        return kd_error_set(err, KD_PERMISSION_DENIED, "API key '%s' has scope %s, this needs %s",
+            key->name, kd_scope_name(caller->scope), kd_scope_name(needed));
+    if (key->rate > 0 && !take(&access->buckets[at], key->rate, now.mono_ms))
+        return kd_error_set(err, KD_RESOURCE_EXHAUSTED,
+            "API key '%s' may make %u calls a second; try again later", key->name, key->rate);
+    return KD_OK;
+}
+
+/* The services' key has every scope, but no more than those have that it speaks for. */
+static kd_status check_own(kd_scope needed, kd_caller *caller, kd_error *err)
+{
+    (void)kd_copy(caller->id, sizeof caller->id, "service");
+    if (caller->scope < needed)
+        return kd_error_set(err, KD_PERMISSION_DENIED, "the caller has scope %s, this needs %s",
+            kd_scope_name(caller->scope), kd_scope_name(needed));
+    return KD_OK;
+}
+
+kd_status kd_access_check_at(kd_access *access, kd_access_time now, const char *authorization,
+    const char *on_behalf, kd_scope needed, kd_caller *caller, kd_error *err)
+{
+    static const char bearer[] = "Bearer ";
+    uint8_t hash[KD_SHA256_BYTES];
+    kd_caller someone;
+    if (!caller)
+        caller = &someone;
+    *caller = (kd_caller){.scope = KD_SCOPE_ADMIN};
+    if (!access)
+        return KD_OK;
+    pthread_mutex_lock(&access->mutex);
+    refresh(access, now.mono_ms);
+    pthread_mutex_unlock(&access->mutex);
+    if (!atomic_load(&access->on))
+        return KD_OK;
+    caller->scope = KD_SCOPE_OPEN;
+    if (needed == KD_SCOPE_OPEN)
+        return KD_OK;
+    if (!authorization || !*authorization)
+        return kd_error_set(
+            err, KD_UNAUTHENTICATED, "this needs an API key, sent as 'authorization: Bearer KEY'");
+    if (strncasecmp(authorization, bearer, strlen(bearer)) != 0)
+        return kd_error_set(
+            err, KD_UNAUTHENTICATED, "the header authorization is not 'Bearer KEY'");
+    kd_status status = kd_key_hash(authorization + strlen(bearer), hash, err);
+    if (status != KD_OK)
+        return status;
+    caller->scope = KD_SCOPE_ADMIN;
+    if (on_behalf && *on_behalf && !kd_scope_parse(on_behalf, &caller->scope))
+        caller->scope = KD_SCOPE_OPEN;
+    if (access->has_own && same_hash(access->own, hash))
+        return check_own(needed, caller, err);
+    pthread_mutex_lock(&access->mutex);
+    status = check_key(access, now, hash, needed, caller, err);
+    pthread_mutex_unlock(&access->mutex);
+    return status;
+}
+
+kd_status kd_access_check(kd_access *access, const char *authorization, const char *on_behalf,
+    kd_scope needed, kd_caller *caller, kd_error *err)
+{
+    const kd_access_time now = {kd_wall_ms(), kd_mono_ms()};
+    return kd_access_check_at(access, now, authorization, on_behalf, needed, caller, err);
+}
