@@ -121,16 +121,6 @@ static bool from_json(const json_t *object, kd_key *key)
            from_hex(hash, key->hash, sizeof key->hash);
 }
 
-static json_t *to_json(const kd_key *key)
-{
-    char hash[KD_SHA256_TEXT];
-    kd_hex(key->hash, sizeof key->hash, hash);
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "id", key->id, "name", key->name,
-        "scope", kd_scope_name(key->scope), "sha256", hash, "rate", (json_int_t)key->rate,
-        "created_unix_ms", (json_int_t)key->created_ms, "expires_unix_ms",
-        (json_int_t)key->expires_ms, "revoked_unix_ms", (json_int_t)key->revoked_ms);
-}
-
 kd_status kd_keys_read(kd_keys *out, const char *path, kd_error *err)
 {
     kd_buf text = KD_BUF_INIT;
@@ -167,18 +157,31 @@ out:
     return status;
 }
 
+/* Nothing in a key needs escaping: see kd_check_name. */
+static void put_key(kd_buf *text, const kd_key *key)
+{
+    char hash[KD_SHA256_TEXT];
+    kd_hex(key->hash, sizeof key->hash, hash);
+    kd_buf_printf(text,
+        "{\"id\": \"%s\", \"name\": \"%s\", \"scope\": \"%s\", \"sha256\": \"%s\", \"rate\": %u, "
+        "\"created_unix_ms\": %lld, \"expires_unix_ms\": %lld, \"revoked_unix_ms\": %lld}",
+        key->id, key->name, kd_scope_name(key->scope), hash, key->rate, (long long)key->created_ms,
+        (long long)key->expires_ms, (long long)key->revoked_ms);
+}
+
 static kd_status write_keys(const char *path, const kd_keys *keys, kd_error *err)
 {
-    json_t *const list = json_array();
-    bool fine = list != NULL;
-    for (size_t i = 0; fine && i < keys->n; i++)
-        fine = json_array_append_new(list, to_json(&keys->items[i])) == 0;
-    json_t *const root = json_pack("{s:o}", "keys", list); /* takes list, also when it fails */
-    char *const text = fine && root ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    const kd_status status = text ? kd_file_write_private(path, text, strlen(text), err)
-                                  : kd_error_memory(err, "the keys");
-    free(text);
-    json_decref(root);
+    kd_buf text = KD_BUF_INIT;
+    kd_buf_puts(&text, "{\"keys\": [");
+    for (size_t i = 0; i < keys->n; i++) {
+        kd_buf_puts(&text, i > 0 ? ",\n  " : "\n  ");
+        put_key(&text, &keys->items[i]);
+    }
+    kd_buf_puts(&text, "]}\n");
+    const kd_status status = kd_buf_ok(&text)
+                                 ? kd_file_write_private(path, text.data, text.len, err)
+                                 : kd_error_memory(err, "the keys");
+    kd_buf_free(&text);
     return status;
 }
 

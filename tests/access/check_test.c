@@ -180,6 +180,22 @@ static void test_access_check__a_service_does_no_more_than_its_caller_may(void *
     kd_access_free(access);
 }
 
+static void test_access_check__without_a_file_only_services_are_let_in(void **state)
+{
+    char own[KD_KEY_TEXT], other[KD_KEY_TEXT];
+    kd_access *access = NULL;
+    (void)state;
+    g_now = (kd_access_time){kd_wall_ms(), kd_mono_ms()};
+    CHECK_OK(kd_key_make(own, &g_err), g_err);
+    CHECK_OK(kd_key_make(other, &g_err), g_err);
+    CHECK_OK(kd_access_new(&access, NULL, own, &g_err), g_err);
+    CHECK(kd_access_is_on(access));
+    CHECK_INT(KD_UNAUTHENTICATED, check(access, NULL, KD_SCOPE_READ));
+    CHECK_INT(KD_UNAUTHENTICATED, check(access, other, KD_SCOPE_READ));
+    CHECK_INT(KD_OK, check(access, own, KD_SCOPE_ADMIN));
+    kd_access_free(access);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_access_check__##name, setup, teardown)
 
 int main(void)
@@ -190,6 +206,7 @@ int main(void)
         TEST(wrong_revoked_and_expired_keys_are_refused),
         TEST(a_rate_is_kept_to),
         TEST(a_service_does_no_more_than_its_caller_may),
+        TEST(without_a_file_only_services_are_let_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

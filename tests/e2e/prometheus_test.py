@@ -2,6 +2,7 @@
 metrics that docs/operating.md lists are those that there are."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ class Prometheus:
     """A server of the test's own with the configuration of deploy/, but for where the services are."""
 
     def __init__(self, stack):
-        folder = kindred.folder() / "prometheus"
+        folder = kindred.folder() / "server"
         folder.mkdir()
         text = (DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
         for service in SERVICES:
@@ -40,7 +41,8 @@ class Prometheus:
              f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn",
              f"--web.listen-address={self.url.removeprefix('http://')}"],
             stdout=self.log, stderr=self.log)
-        kindred.wait_until(lambda: self.query("vector(1)"), 60, "prometheus answers")
+        kindred.wait_until(lambda: urlopen(f"{self.url}/-/ready", timeout=30).status == 200, 60,
+                           "prometheus is ready")
 
     def query(self, text):
         """The values that it yields, without those that are no numbers. ValueError: it is invalid."""
@@ -87,6 +89,8 @@ class Observed(unittest.TestCase):
         search, embed = "kindred.v1.GatewayService/SearchProducts", "kindred.v1.EmbedderService/Embed"
         for image in self.images[:4]:
             self.client.call(search, collection="all", image=image, k=3)
+        # Behind its end a JPEG may have anything: to the cache it is another picture.
+        self.client.call(search, collection="all", image=self.images[0] + os.urandom(8), k=3)
         self.client.call(search, collection="none", image=self.images[0], k=3)
         self.client.call(embed, model="plain", images=[b"no image", self.images[0]])
         self.client.call("kindred.v1.IndexerService/DeleteItems", collection="all", image_ids=[9**9])

@@ -115,6 +115,17 @@ class Tls(unittest.TestCase):
         self.assertIn(f"no gateway answers at {gateway.address}: ", wrong.err)
         self.assertIn("certificate verify failed", wrong.err)
 
+    def test_tls__a_whole_stack_speaks_it(self):
+        ours = ["--tls-ca", self.ours.ca, "--tls-cert", self.cert, "--tls-key", self.key]
+        stack = kindred.Stack("whole").up(*ours, "--tls-client-ca", self.ours.ca)
+        self.addCleanup(stack.end)
+        status = stack.ok("status", *ours)
+        self.assertTrue(all(one["serving"] for one in status["services"]), status)
+        for args in ([], ["--tls-ca", self.ours.ca]):  # plain text, no certificate
+            self.assertEqual(stack.run("status", *args).status, 3)
+        half = kindred.Stack("half").try_up("--tls-cert", self.cert)
+        self.assertEqual((half.status, "--tls-key" in half.err), (2, True), half)
+
     def test_tls__what_is_wrong_with_the_files_is_said(self):
         text = kindred.folder() / "text.pem"
         text.write_text("no certificate\n", encoding="utf-8")

@@ -1,6 +1,5 @@
 #include "services/gateway/cli/supervisor.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
@@ -18,8 +17,7 @@
 #include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "services/gateway/cli/child.h"
-
-enum { REDIS, EMBEDDER, INDEXER, TRAINER, GATEWAY, CHILDREN };
+#include "services/gateway/cli/stack_args.h"
 
 #define LAST_RANK 2
 #define MAX_DEATHS 3             /* before it was ever ready */
@@ -30,11 +28,10 @@ enum { REDIS, EMBEDDER, INDEXER, TRAINER, GATEWAY, CHILDREN };
 #define MAX_DELAY_MS 10000
 #define REWRITE_MS 1000
 #define LONG_LIFE_MS 30000 /* after so long the back-off begins anew */
-#define ARGS_MAX 96
 
 typedef struct supervisor {
     const stack_options *options;
-    child children[CHILDREN]; /* redis without a name: another's is used */
+    child children[CHILDREN];
     local_stack stack;
     char *stack_file; /* owned, as the two below */
     char *keys, *key; /* of all services: the file of API keys, that of their own one */
@@ -45,73 +42,10 @@ typedef struct supervisor {
     bool hurry;       /* asked again */
 } supervisor;
 
-/* ---- What the children are told ---- */
-
-static const char *redis_address(const supervisor *s)
-{
-    return s->options->redis ? s->options->redis : s->children[REDIS].grpc;
-}
-
-/* Jobs are acknowledged, so each write is on disk first; only the cache, whose keys expire, may be
- * pushed out. */
-static void redis_args(const supervisor *s, const char *folder, const char **args)
-{
-    const char *const all[] = {"--bind", "127.0.0.1", "--port",
-        strrchr(s->children[REDIS].grpc, ':') + 1, "--protected-mode", "yes", "--daemonize", "no",
-        "--dir", folder, "--appendonly", "yes", "--appendfsync", "always", "--save", "",
-        "--maxmemory", "512mb", "--maxmemory-policy", "volatile-lru", NULL};
-    static_assert(sizeof all / sizeof all[0] <= ARGS_MAX, "room for all");
-    memcpy(args, all, sizeof all);
-}
-
-static void service_args(const supervisor *s, int which, const char *threads, const char **args)
-{
-    const stack_options *const o = s->options;
-    const child *const c = &s->children[which];
-    const char *const common[] = {"--listen", c->grpc, "--http", c->http, "--data", o->data,
-        "--ready", c->ready, "--keys", s->keys, "--key-file", s->key};
-    const char *const peers[] = {"--embedder", s->children[EMBEDDER].grpc, "--indexer",
-        s->children[INDEXER].grpc, "--trainer", s->children[TRAINER].grpc};
-    size_t n = sizeof common / sizeof common[0];
-    memcpy(args, common, sizeof common);
-    if (which == GATEWAY) {
-        memcpy(args + n, peers, sizeof peers);
-        n += sizeof peers / sizeof peers[0];
-        if (o->insecure)
-            args[n++] = "--insecure";
-    }
-    if (which != INDEXER) {
-        args[n++] = "--redis";
-        args[n++] = redis_address(s);
-    }
-    if (which == EMBEDDER || which == TRAINER) {
-        args[n++] = "--threads";
-        args[n++] = threads;
-    }
-    if (which == EMBEDDER && o->precision) {
-        args[n++] = "--precision";
-        args[n++] = o->precision;
-    }
-    if (which == EMBEDDER && o->model_memory) {
-        args[n++] = "--model-memory";
-        args[n++] = o->model_memory;
-    }
-    if (which == EMBEDDER && o->cache_float16)
-        args[n++] = "--cache-float16";
-    for (size_t i = 0; (which == TRAINER || which == GATEWAY) && i < o->n_datasets; i++) {
-        args[n++] = "--datasets";
-        args[n++] = o->datasets[i];
-    }
-    if (o->log_json)
-        args[n++] = "--log-json";
-    args[n] = NULL;
-    assert(n < ARGS_MAX);
-}
-
 static kd_status start_child(supervisor *s, int which, kd_error *err)
 {
     child *const c = &s->children[which];
-    const char *args[ARGS_MAX];
+    const char *args[STACK_ARGS_MAX];
     char threads[16];
     char *const folder = kd_format("%s/redis", s->options->data);
     kd_status status = folder ? KD_OK : kd_error_memory(err, "a path");
@@ -121,10 +55,11 @@ static kd_status start_child(supervisor *s, int which, kd_error *err)
         if (status == KD_OK && !c->was_ready)
             status = free_address(c->grpc, err);
         if (status == KD_OK)
-            redis_args(s, folder, args);
+            stack_redis_args(s->children, folder, args);
     } else if (status == KD_OK) {
         (void)snprintf(threads, sizeof threads, "%d", s->options->threads);
-        service_args(s, which, threads, args);
+        const stack_told told = {s->options, s->children, s->keys, s->key, threads};
+        stack_service_args(&told, which, args);
     }
     if (status == KD_OK)
         status = child_spawn(c, args, err);
@@ -157,7 +92,7 @@ static kd_status write_stack(supervisor *s, kd_error *err)
     (void)kd_copy(stack->gateway, sizeof stack->gateway, s->children[GATEWAY].grpc);
     (void)snprintf(stack->http, sizeof stack->http, "http://%.*s", LOCAL_ADDRESS - 8,
         s->children[GATEWAY].http);
-    (void)kd_copy(stack->redis, sizeof stack->redis, redis_address(s));
+    (void)kd_copy(stack->redis, sizeof stack->redis, stack_redis_address(s->options, s->children));
     stack->pid = getpid();
     json_t *const root = json_pack("{s:s, s:s, s:s, s:s, s:i, s:o}", "gateway", stack->gateway,
         "http", stack->http, "redis", stack->redis, "data", s->options->data, "pid",

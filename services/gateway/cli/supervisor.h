@@ -23,6 +23,7 @@ typedef struct stack_options {
     const char *precision, *model_memory;
     bool cache_float16;
     bool insecure; /* the gateway may listen to other machines without keys */
+    const char *tls_cert, *tls_key, *tls_ca, *tls_client_ca; /* of all services; NULL: none */
 } stack_options;
 
 /* Called once, when all serve; false ends the stack again. */

@@ -20,7 +20,7 @@
 
 #define DATASETS_MAX 32
 #define THREADS_MAX 1024
-#define ARGS_MAX (2 * DATASETS_MAX + 32)
+#define ARGS_MAX (2 * DATASETS_MAX + 48)
 #define MODEL_MEMORY_MAX 1048576 /* MIB */
 #define READY_S 60               /* for a child that gets on with nothing */
 #define READY_S_MAX 3600
@@ -113,6 +113,8 @@ static int parse(int argc, const char **argv, up *u)
         {"cache-float16", 0, POPT_ARG_NONE, &u->cache_float16, 0,
             "keep cached embeddings as float16: half the memory, each value off by less than 0.001",
             NULL},
+        {"tls-client-ca", 0, POPT_ARG_STRING, &u->stack.tls_client_ca, 0,
+            "with TLS: who signed the callers' certificates, which they must show then", "FILE"},
         {"insecure", 0, POPT_ARG_NONE, &u->insecure, 0,
             "listen to other machines although no key is asked for", NULL},
         {"log-json", 0, POPT_ARG_NONE, &u->log_json, 0, "log JSON objects", NULL},
@@ -125,12 +127,21 @@ static int parse(int argc, const char **argv, up *u)
     *u = (up){.stack = {.listen = "127.0.0.1:0", .http = "127.0.0.1:0", .ready_ms = READY_S * 1000},
         .notice = -1};
     const int exit_status = cli_parse(argc, argv, "[OPTION...]",
-        "Starts Redis, embedder, indexer, trainer and gateway on one data folder.", options,
+        "Starts Redis, embedder, indexer, trainer and gateway on one data folder. With --tls-cert "
+        "they speak TLS, among themselves too: the certificate must be one of 127.0.0.1 as well.",
+        options,
         on_option, u, 0, 0, &u->common, &args);
     free(args);
     u->stack.log_json = u->log_json;
     u->stack.cache_float16 = u->cache_float16;
     u->stack.insecure = u->insecure;
+    if (u->common.tls.cert || u->common.tls.key || u->stack.tls_client_ca) {
+        u->stack.tls_cert = u->common.tls.cert;
+        u->stack.tls_key = u->common.tls.key;
+        u->stack.tls_ca = u->common.tls.ca;
+        if (exit_status < 0 && !(u->stack.tls_cert && u->stack.tls_key))
+            return cli_usage("up", "TLS needs --tls-cert and --tls-key together");
+    }
     return exit_status;
 }
 
@@ -189,10 +200,11 @@ static kd_status settle_access(up *u, kd_error *err)
     u->keyed = keys.n > 0;
     kd_keys_free(&keys);
     free(path);
-    if (status == KD_OK && !u->keyed && !u->insecure && !(local && http))
+    if (status == KD_OK && !u->keyed && !u->insecure && !u->stack.tls_client_ca && !(local && http))
         status = kd_error_set(err, KD_INVALID_ARGUMENT,
             "with %s %s everyone who reaches this machine could use the stack: make a key first "
-            "(kindred key create admin --scope admin --data %s), or say --insecure",
+            "(kindred key create admin --scope admin --data %s), ask for certificates "
+            "(--tls-client-ca), or say --insecure",
             local ? "--http" : "--listen", local ? u->stack.http : u->stack.listen, u->data);
     return status;
 }
@@ -311,6 +323,14 @@ static void background_args(const up *u, const char *threads, const char *ready_
     }
     if (o->cache_float16)
         args[n++] = "--cache-float16";
+    const char *const tls[][2] = {{"--tls-cert", o->tls_cert}, {"--tls-key", o->tls_key},
+        {"--tls-ca", o->tls_ca}, {"--tls-client-ca", o->tls_client_ca}};
+    for (size_t i = 0; i < sizeof tls / sizeof tls[0]; i++) {
+        if (!tls[i][1])
+            continue;
+        args[n++] = tls[i][0];
+        args[n++] = tls[i][1];
+    }
     if (o->insecure)
         args[n++] = "--insecure";
     if (o->log_json)
