@@ -1,190 +1,295 @@
-#include "lib/http/http.h"
-
-#include <arpa/inet.h>
+/* The server and its one thread. */
 #include <assert.h>
-#include <errno.h>
-#include <microhttpd.h>
-#include <netinet/in.h>
-#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MAX_ROUTES 16
-#define MAX_CONNECTIONS 64
-#define IDLE_SECONDS 15
+#include "lib/base/clock.h"
+#include "lib/base/file.h"
+#include "lib/http/internal.h"
 
-typedef struct route {
-    const char *prefix;
-    kd_http_handler handler;
-    void *state;
-} route;
+#define MAX_CONNECTIONS 128u
+#define MAX_BYTES ((size_t)256 << 20)
+#define REQUEST_MS 60000
+#define IDLE_MS 15000
+#define LOOK_MS 250    /* between two looks at who is too slow */
+#define GOODBYE_MS 2000 /* for clients to read their answers when the server ends */
+#define MAX_PEM ((size_t)1 << 20)
 
-struct kd_http {
-    struct MHD_Daemon *daemon;
-    kd_metrics *metrics;
-    route routes[MAX_ROUTES];
-    atomic_size_t n_routes;
-};
+/* ---- Routes of our own ---- */
 
-static void find_answer(kd_http *http, const char *path, kd_http_answer *answer)
+static void serve_metrics(void *state, kd_http_request *request, kd_http_answer *answer)
 {
-    if (strcmp(path, "/metrics") == 0) {
-        kd_metrics_print(http->metrics, &answer->body);
-        answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
-        return;
-    }
-    if (strcmp(path, "/healthz") == 0) {
-        kd_buf_puts(&answer->body, "ok\n");
-        return;
-    }
-    const size_t n = atomic_load(&http->n_routes);
-    for (size_t i = 0; i < n; i++) {
-        if (strncmp(path, http->routes[i].prefix, strlen(http->routes[i].prefix)) == 0) {
-            http->routes[i].handler(http->routes[i].state, path, answer);
-            return;
-        }
-    }
-    answer->code = 404;
-    kd_buf_puts(&answer->body, "nothing here\n");
-}
-
-static enum MHD_Result answer_request(void *state, struct MHD_Connection *connection,
-    const char *url, const char *method, const char *version, const char *upload,
-    size_t *upload_size, void **request)
-{
-    static char seen; /* libmicrohttpd calls once for the headers, again for the answer */
     kd_http *const http = state;
-    (void)version;
-    (void)upload;
-    if (!*request) {
-        *request = &seen;
-        return MHD_YES;
-    }
-    *upload_size = 0;
-    kd_http_answer answer = {200, "text/plain; charset=utf-8", KD_BUF_INIT};
-    if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) {
-        find_answer(http, url, &answer);
-    } else {
-        answer.code = 405;
-        kd_buf_puts(&answer.body, "only GET here\n");
-    }
-    if (!kd_buf_ok(&answer.body)) {
-        kd_buf_free(&answer.body);
-        return MHD_NO;
-    }
-    struct MHD_Response *const response =
-        MHD_create_response_from_buffer(answer.body.len, answer.body.data, MHD_RESPMEM_MUST_COPY);
-    kd_buf_free(&answer.body);
-    if (!response)
-        return MHD_NO;
-    (void)MHD_add_response_header(response, "Content-Type", answer.content_type);
-    (void)MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    const enum MHD_Result result = MHD_queue_response(connection, answer.code, response);
-    MHD_destroy_response(response);
-    return result;
+    (void)request;
+    kd_metrics_print(http->options.metrics, &answer->body);
+    answer->content_type = "text/plain; version=0.0.4; charset=utf-8";
 }
 
-/* "127.0.0.1:80" or "[::1]:80" into a socket address. */
-static kd_status parse_address(
-    const char *text, struct sockaddr_storage *address, socklen_t *len, kd_error *err)
+static void serve_health(void *state, kd_http_request *request, kd_http_answer *answer)
 {
-    const char *const colon = strrchr(text, ':');
-    char host[64];
-    uint64_t port;
-    size_t n = colon ? (size_t)(colon - text) : 0;
-    memset(address, 0, sizeof *address);
-    if (!colon || n >= sizeof host || !kd_parse_u64(colon + 1, 0, 65535, &port))
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "'%s' is not HOST:PORT", text);
-    const bool bracketed = n > 2 && text[0] == '[' && text[n - 1] == ']';
-    memcpy(host, text + bracketed, n - 2 * (size_t)bracketed);
-    host[n - 2 * (size_t)bracketed] = '\0';
-    struct sockaddr_in *const v4 = (struct sockaddr_in *)address;
-    struct sockaddr_in6 *const v6 = (struct sockaddr_in6 *)address;
-    if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)port);
-        *len = sizeof *v4;
-    } else if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons((uint16_t)port);
-        *len = sizeof *v6;
-    } else {
-        return kd_error_set(
-            err, KD_INVALID_ARGUMENT, "'%s' does not begin with an IP address", text);
+    (void)state;
+    (void)request;
+    kd_buf_puts(&answer->body, "ok\n");
+}
+
+static const kd_http_route own_routes[] = {
+    {.method = "GET", .path = "/metrics", .handler = serve_metrics},
+    {.method = "GET", .path = "/healthz", .handler = serve_health},
+};
+static const kd_http_route unknown_route = {.method = "", .path = "other"};
+
+static kd_histogram *seconds_of(kd_http *http, const char *path)
+{
+    char labels[128];
+    (void)snprintf(labels, sizeof labels, "path=\"%s\"", path);
+    return kd_metrics_histogram(
+        http->options.metrics, "kindred_http_seconds", labels, "Time from request to answer");
+}
+
+void kd_http_routes(kd_http *http, const kd_http_route *routes, size_t n, void *state)
+{
+    for (size_t i = 0; i < n; i++) {
+        const size_t at = atomic_load(&http->n_routes);
+        assert(at < KD_HTTP_MAX_ROUTES && (!routes[i].blocking || http->workers));
+        http->routes[at] = (kd_http_entry){&routes[i], state, seconds_of(http, routes[i].path)};
+        atomic_store(&http->n_routes, at + 1);
     }
+}
+
+void kd_http_set_gate(kd_http *http, kd_http_gate gate, void *state)
+{
+    http->gate_state = state;
+    http->gate = gate;
+}
+
+/* ---- Connections ---- */
+
+static void on_connection(void *state, struct MHD_Connection *connection, void **slot,
+    enum MHD_ConnectionNotificationCode what)
+{
+    kd_http *const http = state;
+    kd_http_peer *peer = *slot;
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (peer) {
+            *peer->link = peer->next;
+            if (peer->next)
+                peer->next->link = peer->link;
+        }
+        free(peer);
+        *slot = NULL;
+        return;
+    }
+    const union MHD_ConnectionInfo *const info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (!info || !(*slot = peer = calloc(1, sizeof *peer)))
+        return; /* it has libmicrohttpd's own time-out alone */
+    peer->fd = info->connect_fd;
+    peer->until_ms = kd_mono_ms() + http->options.request_ms;
+    peer->link = &http->peers;
+    peer->next = http->peers;
+    if (peer->next)
+        peer->next->link = &peer->next;
+    http->peers = peer;
+}
+
+/* libmicrohttpd's time-out is for those that send and read nothing; this is for the slow. */
+static void end_slow(const kd_http *http, int64_t now_ms)
+{
+    for (const kd_http_peer *peer = http->peers; peer; peer = peer->next)
+        if (now_ms >= peer->until_ms)
+            (void)shutdown(peer->fd, SHUT_RDWR);
+}
+
+/* ---- The thread ---- */
+
+static void wait_for_events(const kd_http *http, int events)
+{
+    struct pollfd fds[] = {
+        {.fd = events, .events = POLLIN}, {.fd = http->wake, .events = POLLIN}};
+    unsigned long long most = 0;
+    int wait_ms = http->peers ? LOOK_MS : -1;
+    if (MHD_get_timeout(http->daemon, &most) == MHD_YES && (wait_ms < 0 || most < LOOK_MS))
+        wait_ms = most < LOOK_MS ? (int)most : LOOK_MS;
+    (void)poll(fds, 2, wait_ms);
+    uint64_t ignored;
+    if (fds[1].revents & POLLIN)
+        (void)!read(http->wake, &ignored, sizeof ignored);
+}
+
+static void *serve(void *arg)
+{
+    kd_http *const http = arg;
+    const union MHD_DaemonInfo *const info =
+        MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    const int events = info->epoll_fd;
+    int64_t goodbye_ms = 0;
+    for (;;) {
+        wait_for_events(http, events);
+        (void)MHD_run(http->daemon);
+        const int64_t now_ms = kd_mono_ms();
+        end_slow(http, now_ms);
+        kd_http_streams_keep(http, now_ms);
+        if (!atomic_load(&http->stopping))
+            continue;
+        if (goodbye_ms == 0)
+            goodbye_ms = now_ms + GOODBYE_MS;
+        kd_http_streams_end(http); /* for one that was suspended just then */
+        if (atomic_load(&http->in_work) == 0 && (http->n_requests == 0 || now_ms >= goodbye_ms))
+            break;
+    }
+    MHD_stop_daemon(http->daemon);
+    http->daemon = NULL;
+    return NULL;
+}
+
+/* ---- Making and freeing ---- */
+
+typedef struct pem {
+    kd_buf ca, cert, key;
+} pem;
+
+static void pem_free(pem *texts)
+{
+    kd_buf_free(&texts->ca);
+    kd_buf_free(&texts->cert);
+    if (texts->key.data)
+        explicit_bzero(texts->key.data, texts->key.len);
+    kd_buf_free(&texts->key);
+}
+
+static kd_status pem_read(pem *texts, const kd_http_tls *tls, kd_error *err)
+{
+    kd_status status = kd_file_read(tls->cert, MAX_PEM, &texts->cert, err);
+    if (status == KD_OK)
+        status = kd_file_read(tls->key, MAX_PEM, &texts->key, err);
+    if (status == KD_OK && tls->ca)
+        status = kd_file_read(tls->ca, MAX_PEM, &texts->ca, err);
+    return status;
+}
+
+static kd_status start_daemon(kd_http *http, const pem *texts, kd_error *err)
+{
+    const unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (http->tls ? MHD_USE_TLS : 0);
+    struct MHD_OptionItem more[4], *at = more;
+    if (http->tls) {
+        *at++ = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, texts->cert.data};
+        *at++ = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, texts->key.data};
+        if (http->asks_clients)
+            *at++ = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, texts->ca.data};
+    }
+    *at = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, kd_http_on_request, http,
+        MHD_OPTION_LISTEN_SOCKET, http->listening, MHD_OPTION_CONNECTION_LIMIT,
+        http->options.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)((http->options.idle_ms + 999) / 1000), MHD_OPTION_NOTIFY_COMPLETED,
+        kd_http_on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+    if (http->daemon)
+        http->listening = -1; /* its own now */
+    else if (http->tls)
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "cannot start HTTPS on %s: its certificate and key can't be used",
+            http->options.address);
+    else
+        return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start the HTTP server on %s",
+            http->options.address);
     return KD_OK;
 }
 
-static kd_status listen_on(const char *address, int *out, uint16_t *port, kd_error *err)
+static void fill_defaults(kd_http_options *o)
 {
-    struct sockaddr_storage at;
-    socklen_t len = 0;
-    kd_status status = parse_address(address, &at, &len, err);
-    if (status != KD_OK)
-        return status;
-    const int fd = socket(at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const int on = 1;
-    if (fd < 0)
-        return kd_error_errno(err, errno, "cannot make a socket");
-    /* A restarted service takes its port again while old connections linger. */
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, (struct sockaddr *)&at, len) != 0 || listen(fd, 64) != 0 ||
-        getsockname(fd, (struct sockaddr *)&at, &len) != 0) {
-        char reason[128];
-        status = kd_error_set(err, KD_UNAVAILABLE, "cannot listen on %s: %s", address,
-            strerror_r(errno, reason, sizeof reason));
-        (void)close(fd);
-        return status;
-    }
-    *port = ntohs(at.ss_family == AF_INET ? ((struct sockaddr_in *)&at)->sin_port
-                                          : ((struct sockaddr_in6 *)&at)->sin6_port);
-    *out = fd;
-    return KD_OK;
+    if (o->max_connections == 0)
+        o->max_connections = MAX_CONNECTIONS;
+    if (o->max_bytes == 0)
+        o->max_bytes = MAX_BYTES;
+    if (o->request_ms == 0)
+        o->request_ms = REQUEST_MS;
+    if (o->idle_ms == 0)
+        o->idle_ms = IDLE_MS;
 }
 
 kd_status kd_http_new(
-    kd_http **out, const char *address, kd_metrics *metrics, uint16_t *port, kd_error *err)
+    kd_http **out, const kd_http_options *options, uint16_t *port, kd_error *err)
 {
-    int fd = -1;
+    pem texts = {KD_BUF_INIT, KD_BUF_INIT, KD_BUF_INIT};
     *out = NULL;
-    kd_status status = listen_on(address, &fd, port, err);
-    if (status != KD_OK)
-        return status;
-    kd_http *http = calloc(1, sizeof *http);
-    if (!http) {
-        (void)close(fd);
+    kd_http *const http = calloc(1, sizeof *http);
+    if (!http)
         return kd_error_memory(err, "an HTTP server");
-    }
-    http->metrics = metrics;
+    http->options = *options;
+    fill_defaults(&http->options);
+    http->listening = http->wake = -1;
+    http->tls = options->tls != NULL;
+    http->asks_clients = options->tls && options->tls->ca;
     atomic_init(&http->n_routes, 0);
-    http->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL, 0, NULL, NULL,
-        answer_request, http, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
-        MHD_OPTION_END);
-    if (!http->daemon) {
-        (void)close(fd);
-        free(http);
-        return kd_error_set(
-            err, KD_RESOURCE_EXHAUSTED, "cannot start the HTTP server on %s", address);
+    atomic_init(&http->draining, false);
+    atomic_init(&http->stopping, false);
+    atomic_init(&http->in_work, 0);
+    pthread_mutex_init(&http->mutex, NULL);
+    kd_status status = kd_http_listen(options->address, &http->listening, port, err);
+    if (status == KD_OK && (http->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+        status = kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot make an event descriptor");
+    if (status == KD_OK && options->tls)
+        status = pem_read(&texts, options->tls, err);
+    if (status == KD_OK && options->workers > 0)
+        status =
+            kd_pool_new(&http->workers, "http-worker", options->workers, options->queue, err);
+    if (status == KD_OK) {
+        kd_http_routes(http, own_routes, sizeof own_routes / sizeof own_routes[0], http);
+        http->unknown = (kd_http_entry){&unknown_route, NULL, seconds_of(http, "other")};
+        status = start_daemon(http, &texts, err);
     }
-    *out = http;
-    return KD_OK;
+    if (status == KD_OK && pthread_create(&http->thread, NULL, serve, http) != 0)
+        status = kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start the HTTP thread");
+    else if (status == KD_OK)
+        http->started = true;
+    pem_free(&texts);
+    if (status == KD_OK) {
+        (void)pthread_setname_np(http->thread, "http");
+        *out = http;
+    } else {
+        kd_http_free(http);
+    }
+    return status;
 }
 
-void kd_http_route(kd_http *http, const char *prefix, kd_http_handler handler, void *state)
+static void wake_up(const kd_http *http)
 {
-    const size_t n = atomic_load(&http->n_routes);
-    assert(n < MAX_ROUTES);
-    http->routes[n] = (route){prefix, handler, state};
-    atomic_store(&http->n_routes, n + 1);
+    const uint64_t one = 1;
+    (void)!write(http->wake, &one, sizeof one);
+}
+
+void kd_http_drain(kd_http *http)
+{
+    pthread_mutex_lock(&http->mutex); /* no stream begins behind it */
+    atomic_store(&http->draining, true);
+    pthread_mutex_unlock(&http->mutex);
+    kd_http_streams_end(http);
 }
 
 void kd_http_free(kd_http *http)
 {
     if (!http)
         return;
-    MHD_stop_daemon(http->daemon);
+    if (http->started) {
+        kd_http_drain(http);
+        atomic_store(&http->stopping, true);
+        wake_up(http);
+        pthread_join(http->thread, NULL);
+    }
+    if (http->daemon)
+        MHD_stop_daemon(http->daemon);
+    kd_pool_free(http->workers);
+    if (http->listening >= 0)
+        (void)close(http->listening);
+    if (http->wake >= 0)
+        (void)close(http->wake);
+    pthread_mutex_destroy(&http->mutex);
     free(http);
 }

@@ -59,8 +59,12 @@ KD_MUST_CHECK kd_status kd_unpack(grpc_byte_buffer *bytes, const ProtobufCMessag
  * *memory is how much, rather over than under. */
 KD_MUST_CHECK kd_status kd_wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *bytes,
     size_t len, size_t *memory, kd_error *err);
+/* ---- json.c ---- */
+#define KD_ENUM_WORD 128
+void kd_enum_word(
+    const ProtobufCEnumDescriptor *type, const ProtobufCEnumValue *value, char word[KD_ENUM_WORD]);
+size_t kd_element_size(ProtobufCType type); /* of a repeated field */
 /* ---- trace.c ---- */
-void kd_trace_make(char trace[KD_TRACE_TEXT]);
 /* Makes many, without asking the kernel for random bytes each time. */
 typedef struct kd_trace_source {
     uint64_t seed[2];
@@ -142,7 +146,7 @@ struct kd_server {
     atomic_uint waiting_writers; /* workers that wait for a client to read */
     atomic_size_t bytes;         /* charged by calls */
     kd_trace_source traces;
-    bool started;
+    atomic_bool started;
     pthread_mutex_t mutex; /* guards what follows; a call's own is never taken while it is held */
     pthread_cond_t idle;
     bool shut_down;

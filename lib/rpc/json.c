@@ -7,7 +7,7 @@
 #include <openssl/evp.h>
 
 #include "lib/base/buf.h"
-#include "lib/rpc/rpc.h"
+#include "lib/rpc/internal.h"
 
 static json_t *json_uint(uint64_t value)
 {
@@ -33,13 +33,11 @@ static json_t *json_bytes(const ProtobufCBinaryData *bytes)
 
 /* JOB_STATE_DONE of kindred.v1.JobState becomes "done": the enum's own name in capitals is the
  * prefix. */
-static json_t *json_enum(const ProtobufCEnumDescriptor *type, int number)
+void kd_enum_word(
+    const ProtobufCEnumDescriptor *type, const ProtobufCEnumValue *value, char word[KD_ENUM_WORD])
 {
-    const ProtobufCEnumValue *const value = protobuf_c_enum_descriptor_get_value(type, number);
-    if (!value)
-        return json_integer(number);
-    const char *word = value->name;
-    char prefix[128];
+    const char *name = value->name;
+    char prefix[KD_ENUM_WORD];
     size_t n = 0;
     for (const char *p = type->short_name; *p && n + 2 < sizeof prefix; p++) {
         if (isupper((unsigned char)*p) && p != type->short_name)
@@ -47,17 +45,25 @@ static json_t *json_enum(const ProtobufCEnumDescriptor *type, int number)
         prefix[n++] = (char)toupper((unsigned char)*p);
     }
     prefix[n++] = '_';
-    if (strncmp(word, prefix, n) == 0)
-        word += n;
-    char lower[128];
+    if (strncmp(name, prefix, n) == 0)
+        name += n;
     size_t i = 0;
-    for (; word[i] && i + 1 < sizeof lower; i++)
-        lower[i] = (char)tolower((unsigned char)word[i]);
-    lower[i] = '\0';
-    return json_string(lower);
+    for (; name[i] && i + 1 < KD_ENUM_WORD; i++)
+        word[i] = (char)tolower((unsigned char)name[i]);
+    word[i] = '\0';
 }
 
-static size_t element_size(ProtobufCType type)
+static json_t *json_enum(const ProtobufCEnumDescriptor *type, int number)
+{
+    const ProtobufCEnumValue *const value = protobuf_c_enum_descriptor_get_value(type, number);
+    char word[KD_ENUM_WORD];
+    if (!value)
+        return json_integer(number);
+    kd_enum_word(type, value, word);
+    return json_string(word);
+}
+
+size_t kd_element_size(ProtobufCType type)
 {
     switch (type) {
     case PROTOBUF_C_TYPE_INT64:
@@ -132,7 +138,7 @@ static json_t *json_list(const ProtobufCFieldDescriptor *field, size_t n, const 
     json_t *const array = json_array();
     for (size_t i = 0; array && i < n; i++) {
         if (json_array_append_new(
-                array, json_value(field, elements + i * element_size(field->type))) != 0) {
+                array, json_value(field, elements + i * kd_element_size(field->type))) != 0) {
             json_decref(array);
             return NULL;
         }

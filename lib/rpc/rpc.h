@@ -41,6 +41,10 @@
 #define KD_RPC_CALL_WAITING 16u          /* messages of an answer that wait for its reader */
 #define KD_TRACE_TEXT 56                 /* a W3C traceparent and NUL */
 
+/* A new traceparent; and whether text is one. */
+void kd_trace_make(char trace[KD_TRACE_TEXT]);
+bool kd_trace_valid(const char *text);
+
 /* Before the first thread of a process that uses this module; routes gRPC's own log. */
 void kd_rpc_init(void);
 void kd_rpc_shutdown(void);
@@ -51,6 +55,9 @@ void kd_rpc_shutdown(void);
 typedef struct kd_tls {
     const char *ca, *cert, *key;
 } kd_tls;
+/* Whether a server could use the files: KD_INVALID_ARGUMENT, or what reading gives, names the one
+ * that is wrong. */
+KD_MUST_CHECK kd_status kd_tls_check(const kd_tls *tls, kd_error *err);
 
 /* A packed google.protobuf.FileDescriptorSet, imports included; borrowed. */
 typedef struct kd_descriptor_set {
@@ -156,6 +163,12 @@ typedef void (*kd_done)(void *arg, const ProtobufCMessage *response, const kd_er
 void kd_call_ask(kd_call *call, kd_channel *channel, const ProtobufCServiceDescriptor *service,
     const char *method, const ProtobufCMessage *request, kd_done done, void *arg);
 
+/* A channel to the server of this process over a pair of sockets: whatever the server listens on
+ * and whom it lets in, nobody else can come this way. Once the server has closed it (after five
+ * minutes without a call) all calls are KD_UNAVAILABLE: open another. KD_UNAVAILABLE while the
+ * server doesn't serve. */
+KD_MUST_CHECK kd_status kd_server_connect(kd_server *server, kd_channel **out, kd_error *err);
+
 /* ---- Client ---- */
 typedef struct kd_channel_options {
     const kd_tls *tls;                    /* NULL: plain text. Read by kd_channel_open. */
@@ -217,5 +230,20 @@ KD_MUST_CHECK kd_status kd_health_check(kd_channel *channel, int64_t timeout_ms,
  * as lower-case words without their prefix, bytes as base64. A new reference; NULL without memory.
  */
 json_t *kd_message_json(const ProtobufCMessage *message);
+
+/* The other way: *out is freed by kd_message_free. Taken is what kd_message_json makes, and numbers
+ * of 64 bits as text too. KD_INVALID_ARGUMENT names the field that is unknown, of the wrong type or
+ * out of range, or the two of which only one may be set. */
+KD_MUST_CHECK kd_status kd_message_from_json(ProtobufCMessage **out,
+    const ProtobufCMessageDescriptor *type, const json_t *object, kd_error *err);
+/* Text as an object. KD_INVALID_ARGUMENT: it is none, or a key comes twice; KD_RESOURCE_EXHAUSTED:
+ * more than KD_JSON_MAX_VALUES. *out is a new reference. */
+#define KD_JSON_MAX_VALUES 200000u
+KD_MUST_CHECK kd_status kd_json_parse(json_t **out, const void *text, size_t len, kd_error *err);
+/* Sets a field of object, which will be a message of the type, from text as it stands in a query
+ * ("k=5"): numbers and booleans are read as such, repeated ones added to, and a message of one
+ * number (Real) is the number. */
+KD_MUST_CHECK kd_status kd_json_set_text(json_t *object, const ProtobufCMessageDescriptor *type,
+    const char *name, const char *text, kd_error *err);
 
 #endif

@@ -54,6 +54,7 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
     if (options->threads == 0) /* more only hand each other the work where there are few cores */
         server->options.threads = sysconf(_SC_NPROCESSORS_ONLN) > 4 ? 2 : 1;
     atomic_init(&server->draining, false);
+    atomic_init(&server->started, false);
     atomic_init(&server->in_flight, 0);
     atomic_init(&server->bytes, 0);
     atomic_init(&server->waiting_writers, 0);
@@ -152,7 +153,7 @@ kd_endpoint *kd_server_endpoint(
 kd_status kd_server_add(kd_server *server, const ProtobufCServiceDescriptor *service,
     const kd_method *methods, size_t n_methods, void *state, kd_error *err)
 {
-    assert(!server->started);
+    assert(!atomic_load(&server->started));
     for (size_t i = 0; i < n_methods; i++) {
         const ProtobufCMethodDescriptor *const method =
             protobuf_c_service_descriptor_get_method_by_name(service, methods[i].name);
@@ -170,7 +171,7 @@ kd_status kd_server_add(kd_server *server, const ProtobufCServiceDescriptor *ser
 kd_status kd_server_add_proxy(kd_server *server, const ProtobufCServiceDescriptor *service,
     kd_channel *channel, kd_error *err)
 {
-    assert(!server->started);
+    assert(!atomic_load(&server->started));
     for (unsigned i = 0; i < service->n_methods; i++) {
         kd_endpoint *const endpoint =
             kd_server_endpoint(server, service->name, &service->methods[i]);
@@ -234,7 +235,7 @@ kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port
         (void)pthread_setname_np(self->thread, "rpc");
     }
     grpc_server_start(server->grpc);
-    server->started = true;
+    atomic_store(&server->started, true);
     for (unsigned i = 0; i < server->n_threads * POSTED_CALLS; i++)
         kd_server_post(&server->threads[i % server->n_threads]);
     return KD_OK;
@@ -333,7 +334,7 @@ static void shut_down(kd_server *server)
 void kd_server_drain(kd_server *server, int64_t grace_ms)
 {
     const int64_t until_ms = kd_mono_ms() + grace_ms;
-    if (!server->started)
+    if (!atomic_load(&server->started))
         return;
     atomic_store(&server->draining, true);
     kd_health_stop(server->health);
@@ -363,14 +364,14 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
         pthread_mutex_unlock(&server->mutex);
     }
     end_queues(server);
-    server->started = false;
+    atomic_store(&server->started, false);
 }
 
 void kd_server_free(kd_server *server)
 {
     if (!server)
         return;
-    if (server->started) {
+    if (atomic_load(&server->started)) {
         kd_server_drain(server, 0);
     } else if (server->grpc && server->threads && !server->shut_down) {
         shut_down(server); /* never started: the core wants the same */

@@ -115,6 +115,14 @@ static kd_status texts_read(pem_texts *t, const kd_tls *tls, kd_error *err)
     return status;
 }
 
+kd_status kd_tls_check(const kd_tls *tls, kd_error *err)
+{
+    pem_texts t = {KD_BUF_INIT, KD_BUF_INIT, KD_BUF_INIT};
+    const kd_status status = texts_read(&t, tls, err);
+    texts_free(&t);
+    return status;
+}
+
 kd_status kd_tls_server(grpc_server_credentials **out, const kd_tls *tls, kd_error *err)
 {
     pem_texts t = {KD_BUF_INIT, KD_BUF_INIT, KD_BUF_INIT};

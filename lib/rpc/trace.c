@@ -64,6 +64,11 @@ static bool well_formed(const char *text, size_t len)
     return true;
 }
 
+bool kd_trace_valid(const char *text)
+{
+    return well_formed(text, strlen(text));
+}
+
 void kd_trace_read(
     kd_trace_source *source, const grpc_metadata_array *metadata, char trace[KD_TRACE_TEXT])
 {

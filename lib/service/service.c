@@ -16,6 +16,7 @@
 #include "lib/service/vitals.h"
 
 #define DRAIN_MS 10000
+#define HTTP_QUEUE 64
 
 typedef struct options {
     const char *listen, *http, *data, *log_level, *ready;
@@ -100,7 +101,7 @@ static int parse_options(
         {"listen", 0, POPT_ARG_STRING | POPT_ARGFLAG_SHOW_DEFAULT, &o->listen, 0,
             "gRPC address; port 0 takes a free one", "HOST:PORT"},
         {"http", 0, POPT_ARG_STRING | POPT_ARGFLAG_SHOW_DEFAULT, &o->http, 0,
-            "HTTP address for /metrics", "IP:PORT"},
+            "HTTP address; with --tls-cert HTTPS", "IP:PORT"},
         {"data", 0, POPT_ARG_STRING, &o->data, 0, "folder of models, collections and the rest",
             "DIR"},
         {"log-level", 0, POPT_ARG_STRING | POPT_ARGFLAG_SHOW_DEFAULT, &o->log_level, 0,
@@ -231,10 +232,18 @@ static kd_status serve(const kd_service_spec *spec, const options *o, kd_process
     const kd_tls tls = {o->client_ca, o->tls.cert, o->tls.key};
     server.tls = tls.cert ? &tls : NULL;
     server.access = process->access;
+    const kd_http_tls http_tls = {o->client_ca, o->tls.cert, o->tls.key};
+    const kd_http_options http_options = {.address = o->http,
+        .metrics = process->metrics,
+        .tls = http_tls.cert ? &http_tls : NULL,
+        .workers = spec->http_workers,
+        .queue = HTTP_QUEUE};
     if (status == KD_OK)
         status = kd_server_new(&process->server, &server, err);
+    if (status == KD_OK && server.tls) /* so that what is wrong is said in one way */
+        status = kd_tls_check(server.tls, err);
     if (status == KD_OK)
-        status = kd_http_new(&process->http, o->http, process->metrics, &http_port, err);
+        status = kd_http_new(&process->http, &http_options, &http_port, err);
     if (status == KD_OK)
         status = kd_process_add(process, err);
     if (status == KD_OK)
@@ -339,6 +348,8 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
     if (status == KD_OK) {
         kd_rpc_init();
         status = serve(spec, &o, &process, &signals, &err);
+        if (process.http)
+            kd_http_drain(process.http);
         if (process.server && spec->drain)
             spec->drain(&process);
         if (process.server)

@@ -65,6 +65,7 @@ typedef struct kd_service_spec {
     const char *listen, *http_listen; /* defaults */
     unsigned takes;
     kd_server_options server; /* threads, workers, limits */
+    unsigned http_workers;    /* for routes that block */
     /* Everything the service needs before it takes calls. On failure the process ends with the
      * error. */
     kd_status (*start)(kd_process *process, kd_error *err);

@@ -31,6 +31,7 @@
 
 typedef struct watcher watcher;
 typedef struct worker worker;
+struct web;
 
 typedef struct gateway {
     kd_process *process;
@@ -40,6 +41,7 @@ typedef struct gateway {
     char *reports_dir; /* DATA/reports */
     watcher *watcher;
     worker *worker;
+    struct web *web;
 } gateway;
 
 /* ---- service.c ---- */

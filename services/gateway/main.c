@@ -3,36 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/base/file.h"
 #include "lib/vector/vector.h"
 #include "services/gateway/gateway.h"
-#include "services/gateway/rows.h"
+#include "services/gateway/web/web.h"
 
 #define STORE_TIMEOUT_MS 2000
 #define PICTURE_THREADS 2
 #define PICTURE_QUEUE 64
-
-/* /reports/JOB/report.html and the other files for a browser. */
-static void serve_report(void *state, const char *path, kd_http_answer *answer)
-{
-    const gateway *const g = state;
-    char job[65] = "", file[STRIP_NAME] = "";
-    const char *type = NULL;
-    char *full = NULL;
-    kd_error err;
-    answer->code = 404;
-    if (sscanf(path, "/reports/%64[a-zA-Z0-9-]/%255s", job, file) == 2)
-        type = report_file_type(file);
-    if (type)
-        full = kd_format("%s/%s/%s", g->reports_dir, job, file);
-    if (full && kd_file_read(full, 1u << 30, &answer->body, &err) == KD_OK) {
-        answer->code = 200;
-        answer->content_type = type;
-    } else {
-        kd_buf_puts(&answer->body, "no such report\n");
-    }
-    free(full);
-}
 
 static kd_status open_stores(gateway *g, kd_error *err)
 {
@@ -73,7 +50,9 @@ static kd_status start(kd_process *process, kd_error *err)
     if (status == KD_OK)
         status = service_add(g, process->server, err);
     if (status == KD_OK)
-        kd_http_route(process->http, "/reports/", serve_report, g);
+        status = web_new(&g->web, g, err);
+    if (status == KD_OK)
+        web_add_routes(g->web);
     return status;
 }
 
@@ -82,6 +61,7 @@ static void drain(kd_process *process)
     gateway *const g = process->state;
     if (!g)
         return;
+    web_drain(g->web);
     worker_stop(g->worker);
     watcher_drain(g->watcher);
 }
@@ -91,6 +71,7 @@ static void stop(kd_process *process)
     gateway *const g = process->state;
     if (!g)
         return;
+    web_free(g->web);
     worker_free(g->worker);
     watcher_free(g->watcher);
     kd_pool_free(g->pictures);
@@ -115,6 +96,7 @@ int main(int argc, char **argv)
         .http_listen = "127.0.0.1:7780",
         .takes = KD_TAKES_REDIS | KD_TAKES_PEERS | KD_TAKES_DATASETS,
         .server = {.workers = GATEWAY_WORKERS, .queue = 256, .max_calls = 4096},
+        .http_workers = WEB_WORKERS,
         .start = start,
         .drain = drain,
         .stop = stop};

@@ -15,13 +15,40 @@
 #define ANSWER_MAX 65536
 #define ALIVE_EVERY 64 /* inputs */
 
-/* As the gateway's: what the path holds comes back in the page. */
-static void echo(void *state, const char *path, kd_http_answer *answer)
+static bool echo_pair(void *arg, const char *name, const char *value)
 {
+    kd_buf_printf(arg, "%s=%s\n", name, value);
+    return true;
+}
+
+static kd_status echo_field(
+    void *arg, const char *name, const char *file, const kd_buf *data, kd_error *err)
+{
+    (void)err;
+    kd_buf_printf(arg, "%s %s %zu\n", name, file ? file : "", data->len);
+    return KD_OK;
+}
+
+/* As the gateway's: what path, query and body hold is read, and comes back. */
+static void echo(void *state, kd_http_request *request, kd_http_answer *answer)
+{
+    kd_error err = KD_ERROR_INIT;
     (void)state;
     answer->content_type = "text/html";
-    kd_buf_puts(&answer->body, path);
+    kd_buf_puts(&answer->body, kd_http_part(request, 0));
+    kd_http_each_query(request, echo_pair, &answer->body);
+    if (strcmp(kd_http_method(request), "POST") == 0) {
+        const kd_status status = kd_http_form(request, echo_field, &answer->body, &err);
+        fuzz_said_why(status, &err);
+        if (status != KD_OK)
+            kd_http_fail(answer, &err);
+    }
 }
+
+static const kd_http_route routes[] = {
+    {.method = "GET", .path = "/reports/**", .handler = echo},
+    {.method = "POST", .path = "/reports/**", .handler = echo, .max_body = 2048, .blocking = true},
+};
 
 #define ADDRESSES 60000u
 
@@ -44,9 +71,10 @@ static void open_room(void)
 {
     kd_error err = KD_ERROR_INIT;
     FUZZ_CHECK(kd_metrics_new(&g_room.metrics, &err) == KD_OK);
-    FUZZ_CHECK(
-        kd_http_new(&g_room.http, "127.0.0.1:0", g_room.metrics, &g_room.port, &err) == KD_OK);
-    kd_http_route(g_room.http, "/reports/", echo, NULL);
+    const kd_http_options options = {
+        .address = "127.0.0.1:0", .metrics = g_room.metrics, .workers = 1, .queue = 4};
+    FUZZ_CHECK(kd_http_new(&g_room.http, &options, &g_room.port, &err) == KD_OK);
+    kd_http_routes(g_room.http, routes, 2, NULL);
     (void)atexit(close_room);
 }
 
@@ -57,7 +85,7 @@ static int try_to_connect(uint16_t port, unsigned number)
     /* From one of many addresses of the loopback net: the ports of one are soon used up. */
     const struct sockaddr_in from = {
         .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + number % ADDRESSES)};
-    const struct timeval patience = {.tv_sec = 20}; /* more than http.c's IDLE_SECONDS */
+    const struct timeval patience = {.tv_sec = 20}; /* more than http.c's IDLE_MS */
     const int on = 1;
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     FUZZ_CHECK(fd >= 0);

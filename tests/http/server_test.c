@@ -1,12 +1,8 @@
 /* lib/http over real sockets: what a scraper, a browser and a careless client get. */
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "lib/http/http.h"
+#include "tests/http/client.h"
 #include "tests/support/check.h"
 
 typedef struct room {
@@ -22,7 +18,8 @@ static int setup(void **state)
     *state = r;
     if (!r || kd_metrics_new(&r->metrics, &r->err) != KD_OK)
         return -1;
-    return kd_http_new(&r->http, "127.0.0.1:0", r->metrics, &r->port, &r->err) == KD_OK ? 0 : -1;
+    const kd_http_options options = {.address = "127.0.0.1:0", .metrics = r->metrics};
+    return kd_http_new(&r->http, &options, &r->port, &r->err) == KD_OK ? 0 : -1;
 }
 
 static int teardown(void **state)
@@ -32,34 +29,6 @@ static int teardown(void **state)
     kd_metrics_free(r->metrics);
     free(r);
     return 0;
-}
-
-/* Sends the bytes and returns all that comes until the server closes. */
-static char *talk(uint16_t port, const char *request)
-{
-    const struct sockaddr_in to = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK(fd >= 0 && connect(fd, (const struct sockaddr *)&to, sizeof to) == 0);
-    CHECK(write(fd, request, strlen(request)) == (ssize_t)strlen(request));
-    kd_buf got = KD_BUF_INIT;
-    char piece[4096];
-    ssize_t n;
-    while ((n = read(fd, piece, sizeof piece)) > 0)
-        kd_buf_append(&got, piece, (size_t)n);
-    (void)close(fd);
-    char *const text = strdup(got.data ? (const char *)got.data : "");
-    kd_buf_free(&got);
-    assert_non_null(text);
-    return text;
-}
-
-static char *ask(uint16_t port, const char *method, const char *path)
-{
-    char request[256];
-    (void)snprintf(request, sizeof request,
-        "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", method, path);
-    return talk(port, request);
 }
 
 static void test_http__metrics_and_health(void **state)
@@ -85,6 +54,7 @@ static void test_http__unknown_paths_and_methods(void **state)
     free(text);
     text = ask(r->port, "DELETE", "/metrics");
     CHECK_HAS("HTTP/1.1 405", text);
+    CHECK_HAS("Allow: GET, HEAD\r\n", text);
     free(text);
     text = ask(r->port, "HEAD", "/healthz");
     CHECK_HAS("HTTP/1.1 200", text);
@@ -102,25 +72,48 @@ static void test_http__garbage_closes_that_connection_only(void **state)
     free(text);
 }
 
-static void page(void *state, const char *path, kd_http_answer *answer)
+static void page(void *state, kd_http_request *request, kd_http_answer *answer)
 {
     answer->code = 201;
     answer->content_type = "text/html";
-    kd_buf_printf(&answer->body, "%s asks for %s", (const char *)state, path);
+    kd_buf_printf(&answer->body, "%s asks for %s of %s by %s", (const char *)state,
+        kd_http_part(request, 1), kd_http_part(request, 0), kd_http_method(request));
 }
 
-static void test_http__routes_by_prefix(void **state)
+static const kd_http_route pages[] = {
+    {.method = "GET", .path = "/reports/*/**", .handler = page},
+    {.method = "POST", .path = "/jobs/*/cancel", .handler = page},
+};
+
+static void test_http__routes(void **state)
 {
     room *const r = *state;
-    char name[] = "somebody";
-    kd_http_route(r->http, "/reports/", page, name);
-    char *text = ask(r->port, "GET", "/reports/a/b.html");
+    static char name[] = "somebody";
+    kd_http_routes(r->http, pages, 2, name);
+    char *text = ask(r->port, "GET", "/reports/a/b/c.html?d=e");
     CHECK_HAS("HTTP/1.1 201", text);
     CHECK_HAS("Content-Type: text/html", text);
-    CHECK_HAS("somebody asks for /reports/a/b.html", text);
+    CHECK_HAS("default-src 'none'", text);
+    CHECK_HAS("somebody asks for b/c.html of a by GET", text);
     free(text);
-    text = ask(r->port, "GET", "/report");
-    CHECK_HAS("HTTP/1.1 404", text);
+    text = ask(r->port, "POST", "/jobs/a%20b/cancel");
+    CHECK_HAS("somebody asks for  of a b by POST", text);
+    free(text);
+    static const char *const none[] = {"/reports/a/", "/reports//b", "/reports/a", "/report",
+        "/jobs/a/b/cancel", "/jobs/a/cancel/", "/"};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        text = ask(r->port, "GET", none[i]);
+        CHECK_HAS("HTTP/1.1 404", text);
+        CHECK_HAS("\"NOT_FOUND\"", text);
+        free(text);
+    }
+    text = ask(r->port, "GET", "/jobs/a/cancel");
+    CHECK_HAS("HTTP/1.1 405", text);
+    CHECK_HAS("Allow: POST\r\n", text);
+    CHECK_HAS("{\"code\": \"UNIMPLEMENTED\", \"message\": \"GET is not possible here, POST is\"}", text);
+    free(text);
+    text = ask(r->port, "GET", "/reports/%ff/b");
+    CHECK_HAS("HTTP/1.1 400", text);
     free(text);
 }
 
@@ -156,14 +149,15 @@ static void test_http__address_taken_or_wrong(void **state)
     uint16_t port;
     char taken[32];
     (void)snprintf(taken, sizeof taken, "127.0.0.1:%d", r->port);
-    CHECK_FAILS(KD_UNAVAILABLE, kd_http_new(&other, taken, r->metrics, &port, &r->err), r->err);
+    kd_http_options options = {.address = taken, .metrics = r->metrics};
+    CHECK_FAILS(KD_UNAVAILABLE, kd_http_new(&other, &options, &port, &r->err), r->err);
     CHECK_HAS(taken, r->err.message);
     static const char *const wrong[] = {"", "127.0.0.1", "localhost:80", "127.0.0.1:65536",
         "127.0.0.1:x", "[::1:80",
         "a-host-name-that-is-longer-than-any-address-that-could-stand-there-at-all:80"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        CHECK_FAILS(
-            KD_INVALID_ARGUMENT, kd_http_new(&other, wrong[i], r->metrics, &port, &r->err), r->err);
+        options.address = wrong[i];
+        CHECK_FAILS(KD_INVALID_ARGUMENT, kd_http_new(&other, &options, &port, &r->err), r->err);
         CHECK_HAS(wrong[i], r->err.message);
     }
     assert_null(other);
@@ -176,7 +170,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_http__unknown_paths_and_methods, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_http__garbage_closes_that_connection_only, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_http__routes_by_prefix, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_http__routes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_http__clients_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_http__address_taken_or_wrong, setup, teardown),
     };
