@@ -64,6 +64,8 @@ static kd_status read_body(const kd_http_request *request, reading *r)
 {
     size_t len;
     const uint8_t *const body = kd_http_body(request, &len);
+    if (len == 0)
+        return KD_OK;
     if (kd_http_is_type(request, "application/json")) {
         if (len > WEB_MAX_JSON)
             return kd_error_set(r->err, KD_RESOURCE_EXHAUSTED,
@@ -72,8 +74,6 @@ static kd_status read_body(const kd_http_request *request, reading *r)
         json_decref(r->object);
         return kd_json_parse(&r->object, body, len, r->err);
     }
-    if (len == 0)
-        return KD_OK;
     if (!r->images)
         return kd_error_set(r->err, KD_INVALID_ARGUMENT, "the body is not application/json");
     if (kd_http_is_type(request, "multipart/form-data"))

@@ -293,6 +293,13 @@ function setUpInput() {
     addEventListener("popstate", refresh);
 }
 
+// On a phone the results come first.
+function foldFilters() {
+    const state = readUrl();
+    const narrow = matchMedia("(max-width: 48rem)").matches;
+    $("#filters").open = !narrow || state.superClass !== "" || state.byClass || Number(state.minScore) > 0;
+}
+
 async function begin() {
     try {
         collections = (await all("/v1/collections", "collections")).filter((one) => one.damage === "");
@@ -318,4 +325,5 @@ async function begin() {
 }
 
 setUpInput();
+foldFilters();
 begin();
