@@ -39,7 +39,7 @@ static void serve_health(void *state, kd_http_request *request, kd_http_answer *
 }
 
 static const kd_http_route own_routes[] = {
-    {.method = "GET", .path = "/metrics", .handler = serve_metrics},
+    {.method = "GET", .path = "/metrics", .scope = KD_HTTP_METRICS, .handler = serve_metrics},
     {.method = "GET", .path = "/healthz", .handler = serve_health},
 };
 static const kd_http_route unknown_route = {.method = "", .path = "other"};
@@ -60,12 +60,6 @@ void kd_http_routes(kd_http *http, const kd_http_route *routes, size_t n, void *
         http->routes[at] = (kd_http_entry){&routes[i], state, seconds_of(http, routes[i].path)};
         atomic_store(&http->n_routes, at + 1);
     }
-}
-
-void kd_http_set_gate(kd_http *http, kd_http_gate gate, void *state)
-{
-    http->gate_state = state;
-    http->gate = gate;
 }
 
 /* ---- Connections ---- */

@@ -25,11 +25,18 @@
 typedef struct kd_http kd_http;
 typedef struct kd_http_request kd_http_request;
 typedef struct kd_http_stream kd_http_stream;
+typedef struct kd_http_answer kd_http_answer;
 
 /* PEM files; with ca clients must show a certificate that it has signed. */
 typedef struct kd_http_tls {
     const char *ca, *cert, *key;
 } kd_http_tls;
+
+/* Decides before the body is read whether a request may go on; when not it fills the answer. On the
+ * server's thread. /healthz has scope 0, /metrics KD_HTTP_METRICS. */
+#define KD_HTTP_METRICS 1u
+typedef bool (*kd_http_gate)(
+    void *state, const kd_http_request *request, unsigned scope, kd_http_answer *answer);
 
 typedef struct kd_http_options {
     /* HOST:PORT with a numeric host ("127.0.0.1:0", "[::]:80"); port 0 takes a free one */
@@ -42,6 +49,8 @@ typedef struct kd_http_options {
     int64_t request_ms;        /* for a client to send a request, or read an answer; 0: a minute.
                                   An answer has a second more for each 256 KiB. */
     int64_t idle_ms;           /* between two requests; 0: 15 s */
+    kd_http_gate gate;        /* NULL: all may go on */
+    void *gate_state;
 } kd_http_options;
 
 /* ---- A request ---- */
@@ -65,7 +74,7 @@ KD_MUST_CHECK kd_status kd_http_form(
     const kd_http_request *request, kd_http_field fn, void *arg, kd_error *err);
 
 /* ---- Its answer ---- */
-typedef struct kd_http_answer {
+struct kd_http_answer {
     unsigned code;            /* 200 unless set */
     const char *content_type; /* static; text/plain unless set */
     const char *policy;       /* static, Content-Security-Policy; unless set nothing may be loaded */
@@ -81,7 +90,7 @@ typedef struct kd_http_answer {
         char value[128];
     } headers[KD_HTTP_HEADERS];
     size_t n_headers;
-} kd_http_answer;
+};
 
 /* Adds a header; value is copied, cut to 127 bytes. */
 void kd_http_set(kd_http_answer *answer, const char *name, const char *value);
@@ -115,18 +124,12 @@ typedef struct kd_http_route {
 } kd_http_route;
 const void *kd_http_more(const kd_http_request *request);
 
-/* Decides before the body is read whether a request may go on; when not it fills the answer. On the
- * server's thread. /metrics and /healthz have scope 0. */
-typedef bool (*kd_http_gate)(
-    void *state, const kd_http_request *request, unsigned scope, kd_http_answer *answer);
-
 /* *port is the one taken. Serves /metrics from the registry and /healthz. KD_UNAVAILABLE when it
  * can't listen there, KD_INVALID_ARGUMENT or what reading gives for the files of TLS. */
 KD_MUST_CHECK kd_status kd_http_new(
     kd_http **out, const kd_http_options *options, uint16_t *port, kd_error *err);
-/* At most 64 in all; routes and state are borrowed. The gate first. */
+/* At most 64 in all; routes and state are borrowed. */
 void kd_http_routes(kd_http *http, const kd_http_route *routes, size_t n, void *state);
-void kd_http_set_gate(kd_http *http, kd_http_gate gate, void *state);
 /* From now on streams end, and what would block is UNAVAILABLE. */
 void kd_http_drain(kd_http *http);
 /* Drains, waits for handlers and a little for clients to read their answers. NULL is fine. */

@@ -35,8 +35,6 @@ struct kd_http {
     pthread_t thread;
     bool started;
     kd_pool *workers;
-    kd_http_gate gate;
-    void *gate_state;
     kd_http_entry routes[KD_HTTP_MAX_ROUTES];
     atomic_size_t n_routes;
     kd_http_entry unknown; /* for paths that no route fits */

@@ -136,7 +136,8 @@ static bool accept_headers(kd_http_request *request, bool *early)
     uint64_t len;
     if (!entry || !kd_http_guard(request))
         return false;
-    if (http->gate && !http->gate(http->gate_state, request, entry->route->scope, &request->answer))
+    const kd_http_options *const o = &http->options;
+    if (o->gate && !o->gate(o->gate_state, request, entry->route->scope, &request->answer))
         return false;
     return check_body(request, &len);
 }

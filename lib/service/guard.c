@@ -42,3 +42,17 @@ kd_status kd_guard_open(kd_process *process, const kd_guard_options *options, kd
         status = check_address(process, options, "--http", options->http, err);
     return status;
 }
+
+bool kd_guard_http(
+    void *state, const kd_http_request *request, unsigned scope, kd_http_answer *answer)
+{
+    const kd_process *const process = state;
+    const char *const authorization = kd_http_header(request, "Authorization");
+    kd_error err = KD_ERROR_INIT;
+    if (kd_access_check(process->access, authorization, NULL, (kd_scope)scope, NULL, &err) == KD_OK)
+        return true;
+    if (err.status == KD_UNAUTHENTICATED)
+        kd_http_set(answer, "WWW-Authenticate", "Bearer");
+    kd_http_fail(answer, &err);
+    return false;
+}

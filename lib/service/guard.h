@@ -19,4 +19,9 @@ typedef struct kd_guard_options {
 KD_MUST_CHECK kd_status kd_guard_open(
     kd_process *process, const kd_guard_options *options, kd_error *err);
 
+/* The gate of every service's HTTP server, state being its process: a route's scope is a kd_scope.
+ * What a route asks by gRPC is counted there. */
+bool kd_guard_http(
+    void *state, const kd_http_request *request, unsigned scope, kd_http_answer *answer);
+
 #endif

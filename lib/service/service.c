@@ -237,7 +237,9 @@ static kd_status serve(const kd_service_spec *spec, const options *o, kd_process
         .metrics = process->metrics,
         .tls = http_tls.cert ? &http_tls : NULL,
         .workers = spec->http_workers,
-        .queue = HTTP_QUEUE};
+        .queue = HTTP_QUEUE,
+        .gate = kd_guard_http,
+        .gate_state = process};
     if (status == KD_OK)
         status = kd_server_new(&process->server, &server, err);
     if (status == KD_OK && server.tls) /* so that what is wrong is said in one way */

@@ -1,8 +1,11 @@
 """API keys: every method of every service refuses who has no right to it, and nobody else."""
 
 import json
+import re
 import subprocess
 import unittest
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -18,6 +21,7 @@ SCOPE_OPTION = 50001  # proto/kindred/v1/access.proto
 KNOWN = {"grpc.health.v1.Health": "open", "grpc.reflection.v1.ServerReflection": "read",
          "grpc.reflection.v1alpha.ServerReflection": "read"}
 SERVICES = ("gateway", "embedder", "indexer", "trainer")
+ROUTES = Path(__file__).parents[2] / "services" / "gateway" / "web" / "routes.c"
 
 
 def scope_of(client, path):
@@ -74,7 +78,36 @@ class Access(unittest.TestCase):
             else:
                 self.assertNotIn(code, (DENIED, UNAUTHENTICATED), own)
 
-    # HTTP routes: each with its scope, walked in the same way as the methods.
+    def http(self, url, key, verb, path):
+        request = urllib.request.Request(
+            url + path, method=verb, data=b"{}" if verb == "POST" else None,
+            headers={"Authorization": f"Bearer {key}"} if key else {})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            said = error.read().decode()
+            self.assertFalse(key and key[3:] in said, said)
+            if error.code == 401:
+                self.assertEqual(error.headers["WWW-Authenticate"], "Bearer")
+            return error.code
+
+    def test_every_route_asks_for_its_scope(self):
+        routes = re.findall(r'(?:RPC|PAGE)?[({]"(?:(GET|POST)", ")?(/[^"]*)", (?:HTML|KD_SCOPE_(\w+))?',
+                            ROUTES.read_text(encoding="utf-8"))
+        routes = [(verb or "GET", path.replace("**", "x").replace("*", "x"), (scope or "OPEN").lower())
+                  for verb, path, scope in routes]
+        self.assertGreater(len(routes), 30)
+        url = self.stack.ok("status")["http"].rstrip("/")
+        for verb, path, scope in [*routes, ("GET", "/metrics", "read"), ("GET", "/healthz", "open")]:
+            with self.subTest(verb=verb, path=path):
+                for key in (None, WRONG, self.revoked):
+                    self.assertEqual(self.http(url, key, verb, path) == 401, scope != "open")
+                for own in SCOPES:
+                    code = self.http(url, self.keys[own], verb, path)
+                    small = scope != "open" and SCOPES.index(own) < SCOPES.index(scope)
+                    self.assertEqual(code == 403, small, f"{own}: {code}")
+                    self.assertNotEqual(code, 401)
 
     def test_a_reader_deletes_nothing_through_the_gateway(self):
         gateway = Client(self.stack.address("gateway"), self.keys["admin"])

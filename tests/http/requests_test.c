@@ -120,10 +120,10 @@ static int setup(void **state)
         .workers = 2,
         .queue = 1,
         .request_ms = 600,
-        .idle_ms = 5000};
+        .idle_ms = 5000,
+        .gate = gate};
     if (kd_http_new(&r->http, &options, &r->port, &r->err) != KD_OK)
         return -1;
-    kd_http_set_gate(r->http, gate, NULL);
     kd_http_routes(r->http, routes, sizeof routes / sizeof routes[0], r);
     return 0;
 }

@@ -2,15 +2,6 @@
 #include "services/gateway/web/page.h"
 #include "services/gateway/web/web.h"
 
-/* The one place that decides whether a request may go on, by the scope that its route needs; the
- * body has not been read yet. */
-static bool web_allow(
-    void *state, const kd_http_request *request, unsigned scope, kd_http_answer *answer)
-{
-    (void)state, (void)request, (void)scope, (void)answer;
-    return true;
-}
-
 #define RPC(verb, route, needs, grpc_service, grpc_method, ...)                                    \
     {.method = verb,                                                                               \
         .path = route,                                                                             \
@@ -21,31 +12,31 @@ static bool web_allow(
         .more = &(const web_rpc){grpc_service, grpc_method, {__VA_ARGS__}}}
 
 static const kd_http_route routes[] = {
-    RPC("GET", "/v1/status", WEB_READ, GATEWAY, "GetStatus"),
-    RPC("GET", "/v1/collections", WEB_READ, INDEXER, "ListCollections"),
-    RPC("GET", "/v1/collections/*", WEB_READ, INDEXER, "GetCollection", "name"),
-    RPC("GET", "/v1/collections/*/items", WEB_READ, INDEXER, "ListItems", "collection"),
-    RPC("GET", "/v1/collections/*/items/*", WEB_READ, INDEXER, "GetItem", "collection", "image_id"),
-    {"GET", "/v1/collections/*/items/*/image", WEB_READ, web_item_image, true, 0, NULL},
-    {"GET", "/v1/search", WEB_READ, web_search, true, 0, NULL},
-    {"POST", "/v1/search", WEB_READ, web_search, true, WEB_MAX_BODY, NULL},
-    {"POST", "/v1/embed", WEB_READ, web_embed, true, WEB_MAX_BODY, NULL},
-    RPC("GET", "/v1/models", WEB_READ, TRAINER, "ListModels"),
-    RPC("GET", "/v1/models/*", WEB_READ, TRAINER, "GetModel", "model"),
-    RPC("GET", "/v1/jobs", WEB_READ, GATEWAY, "ListJobs"),
-    RPC("POST", "/v1/jobs", WEB_WRITE, GATEWAY, "SubmitJob"),
-    RPC("GET", "/v1/jobs/*", WEB_READ, GATEWAY, "GetJob", "job_id"),
-    RPC("POST", "/v1/jobs/*/cancel", WEB_WRITE, GATEWAY, "CancelJob", "job_id"),
-    RPC("POST", "/v1/jobs/*/retry", WEB_WRITE, GATEWAY, "RetryJob", "job_id"),
-    {"GET", "/v1/jobs/*/watch", WEB_READ, web_watch, true, 0, NULL},
-    {"GET", "/v1/jobs/*/report/**", WEB_READ, web_report, true, 0, NULL},
-    {"GET", "/v1/jobs/*/run/**", WEB_READ, web_run_file, true, 0, NULL},
-    {"GET", "/reports/*/**", WEB_READ, web_report, true, 0, NULL}, /* as reports name it */
+    RPC("GET", "/v1/status", KD_SCOPE_READ, GATEWAY, "GetStatus"),
+    RPC("GET", "/v1/collections", KD_SCOPE_READ, INDEXER, "ListCollections"),
+    RPC("GET", "/v1/collections/*", KD_SCOPE_READ, INDEXER, "GetCollection", "name"),
+    RPC("GET", "/v1/collections/*/items", KD_SCOPE_READ, INDEXER, "ListItems", "collection"),
+    RPC("GET", "/v1/collections/*/items/*", KD_SCOPE_READ, INDEXER, "GetItem", "collection", "image_id"),
+    {"GET", "/v1/collections/*/items/*/image", KD_SCOPE_READ, web_item_image, true, 0, NULL},
+    {"GET", "/v1/search", KD_SCOPE_READ, web_search, true, 0, NULL},
+    {"POST", "/v1/search", KD_SCOPE_READ, web_search, true, WEB_MAX_BODY, NULL},
+    {"POST", "/v1/embed", KD_SCOPE_READ, web_embed, true, WEB_MAX_BODY, NULL},
+    RPC("GET", "/v1/models", KD_SCOPE_READ, TRAINER, "ListModels"),
+    RPC("GET", "/v1/models/*", KD_SCOPE_READ, TRAINER, "GetModel", "model"),
+    RPC("GET", "/v1/jobs", KD_SCOPE_READ, GATEWAY, "ListJobs"),
+    RPC("POST", "/v1/jobs", KD_SCOPE_WRITE, GATEWAY, "SubmitJob"),
+    RPC("GET", "/v1/jobs/*", KD_SCOPE_READ, GATEWAY, "GetJob", "job_id"),
+    RPC("POST", "/v1/jobs/*/cancel", KD_SCOPE_WRITE, GATEWAY, "CancelJob", "job_id"),
+    RPC("POST", "/v1/jobs/*/retry", KD_SCOPE_WRITE, GATEWAY, "RetryJob", "job_id"),
+    {"GET", "/v1/jobs/*/watch", KD_SCOPE_READ, web_watch, true, 0, NULL},
+    {"GET", "/v1/jobs/*/report/**", KD_SCOPE_READ, web_report, true, 0, NULL},
+    {"GET", "/v1/jobs/*/run/**", KD_SCOPE_READ, web_run_file, true, 0, NULL},
+    {"GET", "/reports/*/**", KD_SCOPE_READ, web_report, true, 0, NULL}, /* as reports name it */
 };
 
 #define HTML "text/html; charset=utf-8"
 #define PAGE(route, media, name)                                                                   \
-    {"GET", route, WEB_OPEN, web_serve_page, false, 0,                                             \
+    {"GET", route, KD_SCOPE_OPEN, web_serve_page, false, 0,                                             \
         &(const web_page){media, page_##name, &page_##name##_len}}
 
 static const kd_http_route pages[] = {
@@ -66,7 +57,6 @@ static const kd_http_route pages[] = {
 void web_add_routes(web *w)
 {
     kd_http *const http = w->gateway->process->http;
-    kd_http_set_gate(http, web_allow, w);
     kd_http_routes(http, routes, sizeof routes / sizeof routes[0], w);
     kd_http_routes(http, pages, sizeof pages / sizeof pages[0], w);
 }

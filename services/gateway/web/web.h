@@ -1,6 +1,6 @@
 /* services/gateway/web/web.h: the page and the JSON form.
  *
- * A route is a line of the table in routes.c, with the scope that it needs; web_allow decides. What
+ * A route is a line of the table in routes.c, with the scope that it needs; kd_guard_http decides. What
  * routes ask for they ask the gateway's own gRPC server, over a channel of this process: limits,
  * checks, errors, metrics and trace ids are the same as for a gRPC client, and the Authorization
  * header goes along as that metadata. */
@@ -13,9 +13,6 @@
 
 #define WEB_MAX_JSON ((size_t)16 << 20)
 #define WEB_MAX_BODY KD_RPC_MAX_MESSAGE /* of pictures */
-
-/* What a route needs. */
-enum { WEB_OPEN, WEB_READ, WEB_WRITE, WEB_ADMIN };
 
 typedef struct web web;
 KD_MUST_CHECK kd_status web_new(web **out, gateway *g, kd_error *err);
