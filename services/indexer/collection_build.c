@@ -171,6 +171,10 @@ bool collection_sync(collection *c, int64_t *next_ms)
 {
     const int64_t since = atomic_load(&c->since_ms);
     const int64_t window = atomic_load(&c->window_ms);
+    if (window > 0) { /* a change that comes now is seen in time */
+        const int64_t look = kd_mono_ms() + window / 4;
+        *next_ms = look < *next_ms ? look : *next_ms;
+    }
     if (since == 0)
         return false;
     const int64_t due = since + window / 2; /* the other half is for the sync itself */

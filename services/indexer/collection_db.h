@@ -1,4 +1,5 @@
-/* services/indexer/collection_db.h: a collection's SQLite file. Only collection.c uses it.
+/* services/indexer/collection_db.h: a collection's SQLite file. Only the files of collection.h use
+ * it.
  *
  * WAL mode, synchronous=FULL: a change that returned KD_OK survives kill -9 and power loss. With a
  * window of durability synchronous=NORMAL: it survives kill -9, and power loss after db_sync.

@@ -49,9 +49,10 @@ kd_status collection_settings_check(const collection_settings *s, kd_error *err)
     if (!(s->target_recall >= 0.5f && s->target_recall <= 1))
         return kd_error_set(err, KD_INVALID_ARGUMENT,
             "the target recall is %g, allowed are 0.5 to 1", (double)s->target_recall);
-    if (s->durability_window_ms > COLLECTION_MAX_WINDOW_MS)
+    const uint32_t window = s->durability_window_ms;
+    if (window > COLLECTION_MAX_WINDOW_MS || (window > 0 && window < COLLECTION_LEAST_WINDOW_MS))
         return kd_error_set(err, KD_INVALID_ARGUMENT,
-            "the window of durability is %u ms, allowed are 0 to %u", s->durability_window_ms,
-            COLLECTION_MAX_WINDOW_MS);
+            "the window of durability is %u ms, allowed are 0 and %u to %u", window,
+            COLLECTION_LEAST_WINDOW_MS, COLLECTION_MAX_WINDOW_MS);
     return KD_OK;
 }

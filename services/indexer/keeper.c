@@ -11,7 +11,6 @@
 enum {
     THREADS = 3,
     IDLE_MS = 100, /* between looks while nothing is due */
-    SYNC_MS = 5,   /* the least window is twice this */
     NICENESS = 10,
 };
 
@@ -19,7 +18,6 @@ typedef struct worker {
     keeper *of;
     bool (*step)(collection *c, int64_t *next_ms);
     const char *name;
-    int64_t idle_ms;
     bool nice, started;
     pthread_t thread;
 } worker;
@@ -76,7 +74,7 @@ static void *work(void *arg)
         (void)setpriority(PRIO_PROCESS, 0, NICENESS);
     int64_t next_ms = 0;
     while (wait_until(w->of, next_ms)) {
-        next_ms = kd_mono_ms() + w->idle_ms;
+        next_ms = kd_mono_ms() + IDLE_MS;
         if (round_of(w, &next_ms))
             next_ms = 0;
     }
@@ -92,9 +90,9 @@ kd_status keeper_start(keeper **out, registry *r, kd_error *err)
     k->registry = r;
     pthread_mutex_init(&k->lock, NULL);
     kd_cond_init(&k->stopped);
-    k->workers[0] = (worker){.of = k, .step = tidy, .name = "segments", .idle_ms = IDLE_MS};
-    k->workers[1] = (worker){.of = k, .step = build, .name = "indexes", .idle_ms = IDLE_MS};
-    k->workers[2] = (worker){.of = k, .step = collection_sync, .name = "sync", .idle_ms = SYNC_MS};
+    k->workers[0] = (worker){.of = k, .step = tidy, .name = "segments"};
+    k->workers[1] = (worker){.of = k, .step = build, .name = "indexes"};
+    k->workers[2] = (worker){.of = k, .step = collection_sync, .name = "sync"};
     k->workers[0].nice = k->workers[1].nice = true;
     for (size_t i = 0; i < THREADS; i++) {
         worker *const w = &k->workers[i];

@@ -264,11 +264,19 @@ collection *registry_after(registry *r, char name[COLLECTION_NAME_SIZE])
 {
     collection *found = NULL;
     pthread_rwlock_rdlock(&r->table);
-    for (size_t i = 0; i < r->n && !found; i++) {
-        if (r->places[i].c && strcmp(r->places[i].name, name) > 0) {
-            (void)kd_copy(name, COLLECTION_NAME_SIZE, r->places[i].name);
-            found = collection_hold(r->places[i].c);
-        }
+    size_t low = 0;
+    for (size_t high = r->n; low < high;) {
+        const size_t middle = low + (high - low) / 2;
+        if (strcmp(r->places[middle].name, name) > 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    while (low < r->n && !r->places[low].c)
+        low++;
+    if (low < r->n) {
+        (void)kd_copy(name, COLLECTION_NAME_SIZE, r->places[low].name);
+        found = collection_hold(r->places[low].c);
     }
     pthread_rwlock_unlock(&r->table);
     return found;
