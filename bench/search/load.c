@@ -6,10 +6,9 @@
  * each query's true neighbours. Says that it is ready, then answers each line of standard input
  * with a line of JSON:
  *
- *   fill KIND                   makes the collection with an index of that kind, image i has vector i,
- *                               and waits until it is built
- *   search IN_FLIGHT WARM SECONDS  one query a call, so many on their way from one thread over one
- *                               connection; rate and times of those after the first WARM seconds,
+ *   fill KIND                   makes the collection with an index of that kind, image i has vector
+ * i, and waits until it is built search IN_FLIGHT WARM SECONDS  one query a call, so many on their
+ * way from one thread over one connection; rate and times of those after the first WARM seconds,
  *                               and the recall of all
  *   upserts RATE SECONDS        so many calls a second, each puts an image that is there again */
 #include <stdio.h>

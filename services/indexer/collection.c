@@ -205,8 +205,7 @@ static void describe_parts(const collection *c, collection_info *info)
 {
     const parts *const p = &c->parts;
     info->growing = kd_index_count(p->growing);
-    info->memory_bytes = kd_index_bytes(p->growing) + items_bytes(c->items) +
-                         keys_bytes(c->keys) +
+    info->memory_bytes = kd_index_bytes(p->growing) + items_bytes(c->items) + keys_bytes(c->keys) +
                          p->room * sizeof *p->where + p->room / 8;
     for (size_t i = 0; i < PARTS_MOST; i++) {
         const segment *const s = p->segments[i];

@@ -135,8 +135,8 @@ KD_MUST_CHECK kd_status collection_create(collection **out, const char *path, co
 
 /* Opens what is there; options may be NULL. A segment that is damaged is named in the log and made
  * again later. KD_NOT_FOUND without collection.db; KD_DATA_LOSS names the collection and
- * the row that is damaged; KD_FAILED_PRECONDITION for a file of a later version. On a disk that cannot
- * be written it is searched, and changes are KD_FAILED_PRECONDITION until it can. */
+ * the row that is damaged; KD_FAILED_PRECONDITION for a file of a later version. On a disk that
+ * cannot be written it is searched, and changes are KD_FAILED_PRECONDITION until it can. */
 KD_MUST_CHECK kd_status collection_open(collection **out, const char *path, const char *name,
     const collection_options *options, kd_error *err);
 

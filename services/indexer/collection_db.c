@@ -368,9 +368,11 @@ kd_status db_writable(db *d, kd_error *err)
     if (!d->read_only)
         return KD_OK;
     kd_status status = db_open(&again, d->path, d->name, &meta, err);
-    if (status == KD_OK && again->read_only)
+    if (status != KD_OK || !again)
+        return status;
+    if (again->read_only)
         status = db_fail(d->name, d->sqlite, SQLITE_READONLY, "write to it", err);
-    else if (status == KD_OK && (meta.n_items != d->meta.n_items || meta.digest != d->meta.digest))
+    else if (meta.n_items != d->meta.n_items || meta.digest != d->meta.digest)
         status = kd_error_set(err, KD_ABORTED,
             "collection '%s' was changed while it could only be read: start the indexer again",
             d->name);

@@ -8,7 +8,18 @@
 #include "lib/base/buf.h"
 #include "services/indexer/collection_db.h"
 
-enum { STORE, STORE_VECTOR, VECTOR, CHECKSUM, DELETE, DELETE_VECTOR, PAGE, KEY, SET_META, N_STATEMENTS };
+enum {
+    STORE,
+    STORE_VECTOR,
+    VECTOR,
+    CHECKSUM,
+    DELETE,
+    DELETE_VECTOR,
+    PAGE,
+    KEY,
+    SET_META,
+    N_STATEMENTS
+};
 
 /* Versions of the file. Before DB_SPLIT a row held its vector, and was read whole to be read. */
 enum { DB_ATTRIBUTES = 2, DB_SPLIT = 3, DB_SCHEMA = DB_SPLIT };

@@ -48,8 +48,8 @@ struct collection {
     kd_error unsynced; /* why the last sync failed: no more is taken until one is done */
     pthread_rwlock_t memory;
     parts parts;
-    items *items; /* owned, as keys */
-    keys *keys;   /* of those in items that have one */
+    items *items;   /* owned, as keys */
+    keys *keys;     /* of those in items that have one */
     merge *pending; /* owned: searches go through the sources' indexes until it has its own */
     collection_settings settings;
     atomic_bool stopped;           /* no more work on segments */

@@ -202,7 +202,7 @@ void run_searches(void *state, const lot_call *first)
     size_t n = 0, n_queries = 0;
     for (const lot_call *call = first; call; call = call->next, n++)
         n_queries += call->weight;
-    l.list = calloc(n, sizeof *l.list);
+    l.list = calloc(n + 1, sizeof *l.list);
     l.queries = calloc(n_queries + 1, sizeof *l.queries);
     kd_status status =
         l.list && l.queries ? KD_OK : kd_error_memory(&err, "the queries of a search");

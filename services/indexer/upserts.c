@@ -76,7 +76,7 @@ void run_upserts(void *state, const lot_call *first)
     size_t n = 0, n_rows = 0;
     for (const lot_call *call = first; call; call = call->next, n++)
         n_rows += call->weight;
-    l.list = calloc(n, sizeof *l.list);
+    l.list = calloc(n + 1, sizeof *l.list);
     l.rows = calloc(n_rows + 1, sizeof *l.rows);
     kd_status status = l.list && l.rows ? KD_OK : kd_error_memory(&err, "a change of a collection");
     if (status == KD_OK)

@@ -357,8 +357,8 @@ static void test_read_only_disk__a_log_is_read(void **state)
     remount(0);
     CHECK_INT(0, unlink(room_path("small/hats/collection.db-shm")));
     remount(MS_RDONLY);
-    CHECK_FAILS(
-        KD_FAILED_PRECONDITION, collection_open(&c, room_path("small/hats"), "hats", NULL, &err), err);
+    CHECK_FAILS(KD_FAILED_PRECONDITION,
+        collection_open(&c, room_path("small/hats"), "hats", NULL, &err), err);
     CHECK_HAS("it must be opened once where it can be written", err.message);
 }
 

@@ -19,8 +19,10 @@ kd_status cli_items_open(cli_items *items, const char *path, uint64_t *lines, kd
     }
     while (getline(&items->line, &items->room, items->stream) >= 0)
         ++*lines;
-    rewind(items->stream);
-    return KD_OK;
+    clearerr(items->stream);
+    return fseeko(items->stream, 0, SEEK_SET) == 0
+               ? KD_OK
+               : kd_error_errno(err, errno, "cannot read %s", path);
 }
 
 void cli_items_close(cli_items *items)

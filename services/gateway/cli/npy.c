@@ -89,13 +89,28 @@ static const char *value_of(const char *header, const char *key)
     return *at == ':' ? at + 1 + strspn(at + 1, " ") : NULL;
 }
 
+/* "(ROWS, DIM)" */
+static bool take_shape(const char *shape, uint64_t *rows, uint64_t *dim)
+{
+    char first[24] = "", second[24] = "";
+    const size_t n = *shape == '(' ? strspn(shape + 1, "0123456789") : 0;
+    if (n == 0 || n >= sizeof first || strncmp(shape + 1 + n, ", ", 2) != 0)
+        return false;
+    const char *const rest = shape + n + 3;
+    const size_t m = strspn(rest, "0123456789");
+    if (m == 0 || m >= sizeof second || rest[m] != ')')
+        return false;
+    memcpy(first, shape + 1, n);
+    memcpy(second, rest, m);
+    return kd_parse_u64(first, 0, MOST_ROWS, rows) && kd_parse_u64(second, 1, MOST_DIM, dim);
+}
+
 static kd_status take_header(cli_vectors *v, const char *header, kd_error *err)
 {
     const char *const type = value_of(header, "'descr'");
     const char *const fortran = value_of(header, "'fortran_order'");
     const char *const shape = value_of(header, "'shape'");
-    unsigned long long rows = 0, dim = 0;
-    char end = '\0';
+    uint64_t rows = 0, dim = 0;
     if (!type || !fortran || !shape)
         return kd_error_set(err, KD_INVALID_ARGUMENT, "%s has no header of a NumPy array", v->path);
     if (strncmp(type, "'<f4'", 5) != 0 || strncmp(fortran, "False", 5) != 0)
@@ -103,8 +118,7 @@ static kd_status take_header(cli_vectors *v, const char *header, kd_error *err)
             "%s holds values of type %.8s, in %s order; float32 in C order is needed: "
             "numpy.save(FILE, numpy.ascontiguousarray(vectors, dtype='<f4'))",
             v->path, type, strncmp(fortran, "False", 5) == 0 ? "C" : "Fortran");
-    if (sscanf(shape, "(%llu, %llu%c", &rows, &dim, &end) != 3 || end != ')' || dim == 0 ||
-        rows > MOST_ROWS || dim > MOST_DIM)
+    if (!take_shape(shape, &rows, &dim))
         return kd_error_set(err, KD_INVALID_ARGUMENT,
             "%s has the shape %.40s; rows of vectors are needed: (n, dim)", v->path, shape);
     v->rows = rows;

@@ -21,7 +21,8 @@ static kd_status read_header(cli_vectors *v, kd_error *err)
 {
     uint8_t magic[6] = {0};
     const size_t n = fread(magic, 1, sizeof magic, v->stream);
-    rewind(v->stream);
+    if (fseeko(v->stream, 0, SEEK_SET) != 0)
+        return kd_error_errno(err, errno, "cannot read %s", v->path);
     if (n == sizeof magic && memcmp(magic, "\x93NUMPY", sizeof magic) == 0)
         return cli_npy_header(v, err);
     if (n >= 4 && magic[0] == 'I')
@@ -34,12 +35,13 @@ kd_status cli_vectors_open(cli_vectors *out, const char *path, kd_error *err)
 {
     *out = (cli_vectors){.path = cli_must(strdup(path))};
     kd_status status = KD_OK;
-    if (!kd_is_file(path))
+    if (!kd_is_file(path)) {
         status = kd_error_set(err, KD_INVALID_ARGUMENT, "there is no file %s", path);
-    else if (!(out->stream = fopen(path, "rbe")))
-        status = kd_error_errno(err, errno, "cannot read %s", path);
-    if (status == KD_OK)
-        status = read_header(out, err);
+    } else {
+        out->stream = fopen(path, "rbe");
+        status = out->stream ? read_header(out, err)
+                             : kd_error_errno(err, errno, "cannot read %s", path);
+    }
     if (status == KD_OK && fseeko(out->stream, (off_t)out->values_at, SEEK_SET) != 0)
         status = kd_error_errno(err, errno, "cannot read %s", path);
     if (status != KD_OK)
