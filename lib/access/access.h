@@ -98,6 +98,9 @@ typedef struct kd_caller {
  * services are not counted). The sentence never has the key. access NULL allows everything. */
 KD_MUST_CHECK kd_status kd_access_check(kd_access *access, const char *authorization,
     const char *on_behalf, kd_scope needed, kd_caller *caller, kd_error *err);
+/* The same for who asks for itself, and nothing is counted: for a door before one that checks. */
+KD_MUST_CHECK kd_status kd_access_look(
+    kd_access *access, const char *authorization, kd_scope needed, kd_error *err);
 #define KD_ON_BEHALF "kindred-scope"
 #define KD_AUTHORIZATION_MAX 128u /* bytes of a header that can be right */
 

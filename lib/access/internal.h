@@ -11,6 +11,7 @@ bool kd_key_valid(const kd_key *key, int64_t now_ms);
  * monotonic one, which rates count by. */
 typedef struct kd_access_time {
     int64_t wall_ms, mono_ms;
+    bool looks; /* counts nothing */
 } kd_access_time;
 KD_MUST_CHECK kd_status kd_access_check_at(kd_access *access, kd_access_time now,
     const char *authorization, const char *on_behalf, kd_scope needed, kd_caller *caller,

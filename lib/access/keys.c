@@ -17,7 +17,8 @@
 
 #define FILE_MAX (1u << 20)
 #define KEY_BYTES 32u
-#define PREFIX "kd_" /* so that people, and scanners for lost secrets, know one when they see it   \
+#define PREFIX                                                                                     \
+    "kd_"            /* so that people, and scanners for lost secrets, know one when they see it   \
                       */
 #define LOCK_MS 5000 /* another command writes the file */
 
@@ -32,7 +33,7 @@ kd_status kd_key_make(char text[KD_KEY_TEXT], kd_error *err)
     (void)EVP_EncodeBlock(base64, bytes, sizeof bytes);
     for (unsigned char *p = base64; *p; p++)
         *p = *p == '+' ? '-' : *p == '/' ? '_' : *p == '=' ? '\0' : *p;
-    memcpy(text, PREFIX, strlen(PREFIX));
+    (void)kd_copy(text, KD_KEY_TEXT, PREFIX);
     (void)kd_copy(text + strlen(PREFIX), KD_KEY_TEXT - strlen(PREFIX), (const char *)base64);
     return KD_OK;
 }
@@ -97,10 +98,12 @@ static kd_key *add(kd_keys *keys)
 
 static bool from_hex(const char *text, uint8_t *bytes, size_t len)
 {
-    if (strlen(text) != 2 * len || strspn(text, "0123456789abcdef") != 2 * len)
+    static const char digits[] = "0123456789abcdef";
+    if (strlen(text) != 2 * len || strspn(text, digits) != 2 * len)
         return false;
     for (size_t i = 0; i < len; i++)
-        (void)sscanf(text + 2 * i, "%2hhx", &bytes[i]);
+        bytes[i] = (uint8_t)((strchr(digits, text[2 * i]) - digits) << 4 |
+                             (strchr(digits, text[2 * i + 1]) - digits));
     return true;
 }
 
@@ -294,11 +297,11 @@ kd_status kd_keys_revoke(const char *path, const char *name, kd_key *revoked, kd
         if (strcmp(key->id, name) == 0 || (kd_key_valid(key, now) && strcmp(key->name, name) == 0))
             found = key;
     }
-    if (status == KD_OK && !found)
+    if (status == KD_OK && !found) {
         status = kd_error_set(err, KD_NOT_FOUND, "there is no key '%s'", name);
-    else if (status == KD_OK && found->revoked_ms != 0)
+    } else if (status == KD_OK && found->revoked_ms != 0) {
         status = kd_error_set(err, KD_FAILED_PRECONDITION, "key '%s' is revoked already", name);
-    if (status == KD_OK) {
+    } else if (status == KD_OK) {
         found->revoked_ms = now;
         *revoked = *found;
         status = write_keys(path, &keys, err);

@@ -91,8 +91,9 @@ kd_status kd_file_read_under(const char *path, const char *const *roots, size_t 
 {
     char *real = NULL;
     kd_status status = kd_path_under(path, roots, n_roots, &real, err);
-    if (status == KD_OK)
-        status = read_all(open_resolved(real), real, max, out, err);
+    if (!real)
+        return status;
+    status = read_all(open_resolved(real), real, max, out, err);
     free(real);
     return status;
 }

@@ -1,6 +1,8 @@
 #include "lib/service/vitals.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -9,14 +11,14 @@
 /* Resident bytes; 0 where /proc doesn't say. */
 static double resident_bytes(void)
 {
-    unsigned long long whole = 0, resident = 0;
+    char line[128] = "";
     FILE *const file = fopen("/proc/self/statm", "re");
     if (!file)
         return 0;
-    if (fscanf(file, "%llu %llu", &whole, &resident) != 2) /* in pages */
-        resident = 0;
+    /* In pages: the whole, then what is resident. */
+    const char *const second = fgets(line, sizeof line, file) ? strchr(line, ' ') : NULL;
     (void)fclose(file);
-    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+    return second ? (double)strtoull(second, NULL, 10) * (double)sysconf(_SC_PAGESIZE) : 0;
 }
 
 static double cpu_seconds(void)

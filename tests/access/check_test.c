@@ -24,7 +24,7 @@ static kd_status check(kd_access *access, const char *key, kd_scope needed)
 static kd_access *open_access(const char *own)
 {
     kd_access *access = NULL;
-    g_now = (kd_access_time){kd_wall_ms(), kd_mono_ms()};
+    g_now = (kd_access_time){kd_wall_ms(), kd_mono_ms(), false};
     CHECK_OK(kd_access_new(&access, g_path, own, &g_err), g_err);
     return access;
 }
@@ -133,6 +133,11 @@ static void test_access_check__a_rate_is_kept_to(void **state)
     for (int i = 0; i < 3; i++)
         CHECK_INT(KD_OK, check(access, text, KD_SCOPE_READ));
     CHECK_INT(KD_RESOURCE_EXHAUSTED, check(access, text, KD_SCOPE_READ));
+    for (int i = 0; i < 5; i++) /* looking costs nothing */
+        CHECK_OK(kd_access_look(access, bearer(other), KD_SCOPE_READ, &g_err), g_err);
+    CHECK_FAILS(
+        KD_PERMISSION_DENIED, kd_access_look(access, bearer(other), KD_SCOPE_WRITE, &g_err), g_err);
+    CHECK_FAILS(KD_UNAUTHENTICATED, kd_access_look(access, NULL, KD_SCOPE_READ, &g_err), g_err);
     CHECK_INT(KD_OK, check(access, other, KD_SCOPE_READ));
     CHECK_INT(KD_RESOURCE_EXHAUSTED, check(access, other, KD_SCOPE_READ));
     kd_access_free(access);
@@ -185,7 +190,7 @@ static void test_access_check__without_a_file_only_services_are_let_in(void **st
     char own[KD_KEY_TEXT], other[KD_KEY_TEXT];
     kd_access *access = NULL;
     (void)state;
-    g_now = (kd_access_time){kd_wall_ms(), kd_mono_ms()};
+    g_now = (kd_access_time){kd_wall_ms(), kd_mono_ms(), false};
     CHECK_OK(kd_key_make(own, &g_err), g_err);
     CHECK_OK(kd_key_make(other, &g_err), g_err);
     CHECK_OK(kd_access_new(&access, NULL, own, &g_err), g_err);

@@ -91,6 +91,7 @@ static void print_created(const cli_common *common, const creation *c, const cha
     cli_table_field(fields, "expires", cli_when(c->key.expires_ms, when));
     cli_table_field(fields, c->out ? "file" : "key", c->out ? c->out : text);
     cli_table_print(fields);
+    (void)fflush(stdout);
     if (!c->out)
         (void)fprintf(stderr, "The key is shown only now: its hash alone is kept.\n");
 }

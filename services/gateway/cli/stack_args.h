@@ -13,9 +13,9 @@ enum { REDIS, EMBEDDER, INDEXER, TRAINER, GATEWAY, CHILDREN };
 
 typedef struct stack_told {
     const stack_options *options;
-    const child *children;   /* CHILDREN of them */
-    const char *keys, *key;  /* files: of API keys, of the services' own one */
-    const char *threads;     /* of computation */
+    const child *children;  /* CHILDREN of them */
+    const char *keys, *key; /* files: of API keys, of the services' own one */
+    const char *threads;    /* of computation */
 } stack_told;
 
 const char *stack_redis_address(const stack_options *options, const child *children);

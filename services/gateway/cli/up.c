@@ -129,8 +129,7 @@ static int parse(int argc, const char **argv, up *u)
     const int exit_status = cli_parse(argc, argv, "[OPTION...]",
         "Starts Redis, embedder, indexer, trainer and gateway on one data folder. With --tls-cert "
         "they speak TLS, among themselves too: the certificate must be one of 127.0.0.1 as well.",
-        options,
-        on_option, u, 0, 0, &u->common, &args);
+        options, on_option, u, 0, 0, &u->common, &args);
     free(args);
     u->stack.log_json = u->log_json;
     u->stack.cache_float16 = u->cache_float16;
