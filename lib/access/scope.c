@@ -22,7 +22,7 @@ bool kd_scope_parse(const char *word, kd_scope *out)
 
 bool kd_is_loopback(const char *address)
 {
-    static const char *const hosts[] = {"localhost:", "[::1]:", "::1:"};
+    static const char *const hosts[] = {"localhost:", "[::1]:"};
     for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++)
         if (strncmp(address, hosts[i], strlen(hosts[i])) == 0)
             return true;

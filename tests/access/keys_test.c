@@ -137,7 +137,7 @@ static void test_access_keys__only_this_machine_is_loopback(void **state)
     static const char *const yes[] = {
         "127.0.0.1:7700", "127.1.2.3:0", "[::1]:80", "localhost:7700"};
     static const char *const no[] = {"0.0.0.0:7700", "[::]:80", "10.0.0.1:1", "127.evil.example:1",
-        "localhost.example:80", "example.org:127", ""};
+        "localhost.example:80", "::1:7700", "example.org:127", ""};
     (void)state;
     for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
         CHECK(kd_is_loopback(yes[i]));
