@@ -14,7 +14,7 @@ build=(
     build-essential cmake ninja-build pkg-config git ca-certificates dpkg-dev
     libgrpc-dev libprotobuf-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
     libtorch-dev libdnnl-dev libopenblas-dev libhiredis-dev
-    libjpeg62-turbo-dev libturbojpeg0-dev libpng-dev libwebp-dev libcairo2-dev libmicrohttpd-dev libjansson-dev libpopt-dev
+    libjpeg62-turbo-dev libturbojpeg0-dev libpng-dev libwebp-dev libcairo2-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev libpopt-dev
     libssl-dev libxxhash-dev libsqlite3-dev libzip-dev uthash-dev debian-archive-keyring
 )
 # The local stack starts a redis-server of its own; the others are for the tests.

@@ -154,9 +154,10 @@ enum MHD_Result kd_http_send(kd_http_request *request)
     if (atomic_load(&request->http->draining))
         add(response, "Connection", "close");
     if (request->peer)
-        request->peer->until_ms = streams ? INT64_MAX
-                                          : kd_mono_ms() + request->http->options.request_ms +
-                                                (int64_t)(len / SLOWEST_BYTES_MS);
+        atomic_store(&request->peer->until_ms, streams ? INT64_MAX
+                                                       : kd_mono_ms() +
+                                                             request->http->options.request_ms +
+                                                             (int64_t)(len / SLOWEST_BYTES_MS));
     const enum MHD_Result result = MHD_queue_response(request->connection, a->code, response);
     MHD_destroy_response(response);
     return result;

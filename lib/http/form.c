@@ -42,8 +42,8 @@ static enum MHD_Result on_piece(void *state, enum MHD_ValueKind kind, const char
         f->has_file = file != NULL;
         if (!kd_copy(f->name, sizeof f->name, name ? name : "") ||
             !kd_utf8_valid(f->name, strlen(f->name))) {
-            f->status = kd_error_set(
-                f->err, KD_INVALID_ARGUMENT, "a field of the form has a name that is no short text");
+            f->status = kd_error_set(f->err, KD_INVALID_ARGUMENT,
+                "a field of the form has a name that is no short text");
             return MHD_NO;
         }
         (void)kd_copy(f->file, sizeof f->file, file ? file : "");
@@ -52,8 +52,7 @@ static enum MHD_Result on_piece(void *state, enum MHD_ValueKind kind, const char
     return MHD_YES;
 }
 
-kd_status kd_http_form(
-    const kd_http_request *request, kd_http_field fn, void *arg, kd_error *err)
+kd_status kd_http_form(const kd_http_request *request, kd_http_field fn, void *arg, kd_error *err)
 {
     form f = {.fn = fn, .arg = arg, .err = err, .status = KD_OK, .data = KD_BUF_INIT};
     struct MHD_PostProcessor *const reader =
@@ -69,7 +68,8 @@ kd_status kd_http_form(
     if (f.status == KD_OK && read == MHD_YES && ended == MHD_YES)
         hand_over(&f);
     else if (f.status == KD_OK)
-        f.status = kd_error_set(err, KD_INVALID_ARGUMENT, "the body is a form that is cut or broken");
+        f.status =
+            kd_error_set(err, KD_INVALID_ARGUMENT, "the body is a form that is cut or broken");
     kd_buf_free(&f.data);
     return f.status;
 }

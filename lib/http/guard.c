@@ -21,13 +21,18 @@ static bool client_is_known(struct MHD_Connection *connection)
 
 static bool is_loopback(int fd)
 {
-    struct sockaddr_storage at;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } at;
     socklen_t len = sizeof at;
-    if (getsockname(fd, (struct sockaddr *)&at, &len) != 0)
+    memset(&at, 0, sizeof at);
+    if (getsockname(fd, &at.any, &len) != 0)
         return false;
-    if (at.ss_family == AF_INET)
-        return ntohl(((struct sockaddr_in *)&at)->sin_addr.s_addr) >> 24 == 127;
-    const struct in6_addr *const v6 = &((struct sockaddr_in6 *)&at)->sin6_addr;
+    if (at.any.sa_family == AF_INET)
+        return ntohl(at.v4.sin_addr.s_addr) >> 24 == 127;
+    const struct in6_addr *const v6 = &at.v6.sin6_addr;
     return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
 }
 

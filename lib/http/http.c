@@ -1,11 +1,9 @@
-/* The server and its one thread. */
+/* The server: connections are libmicrohttpd's thread's, a second one ends those that are slow. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,7 +15,7 @@
 #define MAX_BYTES ((size_t)256 << 20)
 #define REQUEST_MS 60000
 #define IDLE_MS 15000
-#define LOOK_MS 250    /* between two looks at who is too slow */
+#define LOOK_MS 250     /* between two looks at who is too slow */
 #define GOODBYE_MS 2000 /* for clients to read their answers when the server ends */
 #define MAX_PEM ((size_t)1 << 20)
 
@@ -69,76 +67,52 @@ static void on_connection(void *state, struct MHD_Connection *connection, void *
 {
     kd_http *const http = state;
     kd_http_peer *peer = *slot;
-    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
-        if (peer) {
-            *peer->link = peer->next;
-            if (peer->next)
-                peer->next->link = peer->link;
-        }
-        free(peer);
-        *slot = NULL;
-        return;
-    }
     const union MHD_ConnectionInfo *const info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (!info || !(*slot = peer = calloc(1, sizeof *peer)))
-        return; /* it has libmicrohttpd's own time-out alone */
-    peer->fd = info->connect_fd;
-    peer->until_ms = kd_mono_ms() + http->options.request_ms;
-    peer->link = &http->peers;
-    peer->next = http->peers;
-    if (peer->next)
-        peer->next->link = &peer->next;
-    http->peers = peer;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        if (!info || !(*slot = peer = calloc(1, sizeof *peer)))
+            return; /* it has libmicrohttpd's own time-out alone */
+        peer->fd = info->connect_fd;
+        atomic_init(&peer->until_ms, kd_mono_ms() + http->options.request_ms);
+        pthread_mutex_lock(&http->mutex);
+        peer->link = &http->peers;
+        peer->next = http->peers;
+        if (peer->next)
+            peer->next->link = &peer->next;
+        http->peers = peer;
+        pthread_cond_signal(&http->changed);
+        pthread_mutex_unlock(&http->mutex);
+    } else if (peer) { /* its socket is still open */
+        pthread_mutex_lock(&http->mutex);
+        *peer->link = peer->next;
+        if (peer->next)
+            peer->next->link = peer->link;
+        pthread_mutex_unlock(&http->mutex);
+        free(peer);
+        *slot = NULL;
+    }
 }
 
 /* libmicrohttpd's time-out is for those that send and read nothing; this is for the slow. */
-static void end_slow(const kd_http *http, int64_t now_ms)
-{
-    for (const kd_http_peer *peer = http->peers; peer; peer = peer->next)
-        if (now_ms >= peer->until_ms)
-            (void)shutdown(peer->fd, SHUT_RDWR);
-}
-
-/* ---- The thread ---- */
-
-static void wait_for_events(const kd_http *http, int events)
-{
-    struct pollfd fds[] = {
-        {.fd = events, .events = POLLIN}, {.fd = http->wake, .events = POLLIN}};
-    unsigned long long most = 0;
-    int wait_ms = http->peers ? LOOK_MS : -1;
-    if (MHD_get_timeout(http->daemon, &most) == MHD_YES && (wait_ms < 0 || most < LOOK_MS))
-        wait_ms = most < LOOK_MS ? (int)most : LOOK_MS;
-    (void)poll(fds, 2, wait_ms);
-    uint64_t ignored;
-    if (fds[1].revents & POLLIN)
-        (void)!read(http->wake, &ignored, sizeof ignored);
-}
-
-static void *serve(void *arg)
+static void *watch_peers(void *arg)
 {
     kd_http *const http = arg;
-    const union MHD_DaemonInfo *const info =
-        MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    const int events = info->epoll_fd;
-    int64_t goodbye_ms = 0;
-    for (;;) {
-        wait_for_events(http, events);
-        (void)MHD_run(http->daemon);
+    pthread_mutex_lock(&http->mutex);
+    while (!http->stopping) {
+        const struct timespec until = kd_mono_after(LOOK_MS);
+        if (http->peers)
+            (void)pthread_cond_timedwait(&http->changed, &http->mutex, &until);
+        else
+            pthread_cond_wait(&http->changed, &http->mutex);
         const int64_t now_ms = kd_mono_ms();
-        end_slow(http, now_ms);
-        kd_http_streams_keep(http, now_ms);
-        if (!atomic_load(&http->stopping))
-            continue;
-        if (goodbye_ms == 0)
-            goodbye_ms = now_ms + GOODBYE_MS;
-        kd_http_streams_end(http); /* for one that was suspended just then */
-        if (atomic_load(&http->in_work) == 0 && (http->n_requests == 0 || now_ms >= goodbye_ms))
-            break;
+        for (const kd_http_peer *peer = http->peers; peer; peer = peer->next)
+            if (now_ms >= atomic_load(&peer->until_ms))
+                (void)shutdown(peer->fd, SHUT_RDWR);
+        pthread_mutex_unlock(&http->mutex);
+        kd_http_streams_keep(http);
+        pthread_mutex_lock(&http->mutex);
     }
-    MHD_stop_daemon(http->daemon);
-    http->daemon = NULL;
+    pthread_mutex_unlock(&http->mutex);
     return NULL;
 }
 
@@ -169,7 +143,8 @@ static kd_status pem_read(pem *texts, const kd_http_tls *tls, kd_error *err)
 
 static kd_status start_daemon(kd_http *http, const pem *texts, kd_error *err)
 {
-    const unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (http->tls ? MHD_USE_TLS : 0);
+    const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
+                           MHD_ALLOW_SUSPEND_RESUME | (http->tls ? MHD_USE_TLS : 0);
     struct MHD_OptionItem more[4], *at = more;
     if (http->tls) {
         *at++ = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, texts->cert.data};
@@ -178,19 +153,17 @@ static kd_status start_daemon(kd_http *http, const pem *texts, kd_error *err)
             *at++ = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, texts->ca.data};
     }
     *at = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-    http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, kd_http_on_request, http,
-        MHD_OPTION_LISTEN_SOCKET, http->listening, MHD_OPTION_CONNECTION_LIMIT,
-        http->options.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)((http->options.idle_ms + 999) / 1000), MHD_OPTION_NOTIFY_COMPLETED,
-        kd_http_on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-        MHD_OPTION_ARRAY, more, MHD_OPTION_END);
-    if (http->daemon)
-        http->listening = -1; /* its own now */
-    else if (http->tls)
+    http->daemon =
+        MHD_start_daemon(flags, 0, NULL, NULL, kd_http_on_request, http, MHD_OPTION_LISTEN_SOCKET,
+            http->listening, MHD_OPTION_CONNECTION_LIMIT, http->options.max_connections,
+            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)((http->options.idle_ms + 999) / 1000),
+            MHD_OPTION_NOTIFY_COMPLETED, kd_http_on_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
+            on_connection, http, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+    if (!http->daemon && http->tls)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
             "cannot start HTTPS on %s: its certificate and key can't be used",
             http->options.address);
-    else
+    if (!http->daemon)
         return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start the HTTP server on %s",
             http->options.address);
     return KD_OK;
@@ -208,8 +181,7 @@ static void fill_defaults(kd_http_options *o)
         o->idle_ms = IDLE_MS;
 }
 
-kd_status kd_http_new(
-    kd_http **out, const kd_http_options *options, uint16_t *port, kd_error *err)
+kd_status kd_http_new(kd_http **out, const kd_http_options *options, uint16_t *port, kd_error *err)
 {
     pem texts = {KD_BUF_INIT, KD_BUF_INIT, KD_BUF_INIT};
     *out = NULL;
@@ -218,45 +190,38 @@ kd_status kd_http_new(
         return kd_error_memory(err, "an HTTP server");
     http->options = *options;
     fill_defaults(&http->options);
-    http->listening = http->wake = -1;
+    http->listening = -1;
     http->tls = options->tls != NULL;
     http->asks_clients = options->tls && options->tls->ca;
     atomic_init(&http->n_routes, 0);
+    atomic_init(&http->gate, NULL);
     atomic_init(&http->draining, false);
-    atomic_init(&http->stopping, false);
     atomic_init(&http->in_work, 0);
+    atomic_init(&http->n_requests, 0);
     pthread_mutex_init(&http->mutex, NULL);
+    kd_cond_init(&http->changed);
     kd_status status = kd_http_listen(options->address, &http->listening, port, err);
-    if (status == KD_OK && (http->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
-        status = kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot make an event descriptor");
     if (status == KD_OK && options->tls)
         status = pem_read(&texts, options->tls, err);
     if (status == KD_OK && options->workers > 0)
-        status =
-            kd_pool_new(&http->workers, "http-worker", options->workers, options->queue, err);
+        status = kd_pool_new(&http->workers, "http-worker", options->workers, options->queue, err);
     if (status == KD_OK) {
         kd_http_routes(http, own_routes, sizeof own_routes / sizeof own_routes[0], http);
         http->unknown = (kd_http_entry){&unknown_route, NULL, seconds_of(http, "other")};
         status = start_daemon(http, &texts, err);
     }
-    if (status == KD_OK && pthread_create(&http->thread, NULL, serve, http) != 0)
-        status = kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start the HTTP thread");
+    if (status == KD_OK && pthread_create(&http->watch, NULL, watch_peers, http) != 0)
+        status = kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start the HTTP server's watch");
     else if (status == KD_OK)
-        http->started = true;
+        http->watching = true;
     pem_free(&texts);
     if (status == KD_OK) {
-        (void)pthread_setname_np(http->thread, "http");
+        (void)pthread_setname_np(http->watch, "http-watch");
         *out = http;
     } else {
         kd_http_free(http);
     }
     return status;
-}
-
-static void wake_up(const kd_http *http)
-{
-    const uint64_t one = 1;
-    (void)!write(http->wake, &one, sizeof one);
 }
 
 void kd_http_drain(kd_http *http)
@@ -267,23 +232,35 @@ void kd_http_drain(kd_http *http)
     kd_http_streams_end(http);
 }
 
+/* A connection that waits for a worker must not be left, one that is still read from may be. */
+static void wait_for_requests(kd_http *http)
+{
+    const int64_t goodbye_ms = kd_mono_ms() + GOODBYE_MS;
+    while (atomic_load(&http->in_work) > 0 ||
+           (atomic_load(&http->n_requests) > 0 && kd_mono_ms() < goodbye_ms))
+        kd_sleep_ms(5);
+}
+
 void kd_http_free(kd_http *http)
 {
     if (!http)
         return;
-    if (http->started) {
+    if (http->daemon) {
         kd_http_drain(http);
-        atomic_store(&http->stopping, true);
-        wake_up(http);
-        pthread_join(http->thread, NULL);
-    }
-    if (http->daemon)
+        (void)MHD_quiesce_daemon(http->daemon);
+        wait_for_requests(http);
         MHD_stop_daemon(http->daemon);
+    }
+    pthread_mutex_lock(&http->mutex);
+    http->stopping = true;
+    pthread_cond_signal(&http->changed);
+    pthread_mutex_unlock(&http->mutex);
+    if (http->watching)
+        pthread_join(http->watch, NULL);
     kd_pool_free(http->workers);
     if (http->listening >= 0)
         (void)close(http->listening);
-    if (http->wake >= 0)
-        (void)close(http->wake);
+    pthread_cond_destroy(&http->changed);
     pthread_mutex_destroy(&http->mutex);
     free(http);
 }

@@ -41,14 +41,14 @@ typedef bool (*kd_http_gate)(
 typedef struct kd_http_options {
     /* HOST:PORT with a numeric host ("127.0.0.1:0", "[::]:80"); port 0 takes a free one */
     const char *address;
-    kd_metrics *metrics;       /* borrowed */
-    const kd_http_tls *tls;    /* borrowed for kd_http_new; NULL: plain text */
-    unsigned workers, queue;   /* for routes that block; 0: there are none. Requests that may wait */
-    unsigned max_connections;  /* 0: 128 */
-    size_t max_bytes;          /* of bodies in work; 0: 256 MiB */
-    int64_t request_ms;        /* for a client to send a request, or read an answer; 0: a minute.
-                                  An answer has a second more for each 256 KiB. */
-    int64_t idle_ms;           /* between two requests; 0: 15 s */
+    kd_metrics *metrics;      /* borrowed */
+    const kd_http_tls *tls;   /* borrowed for kd_http_new; NULL: plain text */
+    unsigned workers, queue;  /* for routes that block; 0: there are none. Requests that may wait */
+    unsigned max_connections; /* 0: 128 */
+    size_t max_bytes;         /* of bodies in work; 0: 256 MiB */
+    int64_t request_ms;       /* for a client to send a request, or read an answer; 0: a minute.
+                                 An answer has a second more for each 256 KiB. */
+    int64_t idle_ms;          /* between two requests; 0: 15 s */
     kd_http_gate gate;        /* NULL: all may go on */
     void *gate_state;
 } kd_http_options;
@@ -77,8 +77,8 @@ KD_MUST_CHECK kd_status kd_http_form(
 struct kd_http_answer {
     unsigned code;            /* 200 unless set */
     const char *content_type; /* static; text/plain unless set */
-    const char *policy;       /* static, Content-Security-Policy; unless set nothing may be loaded */
-    const char *cache;        /* static, Cache-Control; unless set no-store */
+    const char *policy; /* static, Content-Security-Policy; unless set nothing may be loaded */
+    const char *cache;  /* static, Cache-Control; unless set no-store */
     /* One of these: */
     kd_buf body;       /* taken over */
     const void *fixed; /* static, of fixed_len bytes */
@@ -119,7 +119,7 @@ typedef struct kd_http_route {
     unsigned scope; /* for the gate */
     kd_http_handler handler;
     bool blocking;
-    size_t max_body; /* bytes; 0: it takes none */
+    size_t max_body;  /* bytes; 0: it takes none */
     const void *more; /* the handler's own: kd_http_more */
 } kd_http_route;
 const void *kd_http_more(const kd_http_request *request);

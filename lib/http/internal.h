@@ -1,5 +1,5 @@
-/* lib/http/internal.h: what the files of lib/http share. Everything but streams and the counters of
- * work belongs to the server's one thread. */
+/* lib/http/internal.h: what the files of lib/http share. Without another word a field belongs to
+ * libmicrohttpd's thread, which calls us for all connections. */
 #ifndef KD_HTTP_INTERNAL_H
 #define KD_HTTP_INTERNAL_H
 
@@ -21,29 +21,31 @@ typedef struct kd_http_entry {
 
 /* A connection. */
 typedef struct kd_http_peer {
-    struct kd_http_peer *next, **link;
+    struct kd_http_peer *next, **link; /* under the server's mutex */
     int fd;
-    int64_t until_ms; /* then it is shut down; INT64_MAX: it waits for us, or is a stream */
+    atomic_llong until_ms; /* then it is shut down; INT64_MAX: it waits for us, or is a stream */
     bool loopback, checked;
 } kd_http_peer;
 
 struct kd_http {
     kd_http_options options;
     struct MHD_Daemon *daemon;
-    int listening, wake; /* sockets; wake is an eventfd */
+    int listening; /* a socket, ours */
     bool tls, asks_clients;
-    pthread_t thread;
-    bool started;
     kd_pool *workers;
     kd_http_entry routes[KD_HTTP_MAX_ROUTES];
     atomic_size_t n_routes;
     kd_http_entry unknown; /* for paths that no route fits */
-    atomic_bool draining, stopping;
-    atomic_uint in_work; /* requests that workers have */
-    size_t bytes;        /* of bodies in work */
+    atomic_bool draining;
+    atomic_uint in_work;    /* requests that workers have */
+    atomic_uint n_requests; /* begun and not over */
+    size_t bytes;           /* of bodies in work */
+    pthread_t watch;
+    bool watching;
+    pthread_mutex_t mutex; /* guards what follows; no other lock is taken while it is held */
+    pthread_cond_t changed;
+    bool stopping;
     kd_http_peer *peers;
-    unsigned n_requests; /* begun and not over */
-    pthread_mutex_t mutex; /* guards what follows; a stream's own is taken while it is held */
     kd_http_stream *streams;
     unsigned n_streams;
 };
@@ -57,9 +59,9 @@ struct kd_http_request {
     const char *parts[KD_HTTP_PARTS];
     const char *method; /* the connection's */
     kd_buf body;
-    size_t charged; /* of http->bytes */
-    bool refused;   /* the answer stands; what still comes is dropped */
-    bool done;      /* the answer is there. From a worker: read after the connection was resumed */
+    size_t charged;   /* of http->bytes */
+    bool refused;     /* the answer stands; what still comes is dropped */
+    atomic_bool done; /* by a worker: the answer is there */
     kd_http_answer answer;
     int64_t begun_ns;
 };
@@ -89,8 +91,8 @@ bool kd_http_guard(kd_http_request *request);
 struct MHD_Response *kd_http_stream_response(
     kd_http_stream *stream, struct MHD_Connection *connection);
 void kd_http_streams_end(kd_http *http);
-void kd_http_streams_keep(kd_http *http, int64_t now_ms); /* writes to those that were silent */
-void kd_http_stream_drop(kd_http_stream *stream);         /* the answer's hold */
+void kd_http_streams_keep(kd_http *http);         /* writes to those that were silent */
+void kd_http_stream_drop(kd_http_stream *stream); /* the answer's hold */
 
 /* ---- listen.c ---- */
 KD_MUST_CHECK kd_status kd_http_listen(

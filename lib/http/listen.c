@@ -65,4 +65,3 @@ kd_status kd_http_listen(const char *address, int *out, uint16_t *port, kd_error
     *out = fd;
     return KD_OK;
 }
-

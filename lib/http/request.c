@@ -151,7 +151,7 @@ static void take_body(kd_http_request *request, const char *bytes, size_t len)
         return;
     if (http->bytes + len > http->options.max_bytes) {
         request->refused = true;
-        kd_http_refuse(&request->answer, MHD_HTTP_SERVICE_UNAVAILABLE, KD_RESOURCE_EXHAUSTED,
+        kd_http_refuse(&request->answer, MHD_HTTP_TOO_MANY_REQUESTS, KD_RESOURCE_EXHAUSTED,
             "the server works on %zu MiB of requests already; try again later",
             http->options.max_bytes >> 20);
     } else {
@@ -161,7 +161,7 @@ static void take_body(kd_http_request *request, const char *bytes, size_t len)
         if (kd_buf_ok(&request->body))
             return;
         request->refused = true;
-        kd_http_refuse(&request->answer, MHD_HTTP_SERVICE_UNAVAILABLE, KD_RESOURCE_EXHAUSTED,
+        kd_http_refuse(&request->answer, MHD_HTTP_TOO_MANY_REQUESTS, KD_RESOURCE_EXHAUSTED,
             "no memory for a request");
     }
     kd_buf_free(&request->body);
@@ -182,7 +182,7 @@ static void work(void *arg)
     kd_http_request *const request = arg;
     kd_http *const http = request->http;
     handle(request);
-    request->done = true;
+    atomic_store(&request->done, true);
     MHD_resume_connection(request->connection); /* from here on the request is the server's */
     atomic_fetch_sub(&http->in_work, 1);
 }
@@ -195,20 +195,22 @@ static bool run(kd_http_request *request)
         handle(request);
         return true;
     }
+    /* In this order: who has set draining and then sees no work may stop the server. */
+    atomic_fetch_add(&http->in_work, 1);
     if (atomic_load(&http->draining)) {
+        atomic_fetch_sub(&http->in_work, 1);
         kd_http_refuse(&request->answer, MHD_HTTP_SERVICE_UNAVAILABLE, KD_UNAVAILABLE,
             "the server is shutting down");
         return true;
     }
-    atomic_fetch_add(&http->in_work, 1);
     if (request->peer)
-        request->peer->until_ms = INT64_MAX;
+        atomic_store(&request->peer->until_ms, INT64_MAX);
     MHD_suspend_connection(request->connection);
     if (http->workers && kd_pool_try_run(http->workers, work, request))
         return false;
     kd_http_refuse(&request->answer, MHD_HTTP_TOO_MANY_REQUESTS, KD_RESOURCE_EXHAUSTED,
         "too many requests wait already; try again later");
-    request->done = true;
+    atomic_store(&request->done, true);
     MHD_resume_connection(request->connection);
     atomic_fetch_sub(&http->in_work, 1);
     return false;
@@ -232,10 +234,11 @@ static kd_http_request *request_new(
     request->method = method;
     request->entry = &http->unknown;
     request->begun_ns = kd_mono_ns();
+    atomic_init(&request->done, false);
     request->answer.code = 200;
     request->answer.content_type = "text/plain; charset=utf-8";
     request->answer.file = -1;
-    http->n_requests++;
+    atomic_fetch_add(&http->n_requests, 1);
     return request;
 }
 
@@ -257,7 +260,7 @@ enum MHD_Result kd_http_on_request(void *state, struct MHD_Connection *connectio
         *upload_size = 0;
         return MHD_YES;
     }
-    if (request->refused || request->done || run(request))
+    if (request->refused || atomic_load(&request->done) || run(request))
         return kd_http_send(request);
     return MHD_YES;
 }
@@ -287,13 +290,13 @@ void kd_http_on_completed(void *state, struct MHD_Connection *connection, void *
     if (!request)
         return;
     record(request);
-    http->n_requests--;
     http->bytes -= request->charged;
     if (request->peer)
-        request->peer->until_ms = kd_mono_ms() + http->options.request_ms;
+        atomic_store(&request->peer->until_ms, kd_mono_ms() + http->options.request_ms);
     kd_http_answer_clear(&request->answer);
     kd_buf_free(&request->body);
     free(request->path);
     free(request);
     *slot = NULL;
+    atomic_fetch_sub(&http->n_requests, 1);
 }

@@ -14,7 +14,7 @@ struct kd_http_stream {
     kd_http *http;
     struct kd_http_stream *next, **link; /* under the server's mutex, as is holders */
     unsigned holders;
-    pthread_mutex_t mutex; /* guards what follows */
+    pthread_mutex_t mutex;             /* guards what follows */
     struct MHD_Connection *connection; /* NULL before the answer and once the client has gone */
     kd_buf now, later;                 /* being read, and what comes behind it */
     size_t at;                         /* of now: read so far */
@@ -77,13 +77,19 @@ static void let_go(kd_http_stream *s)
     free(s);
 }
 
-/* Mutex held. */
-static void wake(kd_http_stream *s)
+/* Mutex held. The connection, if it is suspended: to be resumed by the caller, without the mutex,
+ * for libmicrohttpd has locks of its own. It can't go away before. */
+static struct MHD_Connection *take_waiting(kd_http_stream *s)
 {
-    if (!s->waiting)
-        return;
+    struct MHD_Connection *const connection = s->waiting ? s->connection : NULL;
     s->waiting = false;
-    MHD_resume_connection(s->connection);
+    return connection;
+}
+
+static void resume(struct MHD_Connection *connection)
+{
+    if (connection)
+        MHD_resume_connection(connection);
 }
 
 /* ---- The sender's side ---- */
@@ -91,17 +97,19 @@ static void wake(kd_http_stream *s)
 bool kd_http_stream_send(kd_http_stream *s, const char *event, const char *data)
 {
     assert(!strchr(data, '\n'));
+    struct MHD_Connection *waiting = NULL;
     pthread_mutex_lock(&s->mutex);
     const bool open = !s->gone && !s->ended;
     if (open) {
         kd_buf_free(&s->later);
         kd_buf_printf(&s->later, "event: %s\ndata: %s\n\n", event, data);
         if (kd_buf_ok(&s->later))
-            wake(s);
+            waiting = take_waiting(s);
         else
             kd_buf_free(&s->later); /* the next one tells more anyway */
     }
     pthread_mutex_unlock(&s->mutex);
+    resume(waiting);
     return open;
 }
 
@@ -117,8 +125,9 @@ static void end(kd_http_stream *s)
 {
     pthread_mutex_lock(&s->mutex);
     s->ended = true;
-    wake(s);
+    struct MHD_Connection *const waiting = take_waiting(s);
     pthread_mutex_unlock(&s->mutex);
+    resume(waiting);
 }
 
 void kd_http_stream_end(kd_http_stream *s)
@@ -172,32 +181,48 @@ static void on_response_freed(void *state)
     kd_http_stream_drop(state);
 }
 
-struct MHD_Response *kd_http_stream_response(
-    kd_http_stream *s, struct MHD_Connection *connection)
+struct MHD_Response *kd_http_stream_response(kd_http_stream *s, struct MHD_Connection *connection)
 {
     s->connection = connection;
     return MHD_create_response_from_callback(
         MHD_SIZE_UNKNOWN, 4096, read_stream, s, on_response_freed);
 }
 
-void kd_http_streams_end(kd_http *http)
+/* Calls fn for each stream, held meanwhile, without the server's mutex. */
+static void for_each(kd_http *http, void (*fn)(kd_http_stream *s))
 {
-    pthread_mutex_lock(&http->mutex);
-    for (kd_http_stream *s = http->streams; s; s = s->next)
-        end(s);
-    pthread_mutex_unlock(&http->mutex);
-}
-
-void kd_http_streams_keep(kd_http *http, int64_t now_ms)
-{
+    kd_http_stream *all[KD_HTTP_STREAMS];
+    size_t n = 0;
     pthread_mutex_lock(&http->mutex);
     for (kd_http_stream *s = http->streams; s; s = s->next) {
-        pthread_mutex_lock(&s->mutex);
-        if (s->waiting && now_ms - s->last_ms >= KEEP_MS) {
-            kd_buf_puts(&s->later, ": still here\n\n");
-            wake(s);
-        }
-        pthread_mutex_unlock(&s->mutex);
+        s->holders++;
+        all[n++] = s;
     }
     pthread_mutex_unlock(&http->mutex);
+    for (size_t i = 0; i < n; i++) {
+        fn(all[i]);
+        let_go(all[i]);
+    }
+}
+
+void kd_http_streams_end(kd_http *http)
+{
+    for_each(http, end);
+}
+
+static void keep(kd_http_stream *s)
+{
+    struct MHD_Connection *waiting = NULL;
+    pthread_mutex_lock(&s->mutex);
+    if (s->waiting && kd_mono_ms() - s->last_ms >= KEEP_MS) {
+        kd_buf_puts(&s->later, ": still here\n\n");
+        waiting = take_waiting(s);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    resume(waiting);
+}
+
+void kd_http_streams_keep(kd_http *http)
+{
+    for_each(http, keep);
 }

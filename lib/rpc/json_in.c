@@ -32,8 +32,7 @@ static size_t write_place(const place *at, char *text, size_t size)
     return len < size ? len : size - 1;
 }
 
-static kd_status KD_PRINTF(3, 4)
-    wrong(const place *at, kd_error *err, const char *format, ...)
+static kd_status KD_PRINTF(3, 4) wrong(const place *at, kd_error *err, const char *format, ...)
 {
     char where[200] = "", what[200];
     va_list args;
@@ -54,8 +53,8 @@ static kd_status take_integer(
         return wrong(at, err, "is not a whole number");
     *out = json_integer_value(value);
     if (*out < min || *out > max)
-        return wrong(at, err, "is %lld, allowed are %lld to %lld", (long long)*out,
-            (long long)min, (long long)max);
+        return wrong(at, err, "is %lld, allowed are %lld to %lld", (long long)*out, (long long)min,
+            (long long)max);
     return KD_OK;
 }
 
@@ -111,8 +110,7 @@ static kd_status take_enum(const place *at, const ProtobufCEnumDescriptor *type,
             *out = type->values[i].value;
             return KD_OK;
         }
-        const int n =
-            snprintf(words + len, sizeof words - len, "%s%s", len > 0 ? ", " : "", word);
+        const int n = snprintf(words + len, sizeof words - len, "%s%s", len > 0 ? ", " : "", word);
         len += n > 0 && len + (size_t)n < sizeof words ? (size_t)n : 0;
     }
     return wrong(at, err, "is none of these words: %s", words);
@@ -122,7 +120,8 @@ static kd_status take_string(const place *at, const json_t *value, char **out, k
 {
     if (!json_is_string(value))
         return wrong(at, err, "is not a text");
-    char *const copy = strdup(json_string_value(value)); /* UTF-8 without NUL: the parser sees to it */
+    char *const copy =
+        strdup(json_string_value(value)); /* UTF-8 without NUL: the parser sees to it */
     if (!copy)
         return kd_error_memory(err, "a message");
     *out = copy;
@@ -132,7 +131,8 @@ static kd_status take_string(const place *at, const json_t *value, char **out, k
 /* How many bytes the text stands for; SIZE_MAX: it is no base64. */
 static size_t base64_size(const char *text, size_t len)
 {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     size_t pads = 0;
     while (pads < 2 && pads < len && text[len - 1 - pads] == '=')
         pads++;
@@ -237,8 +237,7 @@ static kd_status take_list(const place *at, const ProtobufCFieldDescriptor *fiel
 /* "image and vector": which field of the message's oneof is set already. */
 static const char *name_of(const ProtobufCMessageDescriptor *type, uint32_t id)
 {
-    const ProtobufCFieldDescriptor *const field =
-        protobuf_c_message_descriptor_get_field(type, id);
+    const ProtobufCFieldDescriptor *const field = protobuf_c_message_descriptor_get_field(type, id);
     return field ? field->name : "another";
 }
 
@@ -259,8 +258,8 @@ static kd_status take_field(const place *above, ProtobufCMessage *message, const
         return take_value(&at, field, value, base + field->offset, err);
     uint32_t *const which = (uint32_t *)(base + field->quantifier_offset);
     if (*which != 0)
-        return wrong(&at, err, "is given beside %s: only one of them may be",
-            name_of(type, *which));
+        return wrong(
+            &at, err, "is given beside %s: only one of them may be", name_of(type, *which));
     const kd_status status = take_value(&at, field, value, base + field->offset, err);
     if (status == KD_OK)
         *which = field->id;
@@ -279,8 +278,8 @@ static kd_status take_message(const place *at, const ProtobufCMessageDescriptor 
     kd_status status = KD_OK;
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)object, name, value) if (status == KD_OK)
-        status = take_field(at, message, name, value, err);
+    json_object_foreach((json_t *)(uintptr_t)object, name, value) if (status == KD_OK) status =
+        take_field(at, message, name, value, err);
     if (status == KD_OK)
         *out = message;
     else
@@ -299,7 +298,7 @@ kd_status kd_message_from_json(ProtobufCMessage **out, const ProtobufCMessageDes
 
 kd_status kd_json_parse(json_t **out, const void *text, size_t len, kd_error *err)
 {
-    json_error_t fault;
+    json_error_t fault = {.text = ""};
     size_t values = 1;
     *out = NULL;
     /* Each takes far more memory than its two bytes of text. */
@@ -315,11 +314,11 @@ kd_status kd_json_parse(json_t **out, const void *text, size_t len, kd_error *er
         *out = NULL;
         return kd_error_set(err, KD_INVALID_ARGUMENT, "the request is not a JSON object");
     }
-    if (!*out && json_error_code(&fault) == json_error_out_of_memory)
+    if (!*out && (fault.text[0] == '\0' || json_error_code(&fault) == json_error_out_of_memory))
         return kd_error_memory(err, "a request");
     if (!*out) /* the parser quotes what may be no UTF-8 */
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "the request is not JSON: line %d, column %d%s",
-            fault.line, fault.column,
+        return kd_error_set(err, KD_INVALID_ARGUMENT,
+            "the request is not JSON: line %d, column %d%s", fault.line, fault.column,
             json_error_code(&fault) == json_error_duplicate_key ? ": a key comes twice" : "");
     return KD_OK;
 }
@@ -361,14 +360,14 @@ static bool is_number_message(const ProtobufCFieldDescriptor *field)
            type->fields[0].type == PROTOBUF_C_TYPE_DOUBLE;
 }
 
-kd_status kd_json_set_text(json_t *object, const ProtobufCMessageDescriptor *type,
-    const char *name, const char *text, kd_error *err)
+kd_status kd_json_set_text(json_t *object, const ProtobufCMessageDescriptor *type, const char *name,
+    const char *text, kd_error *err)
 {
     const ProtobufCFieldDescriptor *const field =
         protobuf_c_message_descriptor_get_field_by_name(type, name);
     if (!field)
-        return kd_error_set(err, KD_INVALID_ARGUMENT, "%.100s is no field of a %s", name,
-            type->short_name);
+        return kd_error_set(
+            err, KD_INVALID_ARGUMENT, "%.100s is no field of a %s", name, type->short_name);
     const ProtobufCMessageDescriptor *const inner =
         is_number_message(field) ? field->descriptor : NULL;
     json_t *value = scalar(inner ? &inner->fields[0] : field, text);

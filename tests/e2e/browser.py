@@ -101,6 +101,7 @@ class Page:
 
     def click(self, selector):
         """Where the element is seen, with the mouse; it must be what the click would meet."""
+        self.ask("Page.bringToFront")
         box = self.run(f"""(() => {{
             const one = document.querySelector({json.dumps(selector)});
             one.scrollIntoView({{block: "center"}});
@@ -153,5 +154,6 @@ class Page:
 
     def picture(self, path):
         """The whole page, however long, as PNG."""
+        self.ask("Page.bringToFront")  # a page behind another is not drawn
         shot = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(shot["data"]))

@@ -1,8 +1,11 @@
 """TLS and mutual TLS: services and the command with certificates that the test makes."""
 
 import json
+import ssl
 import subprocess
 import unittest
+import urllib.error
+import urllib.request
 
 import kindred
 
@@ -48,7 +51,8 @@ class Service:
             stderr=subprocess.PIPE, text=True)
         kindred.wait_until(
             lambda: ready.exists() and ready.read_text(encoding="utf-8"), 60, f"{name} is ready")
-        self.address = json.loads(ready.read_text(encoding="utf-8"))["grpc"]
+        facts = json.loads(ready.read_text(encoding="utf-8"))
+        self.address, self.http = facts["grpc"], facts["http"]
 
     def end(self):
         if self.process.poll() is None:
@@ -125,6 +129,34 @@ class Tls(unittest.TestCase):
             self.assertEqual(stack.run("status", *args).status, 3)
         half = kindred.Stack("half").try_up("--tls-cert", self.cert)
         self.assertEqual((half.status, "--tls-key" in half.err), (2, True), half)
+
+    def https(self, service, path, ca, pair=None):
+        context = ssl.create_default_context(cafile=str(ca))
+        if pair:
+            context.load_cert_chain(*map(str, pair))
+        url = f"https://{service.http}{path}"
+        with urllib.request.urlopen(url, timeout=30, context=context) as answer:
+            return answer.read()
+
+    def test_tls__http_speaks_it_too(self):
+        """The gateway's JSON form asks its own server, whatever that wants of clients."""
+        one_way = ["--tls-cert", self.cert, "--tls-key", self.key, "--tls-ca", self.ours.ca]
+        indexer = self.serve("indexer", *one_way)
+        gateway = self.serve("gateway", "--indexer", indexer.address, *one_way,
+                             "--tls-client-ca", self.ours.ca)
+        self.assertIn(b"kindred_http", self.https(indexer, "/metrics", self.ours.ca))
+        with self.assertRaises(urllib.error.URLError) as refused:
+            self.https(indexer, "/metrics", self.others.ca)
+        self.assertIn("certificate verify failed", str(refused.exception))
+        with self.assertRaises(OSError):
+            urllib.request.urlopen(f"http://{indexer.http}/metrics", timeout=30)
+        listed = self.https(gateway, "/v1/collections", self.ours.ca, (self.cert, self.key))
+        self.assertEqual(json.loads(listed)["collections"], [])
+        for pair in (None, self.stranger):
+            with self.assertRaises(OSError) as refused:
+                self.https(gateway, "/v1/collections", self.ours.ca, pair)
+            if isinstance(refused.exception, urllib.error.HTTPError):
+                self.assertEqual(refused.exception.code, 401)
 
     def test_tls__what_is_wrong_with_the_files_is_said(self):
         text = kindred.folder() / "text.pem"

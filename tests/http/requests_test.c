@@ -12,7 +12,7 @@ typedef struct room {
     kd_http *http;
     uint16_t port;
     kd_error err;
-    sem_t begun, go;         /* of handlers that wait */
+    sem_t begun, go; /* of handlers that wait */
     kd_http_stream *streams[KD_HTTP_STREAMS];
     size_t n_streams;
     sem_t streaming;
@@ -139,7 +139,8 @@ static int teardown(void **state)
     return 0;
 }
 
-#define POST "POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n%s"
+#define POST                                                                                       \
+    "POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%sContent-Length: %zu\r\n\r\n%s"
 
 static char *post(uint16_t port, const char *path, const char *headers, const char *body)
 {
@@ -172,18 +173,15 @@ static void test_http__refuses_bodies_before_they_come(void **state)
 {
     const room *const r = *state;
     static const char *const cases[][2] = {
-        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 101\r\n\r\n",
-            "HTTP/1.1 413"},
+        {"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 101\r\n\r\n", "HTTP/1.1 413"},
         {"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999\r\n\r\n",
             "takes a body of up to 100 bytes, this one has 99999999999999"},
         {"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
             "HTTP/1.1 411"},
         {"GET /list HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n", "takes no body"},
-        {"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n",
-            "HTTP/1.1 404"},
+        {"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n", "HTTP/1.1 404"},
         {"POST /list HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n", "HTTP/1.1 405"},
-        {"POST /echo HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 5\r\n\r\n",
-            "HTTP/1.1 421"},
+        {"POST /echo HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 5\r\n\r\n", "HTTP/1.1 421"},
         {"POST /echo HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n"
          "Content-Length: 5\r\n\r\n",
             "HTTP/1.1 403"},
@@ -202,8 +200,8 @@ static void test_http__refuses_bodies_before_they_come(void **state)
 static void test_http__lets_its_own_pages_ask(void **state)
 {
     const room *const r = *state;
-    static const char *const fine[] = {"Sec-Fetch-Site: same-origin\r\n", "Sec-Fetch-Site: none\r\n",
-        "Origin: http://localhost\r\n"};
+    static const char *const fine[] = {"Sec-Fetch-Site: same-origin\r\n",
+        "Sec-Fetch-Site: none\r\n", "Origin: http://localhost\r\n"};
     for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) {
         char *const text = post(r->port, "/echo", fine[i], "x");
         CHECK_HAS("HTTP/1.1 200", text);
@@ -254,8 +252,8 @@ static void test_http__takes_forms_apart(void **state)
         "--XX--\r\n");
     CHECK_HAS("k:-:5,image:a.jpg:\xff\xd8 one,image:b.jpg:two,", text);
     free(text);
-    text = post(r->port, "/form", "Content-Type: application/x-www-form-urlencoded\r\n",
-        "k=5&name=a%20b");
+    text = post(
+        r->port, "/form", "Content-Type: application/x-www-form-urlencoded\r\n", "k=5&name=a%20b");
     CHECK_HAS("k:-:5,name:-:a b,", text);
     free(text);
     text = post(r->port, "/form", "Content-Type: application/x-www-form-urlencoded\r\n",
@@ -278,7 +276,8 @@ static void test_http__takes_forms_apart(void **state)
 static void test_http__ends_slow_clients(void **state)
 {
     const room *const r = *state;
-    static const char begin[] = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n\r\n";
+    static const char begin[] =
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90\r\n\r\n";
     const int fd = dial(r->port);
     const int64_t begun = kd_mono_ms();
     send_text(fd, begin);
@@ -315,7 +314,8 @@ static void test_http__blocking_handlers_hold_no_one_up(void **state)
     char *text = ask(r->port, "GET", "/list?a=b"); /* while both workers are busy */
     CHECK_HAS("a=b,", text);
     free(text);
-    /* One waits in the queue, the next is refused at once; which of the two is first is not ours. */
+    /* One waits in the queue, the next is refused at once; which of the two is first is not ours.
+     */
     const int first = dial(r->port), second = dial(r->port);
     send_text(first, "GET /wait HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     send_text(second, "GET /wait HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -439,18 +439,15 @@ static void test_http__bodies_in_work_are_bounded(void **state)
     room *const r = *state;
     kd_http *small = NULL;
     uint16_t port;
-    const kd_http_options options = {.address = "127.0.0.1:0",
-        .metrics = r->metrics,
-        .workers = 1,
-        .queue = 1,
-        .max_bytes = 50};
+    const kd_http_options options = {
+        .address = "127.0.0.1:0", .metrics = r->metrics, .workers = 1, .queue = 1, .max_bytes = 50};
     CHECK_OK(kd_http_new(&small, &options, &port, &r->err), r->err);
     kd_http_routes(small, routes, 1, r);
     char body[61];
     memset(body, 'x', sizeof body - 1);
     body[60] = '\0';
     char *text = post(port, "/echo", "", body);
-    CHECK_HAS("HTTP/1.1 503", text);
+    CHECK_HAS("HTTP/1.1 429", text);
     CHECK_HAS("RESOURCE_EXHAUSTED", text);
     free(text);
     body[50] = '\0';

@@ -110,7 +110,8 @@ static void test_http__routes(void **state)
     text = ask(r->port, "GET", "/jobs/a/cancel");
     CHECK_HAS("HTTP/1.1 405", text);
     CHECK_HAS("Allow: POST\r\n", text);
-    CHECK_HAS("{\"code\": \"UNIMPLEMENTED\", \"message\": \"GET is not possible here, POST is\"}", text);
+    CHECK_HAS(
+        "{\"code\": \"UNIMPLEMENTED\", \"message\": \"GET is not possible here, POST is\"}", text);
     free(text);
     text = ask(r->port, "GET", "/reports/%ff/b");
     CHECK_HAS("HTTP/1.1 400", text);

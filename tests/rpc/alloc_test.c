@@ -383,6 +383,21 @@ static kd_status run_json(void *arg, kd_error *err)
     return first;
 }
 
+static kd_status run_from_json(void *arg, kd_error *err)
+{
+    kd_status first = KD_OK;
+    ProtobufCMessage *message = NULL;
+    RUN_NEW(&first, &message,
+        kd_message_from_json(
+            &message, &grpc__reflection__v1__server_reflection_response__descriptor, arg, err),
+        err);
+    const Grpc__Reflection__V1__ServerReflectionResponse *const response = (const void *)message;
+    CHECK_INT(2, response->list_services_response->n_service);
+    CHECK_STR("apple", response->list_services_response->service[1]->name);
+    kd_message_free(message);
+    return first;
+}
+
 /* jansson takes its memory from us, so that none of its blocks is missed. */
 static void test_rpc_alloc__json(void **state)
 {
@@ -407,6 +422,9 @@ static void test_rpc_alloc__json(void **state)
     bytes.data = (ProtobufCBinaryData){3, data};
     json_set_alloc_funcs(alloc_malloc, alloc_free);
     alloc_replay(&(alloc_scenario){.name = "JSON", .run = run_json, .arg = &message});
+    CHECK_OK(to_json(&message.base, &json, &err), err);
+    alloc_replay(&(alloc_scenario){.name = "from JSON", .run = run_from_json, .arg = json});
+    json_decref(json);
     CHECK_OK(to_json(&bytes.base, &json, &err), err);
     CHECK_STR("AQID", json_string_value(json_object_get(json, "data")));
     json_decref(json);

@@ -151,7 +151,8 @@ static void test_rpc_json__names_the_field_that_is_wrong(void **state)
         {"{\"min_score\": {\"value\": \"0.5\"}}", "min_score.value is not a number"},
         {"{\"super_classes\": \"sofa\"}", "super_classes is not a list"},
         {"{\"super_classes\": [\"a\", 5]}", "super_classes[1] is not a text"},
-        {"{\"vector\": {\"values\": [0, 1e39]}}", "vector.values[1] is 1e+39, which is out of range"},
+        {"{\"vector\": {\"values\": [0, 1e39]}}",
+            "vector.values[1] is 1e+39, which is out of range"},
         {"{\"image\": \"AAEC/w=\"}", "image is not a text of base64"},
         {"{\"image\": \"AA=C\"}", "image is not a text of base64"},
         {"{\"image\": \"AAE_\"}", "image is not a text of base64"},
@@ -167,8 +168,7 @@ static void test_rpc_json__names_the_field_that_is_wrong(void **state)
         json_t *object = NULL;
         ProtobufCMessage *message = NULL;
         CHECK_OK(kd_json_parse(&object, cases[i][0], strlen(cases[i][0]), &err), err);
-        CHECK_FAILS(
-            KD_INVALID_ARGUMENT, kd_message_from_json(&message, SEARCH, object, &err), err);
+        CHECK_FAILS(KD_INVALID_ARGUMENT, kd_message_from_json(&message, SEARCH, object, &err), err);
         CHECK_HAS(cases[i][1], err.message);
         assert_null(message);
         json_decref(object);
@@ -186,11 +186,11 @@ static void test_rpc_json__names_the_field_that_is_wrong(void **state)
 static void test_rpc_json__refuses_what_is_no_object(void **state)
 {
     (void)state;
-    static const char *const texts[][2] = {{"", "not JSON: line 1, column 0"}, {"[]", "not a JSON object"},
-        {"{\"a\": 1, \"a\": 2}", "a key comes twice"}, {"{\"a\": 1", "not JSON"},
-        {"{} x", "not JSON"}, {"{\"a\": NaN}", "not JSON"}, {"{\"a\": 1e999}", "not JSON"},
-        {"{\"a\": 99999999999999999999}", "not JSON"}, {"{\"a\": \"\\u0000\"}", "not JSON"},
-        {"{\"a\": \"\xff\"}", "not JSON"}};
+    static const char *const texts[][2] = {{"", "not JSON: line 1, column 0"},
+        {"[]", "not a JSON object"}, {"{\"a\": 1, \"a\": 2}", "a key comes twice"},
+        {"{\"a\": 1", "not JSON"}, {"{} x", "not JSON"}, {"{\"a\": NaN}", "not JSON"},
+        {"{\"a\": 1e999}", "not JSON"}, {"{\"a\": 99999999999999999999}", "not JSON"},
+        {"{\"a\": \"\\u0000\"}", "not JSON"}, {"{\"a\": \"\xff\"}", "not JSON"}};
     kd_error err = KD_ERROR_INIT;
     json_t *object = NULL;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -225,16 +225,17 @@ static void test_rpc_json__takes_text_of_a_query(void **state)
         {"super_classes", "b"}, {"image_ids", "3"}};
     static const char *const bad[][3] = {{"k", "x", "k can't be 'x'"}, {"k", "", "k can't be ''"},
         {"by_class", "yes", "by_class can't be 'yes'"}, {"min_score", "much", "min_score can't be"},
-        {"collection", "other", "collection is given twice"}, {"conditions", "a", "conditions can't be"},
-        {"image_id", "-3", "image_id can't be"}, {"nothing", "1", "nothing is no field of a"}};
+        {"collection", "other", "collection is given twice"},
+        {"conditions", "a", "conditions can't be"}, {"image_id", "-3", "image_id can't be"},
+        {"nothing", "1", "nothing is no field of a"}};
     kd_error err = KD_ERROR_INIT;
     json_t *const object = json_object();
     ProtobufCMessage *message = NULL;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         CHECK_OK(kd_json_set_text(object, SEARCH, good[i][0], good[i][1], &err), err);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        CHECK_FAILS(KD_INVALID_ARGUMENT,
-            kd_json_set_text(object, SEARCH, bad[i][0], bad[i][1], &err), err);
+        CHECK_FAILS(
+            KD_INVALID_ARGUMENT, kd_json_set_text(object, SEARCH, bad[i][0], bad[i][1], &err), err);
         CHECK_HAS(bad[i][2], err.message);
     }
     CHECK_OK(kd_message_from_json(&message, SEARCH, object, &err), err);

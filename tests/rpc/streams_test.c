@@ -497,6 +497,49 @@ static void test_rpc_reflection__an_idle_stream_ends_with_the_server(void **stat
     echo_end(&room);
 }
 
+static void test_rpc_channel__to_the_server_of_this_process(void **state)
+{
+    static const kd_metadata metadata[] = {{"authorization", "Bearer k"}};
+    const kd_call_options options = {.timeout_ms = 10000, .metadata = metadata, .n_metadata = 1};
+    kd_channel *channel = NULL;
+    echo_request request = ECHO_REQUEST;
+    echo_response *response = NULL;
+    kd_stream *stream = NULL;
+    (void)state;
+    CHECK_OK(kd_server_connect(g_room.server, &channel, &g_room.err), g_room.err);
+    request.text = (char *)"a";
+    request.times = 3;
+    CHECK_OK(kd_channel_call(channel, ECHO, "Echo", &request.base, &options,
+                 (ProtobufCMessage **)&response, &g_room.err),
+        g_room.err);
+    CHECK_STR("a", response->text);
+    kd_message_free(response);
+    CHECK_OK(kd_stream_open(&stream, channel, ECHO, "Repeat", &request.base, NULL, &g_room.err),
+        g_room.err);
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_OK(hear(&g_room, stream, &response), g_room.err);
+        assert_non_null(response);
+        kd_message_free(response);
+    }
+    kd_stream_close(stream);
+    kd_channel_close(channel);
+
+    /* It ends with the server, and there is none before or behind. */
+    echo_room other;
+    memset(&other, 0, sizeof other);
+    echo_start(&other, NULL, NULL);
+    CHECK_OK(kd_server_connect(other.server, &channel, &other.err), other.err);
+    kd_server_drain(other.server, 5000);
+    CHECK_FAILS(KD_UNAVAILABLE,
+        kd_channel_call(channel, ECHO, "Echo", &request.base, &options,
+            (ProtobufCMessage **)&response, &other.err),
+        other.err);
+    kd_channel_close(channel);
+    CHECK_FAILS(KD_UNAVAILABLE, kd_server_connect(other.server, &channel, &other.err), other.err);
+    assert_null(channel);
+    echo_end(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_rpc_call__what_may_not_is_sent_once),
         cmocka_unit_test(test_rpc_call__who_was_refused_further_on_is_not_sent_again),
         cmocka_unit_test(test_rpc_channel__finds_a_server_that_came_back),
+        cmocka_unit_test(test_rpc_channel__to_the_server_of_this_process),
         cmocka_unit_test(test_rpc_reflection__lists_services_and_their_files),
         cmocka_unit_test(test_rpc_reflection__an_idle_stream_ends_with_the_server),
     };

@@ -6,6 +6,7 @@
 Files named crash-*, leak-*, timeout-* or oom-* are inputs that once broke something: a fuzzer found
 them, this script leaves them alone. Everything else there is written anew.
 """
+import base64
 import hashlib
 import io
 import json
@@ -334,7 +335,8 @@ def requests():
     def get(path, *lines, method=b"GET", version=b"HTTP/1.1", ahead=0, body=b""):
         return bytes([ahead]) + b"\r\n".join([method + b" " + path + b" " + version, *lines, b"", body])
 
-    host = b"Host: x"
+    host = b"Host: localhost"
+    form = b'--XX\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n\xff\xd8\r\n--XX--\r\n'
     write("http", {
         "metrics": get(b"/metrics", host),
         "health": get(b"/healthz", host, b"Connection: close"),
@@ -343,6 +345,12 @@ def requests():
         "no_host": get(b"/healthz"),
         "head": get(b"/reports/1", host, method=b"HEAD"),
         "post": get(b"/metrics", host, b"Content-Length: 5", method=b"POST", body=b"hello"),
+        "form": get(b"/reports/1?k=5&k&a=%C3%A4", host, b"Content-Type: multipart/form-data; boundary=XX",
+                    b"Content-Length: %d" % len(form), method=b"POST", body=form),
+        "fields": get(b"/reports/1", host, b"Content-Type: application/x-www-form-urlencoded", b"Content-Length: 9",
+                      method=b"POST", body=b"k=5&n=%20", ahead=200),
+        "foreign": get(b"/reports/1", b"Host: evil.example", b"Origin: http://evil.example", b"Content-Length: 5",
+                       method=b"POST", body=b"hello"),
         "chunked": get(b"/x", host, b"Transfer-Encoding: chunked", method=b"PUT",
                        body=b"5\r\nhello\r\n0\r\nA: b\r\n\r\n"),
         "bad_chunk": get(b"/x", host, b"Transfer-Encoding: chunked", method=b"POST", body=b"ffffffffffffffff1\r\n"),
@@ -361,7 +369,7 @@ def requests():
 
 # ---- Messages ----
 
-# As tests/fuzz/message_fuzz.c lists them.
+# As tests/fuzz/messages.h lists them.
 SERVICES = ["kindred.v1.EmbedderService", "kindred.v1.GatewayService", "kindred.v1.IndexerService",
             "kindred.v1.TrainerService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"]
 
@@ -391,6 +399,21 @@ def fill(message, depth=0):
     return message
 
 
+def as_json(message):
+    """As lib/rpc/json.c prints it, but only what is set."""
+    def value(field, one):
+        if field.type == field.TYPE_MESSAGE:
+            return as_json(one)
+        if field.type == field.TYPE_BYTES:
+            return base64.b64encode(one).decode()
+        if field.type == field.TYPE_ENUM:
+            prefix = re.sub("(?<!^)(?=[A-Z])", "_", field.enum_type.name).upper() + "_"
+            return field.enum_type.values_by_number[one].name.removeprefix(prefix).lower()
+        return one
+    return {field.name: [value(field, one) for one in got] if field.label == field.LABEL_REPEATED else value(field, got)
+            for field, got in message.ListFields()}
+
+
 def messages():
     protos = [str(p.relative_to(ROOT / "proto")) for p in (ROOT / "proto").rglob("*.proto")]
     with tempfile.NamedTemporaryFile() as out:
@@ -409,6 +432,13 @@ def messages():
             body = fill(factory.GetPrototype(type_)()).SerializeToString(deterministic=True)
             seeds.setdefault(type_.name, bytes([top | index]) + body)
     write("message", seeds)
+    seeds = {"empty": b"", "twice": b'\0{"model":"a","model":"b"}', "cut": b'\0{"model":"a"', "list": b"\0[]",
+             "deep": b"\0" + b'{"model":' + b"[" * 3000, "big": b'\0{"model":99999999999999999999}', "nul": b'\0{"model":"\\u0000"}',
+             "base64": b'\0{"images":["AA==","AAA=","A==="]}', "oneof": b'\5{"image":"AA==","image_id":3}'}
+    for index, method in enumerate(methods):
+        body = as_json(fill(factory.GetPrototype(method.input_type)()))
+        seeds.setdefault(method.input_type.name, bytes([index]) + json.dumps(body).encode())
+    write("json", seeds)
 
 
 images()

@@ -64,12 +64,10 @@ kd_status web_open(web *w, const web_trip *trip, const ProtobufCServiceDescripto
     const char *method, const ProtobufCMessage *request, kd_channel **channel, kd_stream **stream,
     kd_error *err)
 {
-    kd_call_options options = trip->options;
-    options.timeout_ms = 0;
     *stream = NULL;
     kd_status status = kd_server_connect(w->gateway->process->server, channel, err);
     if (status == KD_OK)
-        status = kd_stream_open(stream, *channel, service, method, request, &options, err);
+        status = kd_stream_open(stream, *channel, service, method, request, &trip->options, err);
     if (status != KD_OK) {
         kd_channel_close(*channel);
         *channel = NULL;
@@ -80,7 +78,8 @@ kd_status web_open(web *w, const web_trip *trip, const ProtobufCServiceDescripto
 void web_answer_json(kd_http_answer *answer, const ProtobufCMessage *message, int digits)
 {
     json_t *const object = kd_message_json(message);
-    char *const text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(digits)) : NULL;
+    char *const text =
+        object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(digits)) : NULL;
     kd_error err;
     json_decref(object);
     if (!text) {

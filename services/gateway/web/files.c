@@ -70,8 +70,8 @@ void web_item_image(void *state, kd_http_request *request, kd_http_answer *answe
     get.collection = (char *)(uintptr_t)kd_http_part(request, 0);
     kd_status status = read_side(request, &side, &err);
     if (status == KD_OK && !kd_parse_u64(kd_http_part(request, 1), 0, UINT64_MAX, &get.image_id))
-        status = kd_error_set(&err, KD_INVALID_ARGUMENT, "'%.40s' is not an image's id",
-            kd_http_part(request, 1));
+        status = kd_error_set(
+            &err, KD_INVALID_ARGUMENT, "'%.40s' is not an image's id", kd_http_part(request, 1));
     if (status == KD_OK)
         status = web_ask(w, &trip, INDEXER, "GetItem", &get.base, &got, &err);
     if (status == KD_OK) {

@@ -3,20 +3,24 @@
 #include "services/gateway/web/web.h"
 
 #define RPC(verb, route, needs, grpc_service, grpc_method, ...)                                    \
-    {.method = verb,                                                                               \
-        .path = route,                                                                             \
-        .scope = needs,                                                                            \
-        .handler = web_serve_rpc,                                                                  \
-        .blocking = true,                                                                          \
-        .max_body = sizeof verb == sizeof "POST" ? WEB_MAX_JSON : 0,                               \
-        .more = &(const web_rpc){grpc_service, grpc_method, {__VA_ARGS__}}}
+    {                                                                                              \
+        .method = verb, .path = route, .scope = needs, .handler = web_serve_rpc, .blocking = true, \
+        .max_body = sizeof verb == sizeof "POST" ? WEB_MAX_JSON : 0, .more = &(const web_rpc)      \
+        {                                                                                          \
+            grpc_service, grpc_method,                                                             \
+            {                                                                                      \
+                __VA_ARGS__                                                                        \
+            }                                                                                      \
+        }                                                                                          \
+    }
 
 static const kd_http_route routes[] = {
     RPC("GET", "/v1/status", KD_SCOPE_READ, GATEWAY, "GetStatus"),
     RPC("GET", "/v1/collections", KD_SCOPE_READ, INDEXER, "ListCollections"),
     RPC("GET", "/v1/collections/*", KD_SCOPE_READ, INDEXER, "GetCollection", "name"),
     RPC("GET", "/v1/collections/*/items", KD_SCOPE_READ, INDEXER, "ListItems", "collection"),
-    RPC("GET", "/v1/collections/*/items/*", KD_SCOPE_READ, INDEXER, "GetItem", "collection", "image_id"),
+    RPC("GET", "/v1/collections/*/items/*", KD_SCOPE_READ, INDEXER, "GetItem", "collection",
+        "image_id"),
     {"GET", "/v1/collections/*/items/*/image", KD_SCOPE_READ, web_item_image, true, 0, NULL},
     {"GET", "/v1/search", KD_SCOPE_READ, web_search, true, 0, NULL},
     {"POST", "/v1/search", KD_SCOPE_READ, web_search, true, WEB_MAX_BODY, NULL},
@@ -36,8 +40,12 @@ static const kd_http_route routes[] = {
 
 #define HTML "text/html; charset=utf-8"
 #define PAGE(route, media, name)                                                                   \
-    {"GET", route, KD_SCOPE_OPEN, web_serve_page, false, 0,                                             \
-        &(const web_page){media, page_##name, &page_##name##_len}}
+    {                                                                                              \
+        "GET", route, KD_SCOPE_OPEN, web_serve_page, false, 0, &(const web_page)                   \
+        {                                                                                          \
+            media, page_##name, &page_##name##_len                                                 \
+        }                                                                                          \
+    }
 
 static const kd_http_route pages[] = {
     PAGE("/", HTML, search_html),

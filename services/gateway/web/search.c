@@ -8,7 +8,8 @@ static const char *const no_parts[KD_HTTP_PARTS] = {NULL};
 void web_search(void *state, kd_http_request *request, kd_http_answer *answer)
 {
     web *const w = state;
-    const ProtobufCMessageDescriptor *const type = &kindred__v1__search_products_request__descriptor;
+    const ProtobufCMessageDescriptor *const type =
+        &kindred__v1__search_products_request__descriptor;
     kd_error err = KD_ERROR_INIT;
     web_images images = {.n = 0};
     json_t *object = NULL;

@@ -186,9 +186,10 @@ void web_watch(void *state, kd_http_request *request, kd_http_answer *answer)
     get.job_id = watch.job_id = (char *)(uintptr_t)kd_http_part(request, 0);
     if (status == KD_OK) /* so that what is wrong is an answer, not an event */
         status = web_ask(w, &trip, GATEWAY, "GetJob", &get.base, &got, &err);
+    trip.options.timeout_ms = 0; /* it lasts as long as the job */
     if (status == KD_OK)
-        status = web_open(w, &trip, GATEWAY, "WatchJob", &watch.base, &item->channel, &item->from,
-            &err);
+        status =
+            web_open(w, &trip, GATEWAY, "WatchJob", &watch.base, &item->channel, &item->from, &err);
     if (status == KD_OK)
         status = kd_http_stream_new(&item->to, w->gateway->process->http, &err);
     if (status == KD_OK) {

@@ -1,9 +1,9 @@
 /* services/gateway/web/web.h: the page and the JSON form.
  *
- * A route is a line of the table in routes.c, with the scope that it needs; kd_guard_http decides. What
- * routes ask for they ask the gateway's own gRPC server, over a channel of this process: limits,
- * checks, errors, metrics and trace ids are the same as for a gRPC client, and the Authorization
- * header goes along as that metadata. */
+ * A route is a line of the table in routes.c, with the scope that it needs; kd_guard_http decides.
+ * What routes ask for they ask the gateway's own gRPC server, over a channel of this process:
+ * limits, checks, errors, metrics and trace ids are the same as for a gRPC client, and the
+ * Authorization header goes along as that metadata. */
 #ifndef KD_GATEWAY_WEB_H
 #define KD_GATEWAY_WEB_H
 
@@ -56,8 +56,8 @@ void web_images_clear(web_images *images);
 /* Body, form, query and path's parts as one object. images NULL: the route takes none. The caller
  * owns *object and clears images, on failure too. */
 KD_MUST_CHECK kd_status web_read(const kd_http_request *request,
-    const ProtobufCMessageDescriptor *type, const char *const parts[KD_HTTP_PARTS],
-    json_t **object, web_images *images, kd_error *err);
+    const ProtobufCMessageDescriptor *type, const char *const parts[KD_HTTP_PARTS], json_t **object,
+    web_images *images, kd_error *err);
 
 /* ---- Handlers; state is the web ---- */
 /* A call as it is: the route's `more` is a web_rpc. */

@@ -2,7 +2,7 @@
 import { $, api, clearError, count, duration, el, emptyState, hasEnded, query, row, sentence, showError, table, time, watchJob } from "./common.js";
 import { reportLink } from "./lists.js";
 
-const WATCHED = 4; // jobs of the list whose progress is followed
+const WATCHED = 2; // running jobs of the list that are followed: a browser has few connections to one server
 
 const name = (path) => path?.split("/").filter(Boolean).pop() ?? "";
 
@@ -45,16 +45,22 @@ function cells(job) {
     return [
         el("a", { href: `/jobs/${encodeURIComponent(job.id)}` }, what(job) || job.id), stateOf(job), job.kind,
         running ? [bar(job.progress), " ", el("small", {}, [job.progress?.phase, share(job.progress)].filter(Boolean).join(", "))]
-            : job.error ? el("small", {}, job.error.message) : "",
+            : job.state === "failed" && job.error ? el("small", {}, job.error.message) : "",
         time(job.created_unix_ms), took(job),
     ];
+}
+
+// A page that is not seen holds no connection.
+function whenSeen(begin, end) {
+    document.addEventListener("visibilitychange", () => document.hidden ? end() : begin());
+    begin();
 }
 
 let watching = null;
 let pageToken = "";
 
 function follow(jobs) {
-    for (const job of jobs.filter((one) => !hasEnded(one)).slice(0, WATCHED)) {
+    for (const job of jobs.filter((one) => one.state === "running").slice(0, WATCHED)) {
         watchJob(job.id, (now) => {
             const old = document.getElementById(`row-${now.id}`);
             old?.replaceChildren(...row(heads, cells(now)).childNodes);
@@ -104,7 +110,7 @@ function beginList() {
         showList();
     });
     $("#more").addEventListener("click", () => showList(true));
-    showList();
+    whenSeen(() => showList(), () => watching?.abort());
 }
 
 // ---- One job
@@ -187,7 +193,7 @@ function actions(job, act) {
 }
 
 function failure(job) {
-    if (!job.error) {
+    if (job.state !== "failed" || !job.error) {
         return null;
     }
     const last = job.dead ? "It was given up after its last try. Mend what the sentence says, then queue it again." : "Mend what the sentence says, then queue it again.";
@@ -230,8 +236,13 @@ async function beginJob() {
             $("#status").textContent = { queued: "Waits for a worker.", running: "Is being worked on; this page follows it.", done: "Has ended well.", failed: "Has failed.", cancelled: "Was cancelled." }[job.state] ?? "";
         }
     };
-    const follow = () => watchJob(id, show, (problem) => problem ? showError(problem) : clearError(), new AbortController().signal);
-    follow();
+    let following = null;
+    const follow = () => {
+        following?.abort();
+        following = new AbortController();
+        watchJob(id, show, (problem) => problem ? showError(problem) : clearError(), following.signal);
+    };
+    whenSeen(follow, () => following.abort());
 }
 
 if ($("#filter")) {

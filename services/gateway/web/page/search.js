@@ -108,7 +108,7 @@ function showHits(state, answer) {
         thumbnail ? el("img", { alt: "", src: `data:image/jpeg;base64,${thumbnail}`, width: THUMBNAIL, height: THUMBNAIL }) : noPicture(), score));
     $("#results").replaceChildren(...list);
     offerSuperClasses(answer.hits.map((hit) => hit.item));
-    const spent = Math.round(answer.embed_ms + answer.search_ms);
+    const spent = Math.max(1, Math.round(answer.embed_ms + answer.search_ms));
     $("#status").textContent = list.length > 0
         ? `${count(list.length)} ${list.length === 1 ? "result" : "results"} in ${spent} ms, the nearest first.`
         : "Nothing passes the filters.";
@@ -143,8 +143,10 @@ function showQuery(state) {
         return;
     }
     const own = photographs[state.photograph];
+    const preview = own ? el("img", { src: own.url, alt: "Your photograph" }) : null;
+    preview?.addEventListener("error", () => preview.replaceWith(el("span", {}, "no preview")));
     box.replaceChildren(
-        own ? el("img", { src: own.url, alt: "Your photograph" }) : storedPicture(state.collection, state.image, `Image ${state.image} of the collection`),
+        preview ?? storedPicture(state.collection, state.image, `Image ${state.image} of the collection`),
         el("div", {},
             el("p", {}, own ? own.name : `Image ${state.image} of ${state.collection}`),
             el("button", { type: "button", onclick: () => go({ image: "", photograph: -1 }).then(() => $("#file").focus()) }, "Clear")));
@@ -309,6 +311,7 @@ async function begin() {
         return;
     }
     clearError();
+    $("#ask").hidden = collections.length === 0;
     if (collections.length === 0) {
         $("#found-title").textContent = "Nothing to search in yet";
         $("#empty").replaceChildren(emptyState("A search looks in a collection, and there is none. Make one from a folder of photographs:",
