@@ -194,7 +194,6 @@ kd_status kd_http_new(kd_http **out, const kd_http_options *options, uint16_t *p
     http->tls = options->tls != NULL;
     http->asks_clients = options->tls && options->tls->ca;
     atomic_init(&http->n_routes, 0);
-    atomic_init(&http->gate, NULL);
     atomic_init(&http->draining, false);
     atomic_init(&http->in_work, 0);
     atomic_init(&http->n_requests, 0);
