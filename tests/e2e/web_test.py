@@ -1,6 +1,6 @@
 """The gateway over HTTP: the JSON form with a plain client, the page in a browser.
 
-Pictures of the page are left in KINDRED_E2E_PICTURES, where that is set.
+Pictures of the page are left in the folder KINDRED_E2E_PICTURES, where that is set.
 """
 
 import base64
@@ -19,6 +19,7 @@ import kindred
 from browser import Browser
 
 JSON = {"Content-Type": "application/json"}
+PICTURES = os.environ.get("KINDRED_E2E_PICTURES")
 stack = None
 photos = None
 
@@ -317,8 +318,6 @@ class InABrowser(unittest.TestCase):
         cls.addClassCleanup(cls.browser.end)
         cls.url = f"http://{address(stack)}"
         cls.photo = photos / kindred.listing(photos)[7][3]
-        cls.pictures = Path(os.environ.get("KINDRED_E2E_PICTURES", kindred.folder() / "pictures"))
-        cls.pictures.mkdir(parents=True, exist_ok=True)
 
     def page(self, path="/", **how):
         page = self.browser.page(**how)
@@ -326,9 +325,11 @@ class InABrowser(unittest.TestCase):
         page.open(path if path.startswith("about:") else self.url + path)
         return page
 
-    def picture(self, page, name):
-        page.wait("[...document.images].every((one) => one.complete)")
-        page.picture(self.pictures / f"{name}.png")
+    @staticmethod
+    def picture(page, name):
+        if PICTURES:
+            page.wait("[...document.images].every((one) => one.complete)")
+            page.picture(Path(PICTURES) / f"{name}.png")
 
     def calm(self, page):
         """Nothing was complained of, nothing is wider than the page."""
@@ -468,7 +469,7 @@ class InABrowser(unittest.TestCase):
         strip = page.run("getComputedStyle(document.querySelector('.strip')).display")
         self.assertEqual(strip, "grid", "its style is let in")
         self.assertEqual(page.complaints, [])
-        page.picture(self.pictures / "report.png")
+        self.picture(page, "report")
 
     def test_lists__and_every_page_on_a_phone_and_in_the_dark(self):
         job = stack.ok("job", "list")["jobs"][-1]["id"]
@@ -479,7 +480,7 @@ class InABrowser(unittest.TestCase):
                  "document.querySelector('#status').innerText !== 'Loading…'")
         phone = {"width": 390, "height": 844, "phone": True}
         ways = {"desktop": {}, "phone-dark": {**phone, "dark": True}}
-        if "KINDRED_E2E_PICTURES" in os.environ:
+        if PICTURES:
             ways |= {"dark": {"dark": True}, "phone": phone}
         for how, options in ways.items():
             page = self.page("about:blank", **options)
@@ -525,8 +526,8 @@ class EmptyStack(unittest.TestCase):
                 page.open(f"http://{address(empty)}{path}")
                 page.wait("document.querySelector('.empty pre')")
                 self.assertIn(command, page.text(".empty"))
-                if path == "/" and "KINDRED_E2E_PICTURES" in os.environ:
-                    page.picture(Path(os.environ["KINDRED_E2E_PICTURES"]) / "empty.png")
+                if path == "/":
+                    InABrowser.picture(page, "empty")
                 page.close()
         # A watch ends when its gateway does, and the gateway ends well.
         connection.request("GET", f"/v1/jobs/{job}/watch")
