@@ -100,47 +100,53 @@ static kd_status verify(const segment *s, const head *h, const char *file, kd_er
     return KD_OK;
 }
 
-static kd_status map(segment *s, const char *file, kd_error *err)
+/* NULL: *status says why. */
+static void *map(const char *file, size_t *bytes, kd_status *status, kd_error *err)
 {
     struct stat info;
-    kd_status status = KD_OK;
+    void *at = NULL;
     const int fd = open(file, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return kd_error_errno(err, errno, "cannot open %s", file);
+    if (fd < 0) {
+        *status = kd_error_errno(err, errno, "cannot open %s", file);
+        return NULL;
+    }
     if (fstat(fd, &info) != 0) {
-        status = kd_error_errno(err, errno, "cannot read %s", file);
+        *status = kd_error_errno(err, errno, "cannot read %s", file);
     } else if (info.st_size < HEAD) {
-        status = damaged(file, "it is cut off", err);
+        *status = damaged(file, "it is cut off", err);
     } else {
-        s->map_bytes = (size_t)info.st_size;
-        void *const at = mmap(NULL, s->map_bytes, PROT_READ, MAP_SHARED, fd, 0);
-        if (at == MAP_FAILED)
-            status = kd_error_errno(err, errno, "cannot map %s", file);
-        else
-            s->map = at;
+        *bytes = (size_t)info.st_size;
+        at = mmap(NULL, *bytes, PROT_READ, MAP_SHARED, fd, 0);
+        if (at == MAP_FAILED) {
+            *status = kd_error_errno(err, errno, "cannot map %s", file);
+            at = NULL;
+        }
     }
     (void)close(fd);
-    return status;
+    return at;
 }
 
-static kd_status read_head(const segment *s, size_t dim, const char *file, head *h, kd_error *err)
+static kd_status read_head(
+    const void *at, size_t bytes, size_t dim, const char *file, head *h, kd_error *err)
 {
-    memcpy(h, s->map, sizeof *h);
+    memcpy(h, at, sizeof *h);
     if (memcmp(h->magic, MAGIC, sizeof MAGIC) != 0)
         return damaged(file, "it is none, or of another version", err);
     if (h->hash != kd_xxh3(h, offsetof(head, hash)) || h->dim != dim || h->n >= UINT32_MAX ||
-        s->map_bytes != HEAD + vector_bytes(h->n, dim) + 2 * h->n * sizeof(uint64_t))
+        bytes != HEAD + vector_bytes(h->n, dim) + 2 * h->n * sizeof(uint64_t))
         return damaged(file, "its head is not valid", err);
     return KD_OK;
 }
 
 static kd_status open_file(segment **out, const char *file, size_t dim, kd_error *err)
 {
-    segment mapped = {0};
+    kd_status status = KD_INTERNAL;
+    size_t bytes = 0;
     head h;
-    kd_status status = map(&mapped, file, err);
-    if (status == KD_OK)
-        status = read_head(&mapped, dim, file, &h, err);
+    void *const at = map(file, &bytes, &status, err);
+    if (!at)
+        return status;
+    status = read_head(at, bytes, dim, file, &h, err);
     segment *s = NULL;
     if (status == KD_OK) {
         s = segment_new(h.n);
@@ -148,16 +154,14 @@ static kd_status open_file(segment **out, const char *file, size_t dim, kd_error
             status = kd_error_memory(err, "a segment");
     }
     if (status != KD_OK) {
-        if (mapped.map)
-            (void)munmap(mapped.map, mapped.map_bytes);
+        (void)munmap(at, bytes);
         return status;
     }
-    const uint8_t *const bytes = mapped.map;
-    const uint64_t *const ids =
-        (const uint64_t *)(const void *)(bytes + HEAD + vector_bytes(h.n, dim));
-    s->map = mapped.map;
-    s->map_bytes = mapped.map_bytes;
-    s->rows = (kd_rows){(const float *)(const void *)(bytes + HEAD), ids, s->tags, h.n, dim};
+    const uintptr_t vectors = (uintptr_t)at + HEAD;
+    const uint64_t *const ids = (const uint64_t *)(vectors + vector_bytes(h.n, dim));
+    s->map = at;
+    s->map_bytes = bytes;
+    s->rows = (kd_rows){(const float *)vectors, ids, s->tags, h.n, dim};
     s->hashes = ids + h.n;
     s->dead = h.n;
     memset(s->tags, 0xff, h.n * sizeof *s->tags);
