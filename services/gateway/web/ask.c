@@ -75,7 +75,7 @@ kd_status web_open(web *w, const web_trip *trip, const ProtobufCServiceDescripto
     return status;
 }
 
-void web_answer_json(kd_http_answer *answer, const ProtobufCMessage *message, int digits)
+void web_answer_json(kd_http_answer *answer, const ProtobufCMessage *message, size_t digits)
 {
     json_t *const object = kd_message_json(message);
     char *const text =

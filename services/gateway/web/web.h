@@ -42,7 +42,7 @@ KD_MUST_CHECK kd_status web_open(web *w, const web_trip *trip,
     const ProtobufCServiceDescriptor *service, const char *method, const ProtobufCMessage *request,
     kd_channel **channel, kd_stream **stream, kd_error *err);
 /* digits: of numbers, 9 are a float32's; 0 takes all. */
-void web_answer_json(kd_http_answer *answer, const ProtobufCMessage *message, int digits);
+void web_answer_json(kd_http_answer *answer, const ProtobufCMessage *message, size_t digits);
 
 /* ---- request.c ---- */
 /* A picture of a request, borrowed from it or from its form. */
