@@ -90,8 +90,8 @@ static kd_status write_stack(supervisor *s, kd_error *err)
 {
     local_stack *const stack = &s->stack;
     (void)kd_copy(stack->gateway, sizeof stack->gateway, s->children[GATEWAY].grpc);
-    (void)snprintf(stack->http, sizeof stack->http, "http://%.*s", LOCAL_ADDRESS - 8,
-        s->children[GATEWAY].http);
+    (void)snprintf(stack->http, sizeof stack->http, "%s://%.*s",
+        s->options->tls_cert ? "https" : "http", LOCAL_ADDRESS - 9, s->children[GATEWAY].http);
     (void)kd_copy(stack->redis, sizeof stack->redis, stack_redis_address(s->options, s->children));
     stack->pid = getpid();
     json_t *const root = json_pack("{s:s, s:s, s:s, s:s, s:i, s:o}", "gateway", stack->gateway,

@@ -149,7 +149,7 @@ static kd_status check_address(const char *option, const char *address, kd_error
     uint64_t port = 0;
     const char *const colon = strrchr(address, ':');
     if (!colon || colon == address || !kd_parse_u64(colon + 1, 0, 65535, &port) ||
-        strlen(address) >= LOCAL_ADDRESS - sizeof "http://")
+        strlen(address) >= LOCAL_ADDRESS - sizeof "https://")
         return kd_error_set(err, KD_INVALID_ARGUMENT, "%s is '%s', not HOST:PORT", option, address);
     return KD_OK;
 }
