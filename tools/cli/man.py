@@ -1,5 +1,6 @@
 """man.py KINDRED VERSION OUT: the manual page of the command, from its own --help and its commands'."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -11,7 +12,7 @@ COMMON = "Options of every command:"
 
 def help_of(*command):
     return subprocess.run([KINDRED, *command, "--help"], check=True, capture_output=True, text=True,
-                          timeout=30).stdout
+                          env={**os.environ, "LC_ALL": "C.UTF-8"}, timeout=30).stdout
 
 
 def commands_in(text):

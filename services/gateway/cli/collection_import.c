@@ -216,13 +216,10 @@ import m = {.command = argv[0], .common = & common };
         POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "NAME FILE --model MODEL [OPTION...]",
         "Adds or replaces images with vectors from a file: a NumPy array of float32, or a flat "
-        "FAISS "
-        "index. The collection is made if it is not there. Rows are named by a file of JSON "
-        "objects "
-        "as `kindred collection export` writes it, or by one with an id on each line (what is no "
-        "number is a key), as `kindred embed` does; else by the ids in a FAISS index, else they "
-        "are "
-        "0, 1, …\n"
+        "FAISS index. The collection is made if it is not there. Rows are named by a file of JSON "
+        "objects as `kindred collection export` writes it, or by one with an id on each line "
+        "(what is no number is a key), as `kindred embed` does; else by the ids in a FAISS index, "
+        "else they are numbered from 0.\n"
         "Example: kindred collection import shop shop.npy --model best",
         options, NULL, NULL, 2, 2, &common, &args);
     if (exit_status >= 0)
