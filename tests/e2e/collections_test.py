@@ -3,7 +3,11 @@ led back, a range of scores, an evaluation against what is stored."""
 
 import concurrent.futures
 import json
+import os
+import re
 import struct
+import subprocess
+import sys
 import unittest
 
 import grpc
@@ -242,6 +246,27 @@ class Collections(unittest.TestCase):
         path = kindred.folder() / f"{first}-{n}.ids"
         path.write_text("".join(f"{number}\n" for number in range(first, first + n)))
         return path
+
+
+    def test_clients__the_document_s_python_does_what_it_says(self):
+        text = (kindred.SOURCE / "docs" / "clients.md").read_text(encoding="utf-8")
+        blocks = {kind: re.findall(rf"^```{kind}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+                  for kind in ("sh", "python")}
+        place = kindred.folder() / "client"
+        place.mkdir()
+        (place / "proto").symlink_to(kindred.SOURCE / "proto")
+        for block in blocks["sh"]:
+            subprocess.run(["bash", "-ec", block], cwd=place, check=True, timeout=60)
+        env = {**os.environ, "KINDRED_GATEWAY": self.stack.address("gateway")}
+        for block in blocks["python"]:
+            done = subprocess.run([sys.executable, "-", self.products, "by-client", self.photo()],
+                                  input=block, cwd=place, env=env, check=False, timeout=120,
+                                  capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            state, first, *rest = done.stdout.splitlines()
+            self.assertEqual((state, len(rest)), ("job JOB_STATE_DONE", 2))
+            self.assertTrue(first.startswith("1.0000 "), first)
+            self.assertTrue(first.endswith(str(self.photo())), first)
 
 
 if __name__ == "__main__":
