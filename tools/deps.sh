@@ -18,7 +18,7 @@ build=(
     libssl-dev libxxhash-dev libsqlite3-dev libzip-dev uthash-dev debian-archive-keyring
 )
 # The local stack starts a redis-server of its own; the others are for the tests.
-run=(redis-server libcmocka-dev python3-numpy python3-pil python3-sklearn python3-grpcio python3-protobuf python3-websocket
+run=(redis-server libcmocka-dev python3-numpy python3-pil python3-sklearn python3-grpcio python3-protobuf python3-websocket python3-yaml
     prometheus chromium)
 lint=(clang-format-19 clang-tidy-19)
 coverage=(gcovr)
