@@ -134,7 +134,7 @@ static void test_rpc_wire__foresees_the_memory_that_unpacking_takes(void **state
     check_memory(SEARCH, "\x32\x08\1\2\3\4\5\6\7\x08", 10, 10000); /* packed */
     check_memory(SEARCH, "\x20\x05", 2, 10000);                    /* k, again and again */
     check_memory(SEARCH, "\xf2\x07\x01x", 4, 10000);               /* fields that nobody knows */
-    static char unknown[3 + 4096] = "\x7a\x80\x20";                /* field 15, of 4096 bytes */
+    static char unknown[4 + 4096] = "\xf2\x07\x80\x20";            /* field 126, of 4096 bytes */
     check_memory(SEARCH, unknown, sizeof unknown, 100);
     check_memory(SEARCH, "\xf8\x07\x01", 3, 10000);
     check_memory(&kindred__v1__embed_request__descriptor, "\x12\x02\xff\xd8", 4, 10000);
