@@ -37,13 +37,13 @@ kd_status cli_vectors_open(cli_vectors *out, const char *path, kd_error *err)
     kd_status status = KD_OK;
     if (!kd_is_file(path)) {
         status = kd_error_set(err, KD_INVALID_ARGUMENT, "there is no file %s", path);
-    } else {
-        out->stream = fopen(path, "rbe");
-        status = out->stream ? read_header(out, err)
-                             : kd_error_errno(err, errno, "cannot read %s", path);
-    }
-    if (status == KD_OK && fseeko(out->stream, (off_t)out->values_at, SEEK_SET) != 0)
+    } else if (!(out->stream = fopen(path, "rbe"))) {
         status = kd_error_errno(err, errno, "cannot read %s", path);
+    } else {
+        status = read_header(out, err);
+        if (status == KD_OK && fseeko(out->stream, (off_t)out->values_at, SEEK_SET) != 0)
+            status = kd_error_errno(err, errno, "cannot read %s", path);
+    }
     if (status != KD_OK)
         cli_vectors_close(out);
     return status;
