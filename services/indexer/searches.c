@@ -199,8 +199,8 @@ void run_searches(void *state, const lot_call *first)
 {
     lot l = {.x = state};
     kd_error err = KD_ERROR_INIT;
-    size_t n = 0, n_queries = 0;
-    for (const lot_call *call = first; call; call = call->next, n++)
+    size_t n = 1, n_queries = first->weight;
+    for (const lot_call *call = first->next; call; call = call->next, n++)
         n_queries += call->weight;
     l.list = calloc(n + 1, sizeof *l.list);
     l.queries = calloc(n_queries + 1, sizeof *l.queries);

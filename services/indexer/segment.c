@@ -138,7 +138,8 @@ static kd_status read_head(
     return KD_OK;
 }
 
-static kd_status open_file(segment **out, const char *file, size_t dim, kd_error *err)
+static kd_status open_file(
+    segment **out, const char *file, uint64_t number, size_t dim, kd_error *err)
 {
     kd_status status = KD_INTERNAL;
     size_t bytes = 0;
@@ -159,6 +160,7 @@ static kd_status open_file(segment **out, const char *file, size_t dim, kd_error
     }
     const uintptr_t vectors = (uintptr_t)at + HEAD;
     const uint64_t *const ids = (const uint64_t *)(vectors + vector_bytes(h.n, dim));
+    s->number = number;
     s->map = at;
     s->map_bytes = bytes;
     s->rows = (kd_rows){(const float *)vectors, ids, s->tags, h.n, dim};
@@ -182,10 +184,8 @@ kd_status segment_open(segment **out, const char *path, uint64_t number, size_t 
     char *const file = segment_file(path, number, "vec");
     if (!file)
         return kd_error_memory(err, "a path");
-    const kd_status status = open_file(out, file, dim, err);
+    const kd_status status = open_file(out, file, number, dim, err);
     free(file);
-    if (status == KD_OK)
-        (*out)->number = number;
     return status;
 }
 

@@ -73,8 +73,8 @@ void run_upserts(void *state, const lot_call *first)
 {
     lot l = {.x = state};
     kd_error err = KD_ERROR_INIT;
-    size_t n = 0, n_rows = 0;
-    for (const lot_call *call = first; call; call = call->next, n++)
+    size_t n = 1, n_rows = first->weight;
+    for (const lot_call *call = first->next; call; call = call->next, n++)
         n_rows += call->weight;
     l.list = calloc(n + 1, sizeof *l.list);
     l.rows = calloc(n_rows + 1, sizeof *l.rows);
