@@ -15,9 +15,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 
-#define LOOK_MS                                                                                    \
-    200 /* between two looks at the file: a revoked key is of use no longer than that              \
-         */
+/* Between two looks at the file: a revoked key is of use no longer than that. */
+#define LOOK_MS 200
 
 /* What a key may still do at once: as many calls as its rate has in a second. */
 typedef struct bucket {

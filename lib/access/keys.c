@@ -17,9 +17,7 @@
 
 #define FILE_MAX (1u << 20)
 #define KEY_BYTES 32u
-#define PREFIX                                                                                     \
-    "kd_"            /* so that people, and scanners for lost secrets, know one when they see it   \
-                      */
+#define PREFIX "kd_" /* people, and scanners for lost secrets, know a key by it */
 #define LOCK_MS 5000 /* another command writes the file */
 
 /* ---- A key ---- */
@@ -160,31 +158,28 @@ out:
     return status;
 }
 
-/* Nothing in a key needs escaping: see kd_check_name. */
-static void put_key(kd_buf *text, const kd_key *key)
+static json_t *to_json(const kd_key *key)
 {
     char hash[KD_SHA256_TEXT];
     kd_hex(key->hash, sizeof key->hash, hash);
-    kd_buf_printf(text,
-        "{\"id\": \"%s\", \"name\": \"%s\", \"scope\": \"%s\", \"sha256\": \"%s\", \"rate\": %u, "
-        "\"created_unix_ms\": %lld, \"expires_unix_ms\": %lld, \"revoked_unix_ms\": %lld}",
-        key->id, key->name, kd_scope_name(key->scope), hash, key->rate, (long long)key->created_ms,
-        (long long)key->expires_ms, (long long)key->revoked_ms);
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "id", key->id, "name", key->name,
+        "scope", kd_scope_name(key->scope), "sha256", hash, "rate", (json_int_t)key->rate,
+        "created_unix_ms", (json_int_t)key->created_ms, "expires_unix_ms",
+        (json_int_t)key->expires_ms, "revoked_unix_ms", (json_int_t)key->revoked_ms);
 }
 
 static kd_status write_keys(const char *path, const kd_keys *keys, kd_error *err)
 {
-    kd_buf text = KD_BUF_INIT;
-    kd_buf_puts(&text, "{\"keys\": [");
-    for (size_t i = 0; i < keys->n; i++) {
-        kd_buf_puts(&text, i > 0 ? ",\n  " : "\n  ");
-        put_key(&text, &keys->items[i]);
-    }
-    kd_buf_puts(&text, "]}\n");
-    const kd_status status = kd_buf_ok(&text)
-                                 ? kd_file_write_private(path, text.data, text.len, err)
-                                 : kd_error_memory(err, "the keys");
-    kd_buf_free(&text);
+    json_t *const list = json_array();
+    bool good = list != NULL;
+    for (size_t i = 0; i < keys->n && good; i++)
+        good = json_array_append_new(list, to_json(&keys->items[i])) == 0;
+    json_t *const root = json_pack("{s:o}", "keys", list);
+    char *const text = good && root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    const kd_status status = text ? kd_file_write_private(path, text, strlen(text), err)
+                                  : kd_error_memory(err, "the keys");
+    free(text);
+    json_decref(root);
     return status;
 }
 

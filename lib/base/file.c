@@ -149,45 +149,6 @@ kd_status kd_fsync_folder_of(const char *path, kd_error *err)
     return kd_fsync_path(folder, err);
 }
 
-static kd_status write_file(
-    const char *path, const void *bytes, size_t len, mode_t mode, kd_error *err)
-{
-    kd_status status = KD_OK;
-    int fd = -1;
-    char *const beside = kd_format("%s.XXXXXX", path);
-    if (!beside)
-        return kd_error_memory(err, path);
-    fd = mkostemp(beside, O_CLOEXEC);
-    if (fd < 0) {
-        status = kd_error_errno(err, errno, "cannot write beside %s", path);
-        goto out;
-    }
-    status = write_all(fd, bytes, len, path, err);
-    if (status == KD_OK && (fchmod(fd, mode) != 0 || fsync(fd) != 0))
-        status = kd_error_errno(err, errno, "cannot write %s", path);
-    if (close(fd) != 0 && status == KD_OK)
-        status = kd_error_errno(err, errno, "cannot write %s", path);
-    if (status == KD_OK && rename(beside, path) != 0)
-        status = kd_error_errno(err, errno, "cannot replace %s", path);
-    if (status != KD_OK)
-        (void)unlink(beside);
-    else
-        status = kd_fsync_folder_of(path, err);
-out:
-    free(beside);
-    return status;
-}
-
-kd_status kd_file_write(const char *path, const void *bytes, size_t len, kd_error *err)
-{
-    return write_file(path, bytes, len, 0644, err);
-}
-
-kd_status kd_file_write_private(const char *path, const void *bytes, size_t len, kd_error *err)
-{
-    return write_file(path, bytes, len, 0600, err);
-}
-
 kd_status kd_make_dirs(const char *path, kd_error *err)
 {
     char *const copy = strdup(path);

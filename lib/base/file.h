@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "lib/base/buf.h"
@@ -18,7 +19,21 @@ KD_MUST_CHECK kd_status kd_file_read(const char *path, size_t max, kd_buf *out, 
  * left, an error of the disk or the network) and not the file, so that trying again may help. */
 bool kd_file_read_may_pass(const char *path, size_t max, kd_status status);
 
-/* Writes beside path, fsyncs, renames, fsyncs the folder: readers see the old file or the new. */
+/* A file that is written piece by piece beside its path and takes its place at the end: readers see
+ * the old file or the new. One that a crash leaves behind ends with KD_NEW_FILE_ENDING. */
+#define KD_NEW_FILE_ENDING ".new"
+typedef struct kd_new_file {
+    FILE *stream; /* to write to */
+    char *path, *beside;
+    mode_t mode; /* 0644 unless set; only its owner reads it meanwhile */
+} kd_new_file;
+#define KD_NEW_FILE_INIT {NULL, NULL, NULL, 0}
+KD_MUST_CHECK kd_status kd_new_file_begin(kd_new_file *file, const char *path, kd_error *err);
+/* All that was written is on the disk under path, or nothing is. Ends the file either way. */
+KD_MUST_CHECK kd_status kd_new_file_commit(kd_new_file *file, kd_error *err);
+void kd_new_file_drop(kd_new_file *file); /* KD_NEW_FILE_INIT and an ended file are fine */
+
+/* Such a file of these bytes. */
 KD_MUST_CHECK kd_status kd_file_write(
     const char *path, const void *bytes, size_t len, kd_error *err);
 /* The same, for a secret: only its owner reads it. */

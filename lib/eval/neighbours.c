@@ -4,22 +4,10 @@
 
 #include "lib/eval/answer.h"
 
-typedef struct placed {
-    uint64_t id;
-    uint32_t place;
-} placed;
-
-static int by_id(const void *left, const void *right)
-{
-    const placed *const a = left, *const b = right;
-    return (a->id > b->id) - (a->id < b->id);
-}
-
 typedef struct taking {
     const kd_eval_input *input;
     kd_eval *eval;
     kd_eval_tables tables;
-    placed *gallery; /* by id, owned */
     uint64_t expected, found;
 } taking;
 
@@ -28,14 +16,12 @@ static kd_status find_places(
     const taking *t, const kd_hit *hits, size_t n, kd_ranked *found, kd_error *err)
 {
     for (size_t i = 0; i < n; i++) {
-        const placed key = {.id = hits[i].id};
-        const placed *const at =
-            bsearch(&key, t->gallery, t->input->n_gallery, sizeof *t->gallery, by_id);
-        if (!at)
+        const uint32_t place = kd_eval_place_of(&t->tables, hits[i].id);
+        if (place == KD_EVAL_NONE)
             return kd_error_set(err, KD_INVALID_ARGUMENT,
                 "a neighbour is image %llu, which is not in the gallery",
                 (unsigned long long)hits[i].id);
-        found[i] = (kd_ranked){hits[i].score, at->place};
+        found[i] = (kd_ranked){hits[i].score, place};
     }
     return KD_OK;
 }
@@ -96,21 +82,10 @@ kd_status kd_eval_take_hits(const kd_eval_input *input, const kd_hit *hits, cons
             "%u neighbours cannot vote where a search engine answers, allowed are 1 to %u",
             input->vote_k, KD_EVAL_HITS);
     kd_status status = kd_eval_tables_make(&t.tables, input, err);
-    if (status == KD_OK) {
-        t.gallery = calloc(input->n_gallery + 1, sizeof *t.gallery);
-        if (!t.gallery)
-            status = kd_error_memory(err, "the gallery's ids");
-    }
-    if (status == KD_OK) {
-        for (size_t i = 0; i < input->n_gallery; i++)
-            t.gallery[i] = (placed){input->gallery_ids[i], (uint32_t)i};
-        qsort(t.gallery, input->n_gallery, sizeof *t.gallery, by_id);
-    }
     for (size_t q = 0; q < input->n_queries && status == KD_OK; q++)
         status = take(&t, q, hits + q * KD_EVAL_HITS, counts[q], err);
     if (status == KD_OK && t.expected > 0)
         *recall = (double)t.found / (double)t.expected;
-    free(t.gallery);
     kd_eval_tables_free(&t.tables);
     return status;
 }

@@ -2,14 +2,9 @@
 
 #include <stdlib.h>
 
-typedef struct placed {
-    uint64_t id;
-    uint32_t place;
-} placed;
-
 static int by_id(const void *left, const void *right)
 {
-    const placed *const a = left, *const b = right;
+    const kd_eval_place *const a = left, *const b = right;
     return (a->id > b->id) - (a->id < b->id);
 }
 
@@ -19,31 +14,42 @@ static int by_value(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-static kd_status find_selves(kd_eval_tables *out, const kd_eval_input *input, kd_error *err)
+static kd_status find_places(kd_eval_tables *out, const kd_eval_input *input, kd_error *err)
 {
     const size_t n = input->n_gallery;
-    kd_status status = KD_OK;
-    placed *const all = calloc(n, sizeof *all);
-    out->selves = calloc(input->n_queries, sizeof *out->selves);
-    if (!all || !out->selves) {
-        free(all);
+    kd_eval_place *const all = calloc(n, sizeof *all);
+    if (!all)
         return kd_error_memory(err, "the gallery's ids");
-    }
     for (size_t i = 0; i < n; i++)
-        all[i] = (placed){input->gallery_ids[i], (uint32_t)i};
+        all[i] = (kd_eval_place){input->gallery_ids[i], (uint32_t)i};
     qsort(all, n, sizeof *all, by_id);
-    for (size_t i = 1; i < n && status == KD_OK; i++)
+    out->places = all;
+    out->n_places = n;
+    for (size_t i = 1; i < n; i++)
         if (all[i].id == all[i - 1].id)
-            status = kd_error_set(err, KD_INVALID_ARGUMENT, "the gallery has image %llu twice",
+            return kd_error_set(err, KD_INVALID_ARGUMENT, "the gallery has image %llu twice",
                 (unsigned long long)all[i].id);
-    for (size_t q = 0; q < input->n_queries && status == KD_OK; q++) {
-        const placed key = {.id = input->selves ? input->selves[q] : UINT64_MAX};
-        const placed *const found =
-            key.id == UINT64_MAX ? NULL : bsearch(&key, all, n, sizeof *all, by_id);
-        out->selves[q] = found ? found->place : KD_EVAL_NONE;
+    return KD_OK;
+}
+
+uint32_t kd_eval_place_of(const kd_eval_tables *tables, uint64_t id)
+{
+    const kd_eval_place key = {.id = id};
+    const kd_eval_place *const found =
+        bsearch(&key, tables->places, tables->n_places, sizeof key, by_id);
+    return found ? found->place : KD_EVAL_NONE;
+}
+
+static kd_status find_selves(kd_eval_tables *out, const kd_eval_input *input, kd_error *err)
+{
+    out->selves = calloc(input->n_queries, sizeof *out->selves);
+    if (!out->selves)
+        return kd_error_memory(err, "the queries' own places");
+    for (size_t q = 0; q < input->n_queries; q++) {
+        const uint64_t id = input->selves ? input->selves[q] : UINT64_MAX;
+        out->selves[q] = id == UINT64_MAX ? KD_EVAL_NONE : kd_eval_place_of(out, id);
     }
-    free(all);
-    return status;
+    return KD_OK;
 }
 
 static uint32_t place_of(const kd_label_table *t, uint32_t label)
@@ -87,7 +93,9 @@ static kd_status make_labels(
 kd_status kd_eval_tables_make(kd_eval_tables *out, const kd_eval_input *input, kd_error *err)
 {
     *out = (kd_eval_tables){.selves = NULL};
-    kd_status status = find_selves(out, input, err);
+    kd_status status = find_places(out, input, err);
+    if (status == KD_OK)
+        status = find_selves(out, input, err);
     for (unsigned kind = 0; kind < KD_EVAL_KINDS && status == KD_OK; kind++)
         status = make_labels(&out->of[kind], input, kind, err);
     return status;
@@ -103,5 +111,6 @@ void kd_eval_tables_free(kd_eval_tables *tables)
         free(t->gallery);
         free(t->queries);
     }
+    free(tables->places);
     free(tables->selves);
 }

@@ -276,10 +276,11 @@ static kd_status take_message(const place *at, const ProtobufCMessageDescriptor 
         return kd_error_memory(err, "a message");
     protobuf_c_message_init(type, message);
     kd_status status = KD_OK;
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)object, name, value) if (status == KD_OK) status =
-        take_field(at, message, name, value, err);
+    for (void *at_field = json_object_iter((json_t *)(uintptr_t)object);
+        at_field && status == KD_OK;
+        at_field = json_object_iter_next((json_t *)(uintptr_t)object, at_field))
+        status = take_field(
+            at, message, json_object_iter_key(at_field), json_object_iter_value(at_field), err);
     if (status == KD_OK)
         *out = message;
     else

@@ -2,12 +2,9 @@
  * each with a checksum in the head. */
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
@@ -68,7 +65,6 @@ static kd_status write_parts(
     bool good = fwrite(h, sizeof *h, 1, file) == 1;
     for (size_t i = 0; i < MOST_PARTS && good; i++)
         good = parts[i].size == 0 || fwrite(parts[i].bytes, parts[i].size, 1, file) == 1;
-    good = good && fflush(file) == 0 && fsync(fileno(file)) == 0;
     return good ? KD_OK : kd_error_errno(err, errno, "cannot write %s", path);
 }
 
@@ -96,26 +92,13 @@ kd_status kd_ann_save(const kd_ann *ann, const char *path, kd_error *err)
     }
     h.hash = kd_xxh3(&h, offsetof(head, hash));
 
-    char *const beside = kd_format("%s.new", path);
-    if (!beside)
-        return kd_error_memory(err, path);
-    kd_status status = KD_OK;
-    FILE *const file = fopen(beside, "wbe");
-    if (!file) {
-        status = kd_error_errno(err, errno, "cannot write beside %s", path);
-        goto out;
-    }
-    status = write_parts(file, &h, parts, path, err);
-    if (fclose(file) != 0 && status == KD_OK)
-        status = kd_error_errno(err, errno, "cannot write %s", path);
-    if (status == KD_OK && rename(beside, path) != 0)
-        status = kd_error_errno(err, errno, "cannot replace %s", path);
-    if (status != KD_OK)
-        (void)unlink(beside);
-    else
-        status = kd_fsync_folder_of(path, err);
-out:
-    free(beside);
+    kd_new_file file;
+    kd_status status = kd_new_file_begin(&file, path, err);
+    if (status == KD_OK)
+        status = write_parts(file.stream, &h, parts, path, err);
+    if (status == KD_OK)
+        return kd_new_file_commit(&file, err);
+    kd_new_file_drop(&file);
     return status;
 }
 

@@ -204,21 +204,24 @@ static bool is_empty(const batches *b)
     return true;
 }
 
-/* Mutex held. Whether it waits on, for others to come beside the run. A sealed batch gives no more
- * places, so its run can't grow but by those that are being decoded, which a next run takes.
- * Between two runs it waits for clients that were just answered as well: where they are as many as
- * a batch has places, they would else fall into two halves for good, of which one is in the forward
- * while the other is decoded. */
-static bool may_grow(const batches *b, const batch_run *r, const batch_patience *patience)
+/* Mutex held. How long the run still waits for others to come beside it, ns. A sealed batch gives
+ * no more places, so its run can't grow but by those that are being decoded, which a next run
+ * takes. Between two runs it waits for clients that were just answered as well: where they are as
+ * many as a batch has places, they would else fall into two halves for good, of which one is in the
+ * forward while the other is decoded. */
+static int64_t patience_left(const batches *b, const batch_run *r, const batch_patience *patience)
 {
-    const int64_t waited_ns = kd_mono_ns() - r->found_ns;
+    const int64_t delay_ns = patience->delay_ms * 1000000;
     const int64_t share_ns =
         ((int64_t)r->n + b->expected) * patience->image_ns / KD_EMBEDDER_PATIENCE;
+    int64_t most_ns = 0;
     if (r->n == KD_EMBEDDER_MAX_BATCH || r->batch->sealed || b->closed)
-        return false;
+        return 0;
     if (b->expected > 0)
-        return waited_ns < share_ns || waited_ns < patience->delay_ms * 1000000;
-    return r->at_once && waited_ns < share_ns;
+        most_ns = share_ns > delay_ns ? share_ns : delay_ns;
+    else if (r->at_once)
+        most_ns = share_ns;
+    return most_ns - (kd_mono_ns() - r->found_ns);
 }
 
 static void take(batch_run *out)
@@ -243,9 +246,9 @@ bool batches_take(batches *b, const batch_patience *patience, batch_run *out)
         pthread_cond_wait(&b->has_image, &b->mutex);
     }
     out->found_ns = kd_mono_ns();
-    while (found && may_grow(b, out, patience)) {
-        const struct timespec soon = kd_mono_after(1);
-        (void)pthread_cond_timedwait(&b->has_image, &b->mutex, &soon);
+    for (int64_t left; found && (left = patience_left(b, out, patience)) > 0;) {
+        const struct timespec until = kd_mono_after((left + 999999) / 1000000);
+        (void)pthread_cond_timedwait(&b->has_image, &b->mutex, &until);
         (void)find_run(b, out); /* what was there still is: one thread takes */
     }
     if (found) {

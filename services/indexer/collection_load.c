@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/base/buf.h"
+#include "lib/base/file.h"
 #include "lib/base/log.h"
 
 enum { LOAD_PARTS = 64 }; /* about, of a collection whose segments are gone */
@@ -77,7 +78,7 @@ static size_t list_segments(const char *folder, uint64_t *numbers, size_t most)
         const size_t len = ending ? (size_t)(ending - entry->d_name) : 0;
         if (len > 0 && len < sizeof digits)
             memcpy(digits, entry->d_name, len);
-        if (file && ending && strcmp(ending, ".new") == 0)
+        if (file && ending && strcmp(ending, KD_NEW_FILE_ENDING) == 0)
             (void)unlink(file);
         else if (ending && strcmp(ending, ".vec") == 0 && n < most &&
                  kd_parse_u64(digits, 1, UINT64_MAX - 1, &numbers[n]))

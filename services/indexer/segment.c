@@ -250,47 +250,34 @@ static kd_status write_all(const writing *w, kd_error *err)
     first.head.hash = kd_xxh3(&first.head, offsetof(head, hash));
     if (status == KD_OK &&
         (fwrite(table, sizeof *table, 2 * w->n, w->file) != 2 * w->n ||
-            fseek(w->file, 0, SEEK_SET) != 0 || fwrite(&first, sizeof first, 1, w->file) != 1 ||
-            fflush(w->file) != 0 || fsync(fileno(w->file)) != 0))
+            fseek(w->file, 0, SEEK_SET) != 0 || fwrite(&first, sizeof first, 1, w->file) != 1))
         status = cannot_write(w, err);
     free(table);
-    return status;
-}
-
-static kd_status write_beside(writing *w, const char *beside, kd_error *err)
-{
-    w->file = fopen(beside, "wbe");
-    if (!w->file)
-        return cannot_write(w, err);
-    kd_status status = write_all(w, err);
-    if (fclose(w->file) != 0 && status == KD_OK)
-        status = cannot_write(w, err);
-    if (status == KD_OK && rename(beside, w->name) != 0)
-        status = cannot_write(w, err);
-    if (status == KD_OK)
-        return kd_fsync_folder_of(w->name, err);
-    (void)unlink(beside);
     return status;
 }
 
 kd_status segment_write(const char *path, uint64_t number, size_t dim, const segment_pick *picks,
     size_t n, const atomic_bool *halt, kd_error *err)
 {
+    kd_new_file file = KD_NEW_FILE_INIT;
     char *const folder = kd_format("%s/segments", path);
-    char *const file = segment_file(path, number, "vec");
-    char *const beside = segment_file(path, number, "new");
-    kd_status status = folder && file && beside ? KD_OK : kd_error_memory(err, "a path");
+    char *const name = segment_file(path, number, "vec");
+    kd_status status = folder && name ? KD_OK : kd_error_memory(err, "a path");
     if (status == KD_OK && !kd_is_dir(folder)) {
         status = kd_make_dirs(folder, err);
         if (status == KD_OK)
             status = kd_fsync_path(path, err);
     }
     segment_unlink(path, number); /* an index that was left behind is of others */
-    writing w = {.name = file, .picks = picks, .n = n, .dim = dim, .halt = halt};
     if (status == KD_OK)
-        status = write_beside(&w, beside, err);
-    free(beside);
-    free(file);
+        status = kd_new_file_begin(&file, name, err);
+    const writing w = {file.stream, name, picks, n, dim, halt};
+    if (status == KD_OK)
+        status = write_all(&w, err);
+    if (status == KD_OK)
+        status = kd_new_file_commit(&file, err);
+    kd_new_file_drop(&file);
+    free(name);
     free(folder);
     return status;
 }

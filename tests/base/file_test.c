@@ -45,6 +45,43 @@ static void test_base_file__a_written_file_is_read_back(void **state)
     kd_buf_free(&text);
 }
 
+static void test_new_file__is_there_whole_or_not_at_all(void **state)
+{
+    kd_new_file file;
+    kd_buf bytes = KD_BUF_INIT;
+    char path[600];
+    struct stat info;
+    (void)state;
+    CHECK_OK(kd_make_dirs(in_dir("whole"), &g_err), g_err);
+    (void)kd_copy(path, sizeof path, in_dir("whole/f"));
+    CHECK_OK(kd_file_write(path, "old", 3, &g_err), g_err);
+    CHECK_OK(kd_new_file_begin(&file, path, &g_err), g_err);
+    (void)fputs("new", file.stream);
+    const size_t len = strlen(file.beside), end = strlen(KD_NEW_FILE_ENDING);
+    CHECK_STR(KD_NEW_FILE_ENDING, file.beside + len - end);
+    kd_new_file_drop(&file);
+    CHECK_OK(kd_file_read(path, 10, &bytes, &g_err), g_err);
+    CHECK_STR("old", (char *)bytes.data);
+    CHECK_INT(0, unlink(path));
+    CHECK_INT(0, rmdir(in_dir("whole"))); /* it was the only file */
+
+    CHECK_OK(kd_make_dirs(in_dir("whole"), &g_err), g_err);
+    CHECK_OK(kd_file_write(path, "old", 3, &g_err), g_err);
+    CHECK_OK(kd_new_file_begin(&file, path, &g_err), g_err);
+    (void)fputs("new", file.stream);
+    CHECK_OK(kd_new_file_commit(&file, &g_err), g_err);
+    bytes.len = 0;
+    CHECK_OK(kd_file_read(path, 10, &bytes, &g_err), g_err);
+    CHECK_STR("new", (char *)bytes.data);
+    CHECK(stat(path, &info) == 0 && (info.st_mode & 0777) == 0644);
+    CHECK_INT(0, unlink(path));
+    CHECK_INT(0, rmdir(in_dir("whole")));
+    kd_buf_free(&bytes);
+
+    CHECK_FAILS(KD_NOT_FOUND, kd_new_file_begin(&file, path, &g_err), g_err);
+    CHECK_HAS(path, g_err.message);
+}
+
 static void test_base_file__limits_and_absence_are_told(void **state)
 {
     kd_buf text = KD_BUF_INIT;
@@ -242,6 +279,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_base_file__a_written_file_is_read_back),
+        cmocka_unit_test(test_new_file__is_there_whole_or_not_at_all),
         cmocka_unit_test(test_base_file__moves_within_and_across_file_systems),
         cmocka_unit_test(test_base_file__limits_and_absence_are_told),
         cmocka_unit_test(test_base_file__a_pipe_holds_nobody_up),

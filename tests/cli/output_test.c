@@ -1,9 +1,9 @@
-/* What people and programs read: tables, numbers, progress, errors; and files that are written
- * whole. */
+/* What people and programs read: tables, numbers, progress, errors; and arrays in files. */
 #include <dirent.h>
 #include <sys/stat.h>
 
 #include "lib/base/file.h"
+#include "services/gateway/cli/files.h"
 #include "services/gateway/cli/npy.h"
 #include "services/gateway/cli/progress.h"
 #include "tests/cli/run.h"
@@ -156,38 +156,6 @@ static void test_cli_npy__is_what_numpy_writes(void **state)
     kd_buf_free(&bytes);
 }
 
-static void test_cli_file__dropped_leaves_what_was_there(void **state)
-{
-    cli_file file;
-    kd_buf bytes = KD_BUF_INIT;
-    char path[64];
-    struct stat info;
-    (void)state;
-    (void)snprintf(path, sizeof path, "%s/f", g_dir);
-    CHECK_OK(kd_file_write(path, "old", 3, &g_err), g_err);
-    CHECK_OK(cli_file_begin(&file, path, &g_err), g_err);
-    (void)fputs("new", file.stream);
-    cli_file_drop(&file);
-    CHECK_OK(kd_file_read(path, 10, &bytes, &g_err), g_err);
-    CHECK_STR("old", (char *)bytes.data);
-    CHECK_INT(1, files_in(g_dir));
-
-    CHECK_OK(cli_file_begin(&file, path, &g_err), g_err);
-    (void)fputs("new", file.stream);
-    CHECK_OK(cli_file_commit(&file, &g_err), g_err);
-    bytes.len = 0;
-    CHECK_OK(kd_file_read(path, 10, &bytes, &g_err), g_err);
-    CHECK_STR("new", (char *)bytes.data);
-    CHECK(stat(path, &info) == 0 && (info.st_mode & 0777) == 0644);
-    CHECK_INT(1, files_in(g_dir));
-    kd_buf_free(&bytes);
-    (void)unlink(path);
-
-    (void)snprintf(path, sizeof path, "%s/no/f", g_dir);
-    CHECK_FAILS(KD_NOT_FOUND, cli_file_begin(&file, path, &g_err), g_err);
-    CHECK_HAS(path, g_err.message);
-}
-
 static void test_cli_absolute__makes_local_paths_whole(void **state)
 {
     char *path = cli_absolute("/no/such");
@@ -214,7 +182,6 @@ int main(void)
         cmocka_unit_test(test_cli_progress__says_where_it_is_and_fits_the_terminal),
         cmocka_unit_test(test_cli_error__exit_status_follows_the_code),
         cmocka_unit_test(test_cli_npy__is_what_numpy_writes),
-        cmocka_unit_test(test_cli_file__dropped_leaves_what_was_there),
         cmocka_unit_test(test_cli_absolute__makes_local_paths_whole),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -257,3 +257,12 @@ kd_status echo_once(echo_room *room, const char *text, int64_t timeout_ms)
     kd_message_free(response);
     return status;
 }
+
+kd_status echo_hear(echo_room *room, kd_stream *stream, echo_response **response)
+{
+    bool waiting;
+    ProtobufCMessage *message = NULL;
+    const kd_status status = kd_stream_read(stream, -1, &message, &waiting, &room->err);
+    *response = (void *)message;
+    return status;
+}

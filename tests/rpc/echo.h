@@ -38,6 +38,8 @@ extern kd_descriptor_set echo_set; /* once a room was started */
 
 /* Echo of the text; the answer is checked when it comes. */
 kd_status echo_once(echo_room *room, const char *text, int64_t timeout_ms);
+/* The stream's next message, however long it takes. */
+kd_status echo_hear(echo_room *room, kd_stream *stream, echo_response **response);
 
 /* Waits, ten seconds at most, for condition. */
 #define WAIT_FOR(condition)                                                                        \

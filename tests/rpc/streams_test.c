@@ -51,15 +51,6 @@ static kd_status say(echo_room *room, kd_stream *stream, const char *text, uint3
     return kd_stream_write(stream, &request.base, &room->err);
 }
 
-static kd_status hear(echo_room *room, kd_stream *stream, echo_response **response)
-{
-    bool waiting;
-    ProtobufCMessage *message = NULL;
-    const kd_status status = kd_stream_read(stream, -1, &message, &waiting, &room->err);
-    *response = (void *)message;
-    return status;
-}
-
 static void collect_through(echo_room *room)
 {
     kd_stream *const stream = begin(room, "Collect");
@@ -67,10 +58,10 @@ static void collect_through(echo_room *room)
     for (uint32_t i = 1; i <= 1000; i++)
         CHECK_OK(say(room, stream, "", i), room->err);
     kd_stream_end(stream);
-    CHECK_OK(hear(room, stream, &response), room->err);
+    CHECK_OK(echo_hear(room, stream, &response), room->err);
     CHECK_INT(500500, response->times);
     kd_message_free(response);
-    CHECK_OK(hear(room, stream, &response), room->err);
+    CHECK_OK(echo_hear(room, stream, &response), room->err);
     assert_null(response);
     kd_stream_close(stream);
 }
@@ -90,13 +81,13 @@ static void chat_through(echo_room *room)
         char text[16];
         (void)snprintf(text, sizeof text, "n%u", i);
         CHECK_OK(say(room, stream, text, 0), room->err);
-        CHECK_OK(hear(room, stream, &response), room->err);
+        CHECK_OK(echo_hear(room, stream, &response), room->err);
         CHECK_STR(text, response->text);
         CHECK_INT(i, response->times);
         kd_message_free(response);
     }
     kd_stream_end(stream);
-    CHECK_OK(hear(room, stream, &response), room->err);
+    CHECK_OK(echo_hear(room, stream, &response), room->err);
     assert_null(response);
     kd_stream_close(stream);
 }
@@ -126,7 +117,7 @@ static void test_rpc_streams__one_thread_reads_while_another_writes(void **state
     (void)state;
     assert_int_equal(pthread_create(&writer, NULL, write_all, stream), 0);
     kd_status status;
-    while ((status = hear(&g_room, stream, &response)) == KD_OK && response) {
+    while ((status = echo_hear(&g_room, stream, &response)) == KD_OK && response) {
         CHECK_INT(n++, response->times);
         kd_message_free(response);
     }
@@ -145,7 +136,7 @@ static void stop_through(echo_room *room)
     for (int i = 0; status == KD_OK && i < 1000000; i++)
         status = say(room, stream, "more", 0);
     CHECK_INT(KD_CANCELLED, status);
-    CHECK_FAILS(KD_OUT_OF_RANGE, hear(room, stream, &response), room->err);
+    CHECK_FAILS(KD_OUT_OF_RANGE, echo_hear(room, stream, &response), room->err);
     CHECK_STR("asked to stop", room->err.message);
     kd_stream_close(stream);
 }
@@ -163,7 +154,7 @@ static void leave(echo_room *room, const char *method)
     CHECK_OK(say(room, stream, "hello", 1), room->err);
     if (strcmp(method, "Chat") == 0) { /* until it is there */
         echo_response *response = NULL;
-        CHECK_OK(hear(room, stream, &response), room->err);
+        CHECK_OK(echo_hear(room, stream, &response), room->err);
         kd_message_free(response);
     }
     kd_stream_close(stream);
@@ -204,11 +195,11 @@ static void pour_through(echo_room *room)
     kd_stream *const stream = begin_pour(room, TIMES);
     kd_sleep_ms(20); /* as many as there is room for wait by now */
     for (uint32_t i = 0; i < TIMES; i++) {
-        CHECK_OK(hear(room, stream, &response), room->err);
+        CHECK_OK(echo_hear(room, stream, &response), room->err);
         CHECK_INT(i, response->times);
         kd_message_free(response);
     }
-    CHECK_OK(hear(room, stream, &response), room->err);
+    CHECK_OK(echo_hear(room, stream, &response), room->err);
     assert_null(response);
     kd_stream_close(stream);
 }
@@ -223,7 +214,7 @@ static void test_rpc_streams__a_handler_that_may_not_wait_is_told_of_room(void *
         echo_response *response = NULL;
         kd_stream *const stream = begin_pour(room, UINT32_MAX);
         for (int heard = 0; heard < i; heard++) {
-            CHECK_OK(hear(room, stream, &response), room->err);
+            CHECK_OK(echo_hear(room, stream, &response), room->err);
             kd_message_free(response);
         }
         kd_stream_close(stream);
@@ -239,7 +230,7 @@ static void test_rpc_streams__a_message_that_is_none_ends_them(void **state)
     echo_response *response = NULL;
     (void)state;
     CHECK_OK(say(&g_room, stream, "\xff", 0), g_room.err);
-    CHECK_FAILS(KD_INVALID_ARGUMENT, hear(&g_room, stream, &response), g_room.err);
+    CHECK_FAILS(KD_INVALID_ARGUMENT, echo_hear(&g_room, stream, &response), g_room.err);
     CHECK_HAS("text of EchoRequest is not UTF-8", g_room.err.message);
     kd_stream_close(stream);
 
@@ -249,7 +240,7 @@ static void test_rpc_streams__a_message_that_is_none_ends_them(void **state)
     stream = begin(&g_room, "Chat");
     const kd_status written = kd_stream_write(stream, &large.base, &g_room.err);
     assert_true(written == KD_OK || written == KD_CANCELLED);
-    CHECK_FAILS(KD_RESOURCE_EXHAUSTED, hear(&g_room, stream, &response), g_room.err);
+    CHECK_FAILS(KD_RESOURCE_EXHAUSTED, echo_hear(&g_room, stream, &response), g_room.err);
     kd_stream_close(stream);
     free(large.data.data);
 }
@@ -386,28 +377,6 @@ static void test_rpc_call__who_was_refused_further_on_is_not_sent_again(void **s
     atomic_store(&g_room.drops, 0);
 }
 
-static void test_rpc_channel__finds_a_server_that_came_back(void **state)
-{
-    char address[32];
-    echo_room room;
-    (void)state;
-    memset(&room, 0, sizeof room);
-    echo_start(&room, NULL, NULL);
-    echo_open(&room);
-    (void)snprintf(address, sizeof address, "127.0.0.1:%u", room.port);
-    for (int i = 0; i < 3; i++) {
-        CHECK_OK(echo_once(&room, "there", 5000), room.err);
-        kd_server_free(room.server);
-        room.server = NULL;
-        CHECK_FAILS(KD_UNAVAILABLE, echo_once(&room, "away", 5000), room.err);
-        echo_start(&room, NULL, address);
-        const int64_t since = kd_mono_ms();
-        WAIT_FOR(echo_once(&room, "back", 5000) == KD_OK);
-        assert_in_range(kd_mono_ms() - since, 0, 3000);
-    }
-    echo_end(&room);
-}
-
 /* ---- Reflection ---- */
 
 static Grpc__Reflection__V1__ServerReflectionResponse *reflect(
@@ -497,49 +466,6 @@ static void test_rpc_reflection__an_idle_stream_ends_with_the_server(void **stat
     echo_end(&room);
 }
 
-static void test_rpc_channel__to_the_server_of_this_process(void **state)
-{
-    static const kd_metadata metadata[] = {{"authorization", "Bearer k"}};
-    const kd_call_options options = {.timeout_ms = 10000, .metadata = metadata, .n_metadata = 1};
-    kd_channel *channel = NULL;
-    echo_request request = ECHO_REQUEST;
-    echo_response *response = NULL;
-    kd_stream *stream = NULL;
-    (void)state;
-    CHECK_OK(kd_server_connect(g_room.server, &channel, &g_room.err), g_room.err);
-    request.text = (char *)"a";
-    request.times = 3;
-    CHECK_OK(kd_channel_call(channel, ECHO, "Echo", &request.base, &options,
-                 (ProtobufCMessage **)&response, &g_room.err),
-        g_room.err);
-    CHECK_STR("a", response->text);
-    kd_message_free(response);
-    CHECK_OK(kd_stream_open(&stream, channel, ECHO, "Repeat", &request.base, NULL, &g_room.err),
-        g_room.err);
-    for (unsigned i = 0; i < 3; i++) {
-        CHECK_OK(hear(&g_room, stream, &response), g_room.err);
-        assert_non_null(response);
-        kd_message_free(response);
-    }
-    kd_stream_close(stream);
-    kd_channel_close(channel);
-
-    /* It ends with the server, and there is none before or behind. */
-    echo_room other;
-    memset(&other, 0, sizeof other);
-    echo_start(&other, NULL, NULL);
-    CHECK_OK(kd_server_connect(other.server, &channel, &other.err), other.err);
-    kd_server_drain(other.server, 5000);
-    CHECK_FAILS(KD_UNAVAILABLE,
-        kd_channel_call(channel, ECHO, "Echo", &request.base, &options,
-            (ProtobufCMessage **)&response, &other.err),
-        other.err);
-    kd_channel_close(channel);
-    CHECK_FAILS(KD_UNAVAILABLE, kd_server_connect(other.server, &channel, &other.err), other.err);
-    assert_null(channel);
-    echo_end(&other);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,8 +482,6 @@ int main(void)
         cmocka_unit_test(test_rpc_call__what_may_be_sent_twice_is_sent_again),
         cmocka_unit_test(test_rpc_call__what_may_not_is_sent_once),
         cmocka_unit_test(test_rpc_call__who_was_refused_further_on_is_not_sent_again),
-        cmocka_unit_test(test_rpc_channel__finds_a_server_that_came_back),
-        cmocka_unit_test(test_rpc_channel__to_the_server_of_this_process),
         cmocka_unit_test(test_rpc_reflection__lists_services_and_their_files),
         cmocka_unit_test(test_rpc_reflection__an_idle_stream_ends_with_the_server),
     };

@@ -19,7 +19,7 @@ typedef struct export
     bool for_faiss;
     cli_npy npy;
     cli_faiss faiss;
-    cli_file items;
+    kd_new_file items;
     cli_bar bar;
     uint64_t rows, count;
     size_t dim;
@@ -122,7 +122,7 @@ static kd_status look_at(export *x, kd_error *err)
 
 static kd_status write_both(export *x, kd_error *err)
 {
-    kd_status status = cli_file_begin(&x->items, x->items_path, err);
+    kd_status status = kd_new_file_begin(&x->items, x->items_path, err);
     if (status == KD_OK)
         status = x->for_faiss ? cli_faiss_begin(&x->faiss, x->path, x->dim, err)
                               : cli_npy_begin(&x->npy, x->path, err);
@@ -131,10 +131,10 @@ static kd_status write_both(export *x, kd_error *err)
         status = put_pages(x, err);
     cli_bar_clear(&x->bar);
     if (status == KD_OK)
-        status = cli_file_commit(&x->items, err);
+        status = kd_new_file_commit(&x->items, err);
     if (status == KD_OK)
         status = x->for_faiss ? cli_faiss_commit(&x->faiss, err) : cli_npy_commit(&x->npy, err);
-    cli_file_drop(&x->items);
+    kd_new_file_drop(&x->items);
     cli_npy_drop(&x->npy);
     cli_faiss_drop(&x->faiss);
     return status;
@@ -184,7 +184,7 @@ int collection_export(int argc, const char **argv)
         .common = &common,
         .items_path = cli_items_path(args[1]),
         .for_faiss = cli_faiss_named(args[1]),
-        .items = CLI_FILE_INIT};
+        .items = KD_NEW_FILE_INIT};
     if (strcmp(x.items_path, x.path) == 0)
         exit_status = cli_usage(argv[0], "%s is where the images' ids and labels go", x.path);
     else

@@ -12,7 +12,7 @@
 
 #define BATCH 256u /* images in a call */
 
-typedef struct import {
+typedef struct importing {
     const char *command, *collection, *path, *ids, *model;
     int normalize;
     const cli_common *common;
@@ -25,11 +25,11 @@ typedef struct import {
     Kindred__V1__UpsertItem rows[BATCH];
     cli_bar bar;
     uint64_t done, count; /* images sent; images in the collection afterwards */
-} import;
+} importing;
 
 /* The file that names the rows: the one that was given, else one beside the vectors; a new string.
  * NULL: there is none. */
-static char *find_items(const import *m)
+static char *find_items(const importing *m)
 {
     if (m->ids)
         return cli_must(strdup(m->ids));
@@ -43,7 +43,7 @@ static char *find_items(const import *m)
     return NULL;
 }
 
-static kd_status open_items(import *m, kd_error *err)
+static kd_status open_items(importing *m, kd_error *err)
 {
     char *const path = find_items(m);
     if (!path)
@@ -58,7 +58,7 @@ static kd_status open_items(import *m, kd_error *err)
     return status;
 }
 
-static kd_status make_collection(import *m, kd_error *err)
+static kd_status make_collection(importing *m, kd_error *err)
 {
     Kindred__V1__GetModelRequest get = KINDRED__V1__GET_MODEL_REQUEST__INIT;
     Kindred__V1__GetModelResponse *got = NULL;
@@ -95,7 +95,7 @@ static void normalize(float *values, size_t dim)
 }
 
 /* Names row i of a batch. */
-static kd_status name_row(import *m, size_t i, cli_item *item, kd_error *err)
+static kd_status name_row(importing *m, size_t i, cli_item *item, kd_error *err)
 {
     const uint64_t row = m->done + i, in_file = m->vectors.ids ? m->vectors.ids[row] : row;
     if (!m->items.stream) {
@@ -113,7 +113,7 @@ static kd_status name_row(import *m, size_t i, cli_item *item, kd_error *err)
     return status;
 }
 
-static kd_status send_batch(import *m, size_t n, kd_error *err)
+static kd_status send_batch(importing *m, size_t n, kd_error *err)
 {
     Kindred__V1__UpsertItem *list[BATCH];
     Kindred__V1__UpsertRequest request = KINDRED__V1__UPSERT_REQUEST__INIT;
@@ -149,7 +149,7 @@ static kd_status send_batch(import *m, size_t n, kd_error *err)
 }
 
 /* What has been sent stays: it can be sent again. */
-static kd_status send_all(import *m, kd_error *err)
+static kd_status send_all(importing *m, kd_error *err)
 {
     kd_status status = KD_OK;
     m->values = cli_must(malloc(BATCH * m->vectors.dim * sizeof *m->values));
@@ -171,7 +171,7 @@ static kd_status send_all(import *m, kd_error *err)
     return status;
 }
 
-static int import_all(import *m)
+static int import_all(importing *m)
 {
     kd_error err = KD_ERROR_INIT;
     char text[CLI_TEXT], all[CLI_TEXT];
@@ -207,7 +207,7 @@ int collection_import(int argc, const char **argv)
 {
     cli_common common;
     const char **args = NULL;
-import m = {.command = argv[0], .common = & common };
+    importing m = {.command = argv[0], .common = &common};
     const struct poptOption options[] = {
         {"model", 0, POPT_ARG_STRING, &m.model, 0, "that made the vectors, by id or name", "MODEL"},
         {"ids", 0, POPT_ARG_STRING, &m.ids, 0,

@@ -13,6 +13,7 @@
 #include "lib/base/thread.h"
 #include "lib/dataset/dataset.h"
 #include "services/gateway/cli/cli.h"
+#include "services/gateway/cli/files.h"
 #include "services/gateway/cli/npy.h"
 #include "services/gateway/cli/progress.h"
 
@@ -53,7 +54,7 @@ typedef struct run {
     atomic_bool answered; /* a batch came back: a lost connection is worth waiting for */
     size_t next;          /* the first place that was not read yet */
     cli_npy npy;
-    cli_file ids;
+    kd_new_file ids;
     json_t *skipped; /* owned: "path: reason" */
     char model_id[64];
     cli_bar bar;
@@ -243,7 +244,7 @@ static kd_status write_all(run *r, const char *ids, kd_error *err)
 {
     kd_status status = cli_npy_begin(&r->npy, r->out, err);
     if (status == KD_OK)
-        status = cli_file_begin(&r->ids, ids, err);
+        status = kd_new_file_begin(&r->ids, ids, err);
     if (status == KD_OK)
         status = kd_pool_new(&r->pool, "embed", IN_FLIGHT, IN_FLIGHT, err);
     if (status == KD_OK)
@@ -253,10 +254,10 @@ static kd_status write_all(run *r, const char *ids, kd_error *err)
     if (status == KD_OK && r->npy.rows == 0)
         status = kd_error_set(err, KD_FAILED_PRECONDITION, "no image could be embedded");
     if (status == KD_OK)
-        status = cli_file_commit(&r->ids, err);
+        status = kd_new_file_commit(&r->ids, err);
     if (status == KD_OK)
         status = cli_npy_commit(&r->npy, err);
-    cli_file_drop(&r->ids);
+    kd_new_file_drop(&r->ids);
     cli_npy_drop(&r->npy);
     return status;
 }

@@ -165,8 +165,8 @@ static void put_head(cli_faiss *f)
 
 kd_status cli_faiss_begin(cli_faiss *f, const char *path, size_t dim, kd_error *err)
 {
-    *f = (cli_faiss){.file = CLI_FILE_INIT, .dim = dim};
-    const kd_status status = cli_file_begin(&f->file, path, err);
+    *f = (cli_faiss){.file = KD_NEW_FILE_INIT, .dim = dim};
+    const kd_status status = kd_new_file_begin(&f->file, path, err);
     if (status == KD_OK)
         put_head(f);
     return status;
@@ -201,12 +201,12 @@ kd_status cli_faiss_commit(cli_faiss *f, kd_error *err)
     put_head(f);
     free(f->ids);
     f->ids = NULL;
-    return cli_file_commit(&f->file, err);
+    return kd_new_file_commit(&f->file, err);
 }
 
 void cli_faiss_drop(cli_faiss *f)
 {
     free(f->ids);
     f->ids = NULL;
-    cli_file_drop(&f->file);
+    kd_new_file_drop(&f->file);
 }

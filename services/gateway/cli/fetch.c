@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "lib/base/file.h"
 #include "services/gateway/cli/files.h"
 #include "services/gateway/cli/progress.h"
 
@@ -17,7 +18,7 @@ static const void *piece_field(const ProtobufCMessage *piece, const char *name)
 
 /* Takes pieces until the stream's good end. */
 static kd_status take_pieces(
-    kd_stream *stream, cli_file *file, uint64_t *bytes, uint64_t *total, kd_error *err)
+    kd_stream *stream, kd_new_file *file, uint64_t *bytes, uint64_t *total, kd_error *err)
 {
     for (;;) {
         ProtobufCMessage *piece = NULL;
@@ -45,22 +46,22 @@ kd_status cli_fetch(kd_channel *channel, const ProtobufCServiceDescriptor *servi
     const char *method, const ProtobufCMessage *request, const char *path, uint64_t *bytes,
     kd_error *err)
 {
-    cli_file file = CLI_FILE_INIT;
+    kd_new_file file = KD_NEW_FILE_INIT;
     kd_stream *stream = NULL;
     uint64_t total = 0;
     *bytes = 0;
     kd_status status = kd_stream_open(&stream, channel, service, method, request, NULL, err);
     if (status != KD_OK)
         return status;
-    status = cli_file_begin(&file, path, err);
+    status = kd_new_file_begin(&file, path, err);
     if (status == KD_OK)
         status = take_pieces(stream, &file, bytes, &total, err);
     if (status == KD_OK && *bytes != total)
         status = kd_error_set(err, KD_DATA_LOSS, "%llu bytes of %llu came for %s",
             (unsigned long long)*bytes, (unsigned long long)total, path);
     if (status == KD_OK)
-        status = cli_file_commit(&file, err);
-    cli_file_drop(&file);
+        status = kd_new_file_commit(&file, err);
+    kd_new_file_drop(&file);
     kd_stream_close(stream);
     return status;
 }

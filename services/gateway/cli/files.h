@@ -3,23 +3,10 @@
 #define KD_CLI_FILES_H
 
 #include <stdint.h>
-#include <stdio.h>
 
 #include "lib/base/buf.h"
 #include "lib/base/status.h"
 #include "lib/rpc/rpc.h"
-
-/* A file that is written piece by piece beside path and takes its place at the end. */
-typedef struct cli_file {
-    FILE *stream; /* to write to */
-    char *path, *beside;
-} cli_file;
-#define CLI_FILE_INIT {NULL, NULL, NULL}
-
-KD_MUST_CHECK kd_status cli_file_begin(cli_file *file, const char *path, kd_error *err);
-/* All that was written is on the disk under path, or nothing is. Ends the file either way. */
-KD_MUST_CHECK kd_status cli_file_commit(cli_file *file, kd_error *err);
-void cli_file_drop(cli_file *file); /* CLI_FILE_INIT and an ended file are fine */
 
 /* An image to send: at most KD_IMAGE_MAX_BYTES. */
 KD_MUST_CHECK kd_status cli_read_image(const char *path, kd_buf *out, kd_error *err);

@@ -31,8 +31,8 @@ static kd_status write_header(cli_npy *npy, kd_error *err)
 
 kd_status cli_npy_begin(cli_npy *npy, const char *path, kd_error *err)
 {
-    *npy = (cli_npy){.file = CLI_FILE_INIT};
-    kd_status status = cli_file_begin(&npy->file, path, err);
+    *npy = (cli_npy){.file = KD_NEW_FILE_INIT};
+    kd_status status = kd_new_file_begin(&npy->file, path, err);
     if (status == KD_OK)
         status = write_header(npy, err);
     if (status != KD_OK)
@@ -64,12 +64,12 @@ kd_status cli_npy_commit(cli_npy *npy, kd_error *err)
         cli_npy_drop(npy);
         return status;
     }
-    return cli_file_commit(&npy->file, err);
+    return kd_new_file_commit(&npy->file, err);
 }
 
 void cli_npy_drop(cli_npy *npy)
 {
-    cli_file_drop(&npy->file);
+    kd_new_file_drop(&npy->file);
 }
 
 /* ---- Reading ---- */

@@ -6,10 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "services/gateway/cli/files.h"
+#include "lib/base/file.h"
 
 typedef struct cli_npy {
-    cli_file file;
+    kd_new_file file;
     uint64_t rows;
     size_t dim; /* 0 until the first row */
 } cli_npy;

@@ -38,7 +38,7 @@ KD_MUST_CHECK kd_status cli_faiss_header(cli_vectors *v, kd_error *err); /* fais
 bool cli_faiss_named(const char *path); /* by its ending */
 
 typedef struct cli_faiss {
-    cli_file file;
+    kd_new_file file;
     uint64_t rows, room;
     uint64_t *ids; /* owned */
     size_t dim;

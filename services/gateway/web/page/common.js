@@ -270,4 +270,15 @@ export function row(heads, cells, attributes = {}) {
     }, ...[cell].flat())));
 }
 
+// Which of the pages this is; a job is one of the jobs.
+function markPage() {
+    const here = `/${location.pathname.split("/")[1]}`;
+    for (const link of document.querySelectorAll("header nav a")) {
+        if (link.pathname === here) {
+            link.setAttribute("aria-current", "page");
+        }
+    }
+}
+
+markPage();
 setUpKey();
