@@ -1,5 +1,5 @@
-/* Segments that were damaged or lost, or that the disk has no room for: nothing wrong is answered, and
- * they are made again. */
+/* Segments that were damaged or lost, or that the disk has no room for: nothing wrong is answered,
+ * and they are made again. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -197,9 +197,12 @@ static void test_full_disk__leaves_the_exact_part_and_says_why(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_damage__of_a_segment_is_found_and_mended, enter, room_leave),
-        cmocka_unit_test_setup_teardown(test_damage__of_a_mapped_segment_is_not_copied, enter, room_leave),
-        cmocka_unit_test_setup_teardown(test_damage__of_the_truth_of_a_sealed_row_is_mended_or_told, enter, room_leave),
+        cmocka_unit_test_setup_teardown(
+            test_damage__of_a_segment_is_found_and_mended, enter, room_leave),
+        cmocka_unit_test_setup_teardown(
+            test_damage__of_a_mapped_segment_is_not_copied, enter, room_leave),
+        cmocka_unit_test_setup_teardown(
+            test_damage__of_the_truth_of_a_sealed_row_is_mended_or_told, enter, room_leave),
         cmocka_unit_test_setup_teardown(
             test_full_disk__leaves_the_exact_part_and_says_why, enter, leave_mounted),
     };
