@@ -98,13 +98,17 @@ class LitServe:
 # ---- The run ----
 
 def overload(load, second, peak):
-    """What is served of four times as much, and how soon one photograph at a time is served as before."""
+    """What is served of four times as much, and how soon one photograph at a time is served as before.
+    The rate that it is compared with is of just before and just after: a minute changes the machine."""
+    rates = [closed(load, 32, LONG)["per_second"]]
     before = closed(second, 1, 3)
-    rate = OVERLOAD_TIMES * peak
-    load.ask("open", rate, 5, OVERLOAD - 5)  # answers when the last call has begun
+    load.ask("open", OVERLOAD_TIMES * peak, 5, OVERLOAD - 5)  # answers when the last call has begun
     time.sleep(SETTLE)
     after = second.ask("closed", 1, 0, 2, "fresh")
-    return before, load.answer(), after
+    during = load.answer()
+    rates.append(closed(load, 32, LONG)["per_second"])
+    during["share"] = during["per_second"] / statistics.mean(rates)
+    return before, during, after
 
 
 def table(label, runs):
@@ -193,7 +197,7 @@ def main():
     else:
         print("LitServe is not there: bench/venv.sh")
     print(ratio("cache-all-new", "embedder, 32", "no Redis, 32", GOALS["cache-all-new"]))
-    print(f"ratio overload-throughput {during['per_second'] / peak:.3f} (goal {GOALS['overload']})")
+    print(f"ratio overload-throughput {during['share']:.3f} (goal {GOALS['overload']})")
     recovery = before["p50_ms"] / after.get("p50_ms", float("inf"))
     print(f"ratio overload-recovery {recovery:.3f} (goal {GOALS['recovery']})")
 
