@@ -17,6 +17,7 @@
 
 /* Between two looks at the file: a revoked key is of use no longer than that. */
 #define LOOK_MS 200
+#define SERVICE_ID "service" /* of a caller that has the services' key */
 
 /* What a key may still do at once: as many calls as its rate has in a second. */
 typedef struct bucket {
@@ -34,6 +35,8 @@ struct kd_access {
     bucket *buckets;  /* of each key */
     struct stat read; /* the file that keys are from */
     int64_t look_ms;  /* monotonic */
+    uint64_t version;
+    int64_t expiry_ms; /* wall clock: when the next of them expires; INT64_MAX: none does */
 };
 
 /* ---- The file ---- */
@@ -51,6 +54,18 @@ static void keep_bucket(const kd_access *access, const kd_key *key, bucket *to, 
     for (size_t i = 0; i < access->keys.n; i++)
         if (memcmp(access->keys.items[i].hash, key->hash, sizeof key->hash) == 0)
             *to = access->buckets[i];
+}
+
+/* As load. */
+static void new_version(kd_access *access, int64_t wall_ms)
+{
+    access->version++;
+    access->expiry_ms = INT64_MAX;
+    for (size_t i = 0; i < access->keys.n; i++) {
+        const kd_key *const key = &access->keys.items[i];
+        if (key->expires_ms > wall_ms && key->expires_ms < access->expiry_ms)
+            access->expiry_ms = key->expires_ms;
+    }
 }
 
 /* Mutex held, or nobody else knows of access. On failure the keys are as they were. */
@@ -71,6 +86,7 @@ static kd_status load(kd_access *access, int64_t now_ms, kd_error *err)
     free(access->buckets);
     access->keys = keys;
     access->buckets = buckets;
+    new_version(access, kd_wall_ms());
     if (keys.n > 0)
         atomic_store(&access->on, true);
     return KD_OK;
@@ -84,6 +100,9 @@ static void refresh(kd_access *access, int64_t now_ms)
     if (!access->path || now_ms < access->look_ms)
         return;
     access->look_ms = now_ms + LOOK_MS;
+    const int64_t wall_ms = kd_wall_ms();
+    if (wall_ms >= access->expiry_ms)
+        new_version(access, wall_ms);
     if (stat(access->path, &now) != 0)
         memset(&now, 0, sizeof now);
     if (same_file(&now, &access->read))
@@ -197,7 +216,7 @@ static kd_status check_key(kd_access *access, kd_access_time now, const uint8_t 
 /* The services' key has every scope, but no more than those have that it speaks for. */
 static kd_status check_own(kd_scope needed, kd_caller *caller, kd_error *err)
 {
-    (void)kd_copy(caller->id, sizeof caller->id, "service");
+    (void)kd_copy(caller->id, sizeof caller->id, SERVICE_ID);
     if (caller->scope < needed)
         return kd_error_set(err, KD_PERMISSION_DENIED, "the caller has scope %s, this needs %s",
             kd_scope_name(caller->scope), kd_scope_name(needed));
@@ -251,8 +270,35 @@ kd_status kd_access_check(kd_access *access, const char *authorization, const ch
 }
 
 kd_status kd_access_look(
-    kd_access *access, const char *authorization, kd_scope needed, kd_error *err)
+    kd_access *access, const char *authorization, kd_scope needed, kd_caller *caller, kd_error *err)
 {
     const kd_access_time now = {kd_wall_ms(), kd_mono_ms(), true};
-    return kd_access_check_at(access, now, authorization, NULL, needed, NULL, err);
+    return kd_access_check_at(access, now, authorization, NULL, needed, caller, err);
+}
+
+/* ---- What lasts ---- */
+
+uint64_t kd_access_version(kd_access *access)
+{
+    if (!access)
+        return 0;
+    pthread_mutex_lock(&access->mutex);
+    refresh(access, kd_mono_ms());
+    const uint64_t version = access->version;
+    pthread_mutex_unlock(&access->mutex);
+    return version;
+}
+
+bool kd_access_holds(kd_access *access, const kd_caller *caller)
+{
+    bool holds = false;
+    if (!kd_access_is_on(access) || strcmp(caller->id, SERVICE_ID) == 0)
+        return true;
+    const int64_t wall_ms = kd_wall_ms();
+    pthread_mutex_lock(&access->mutex);
+    for (size_t i = 0; i < access->keys.n && !holds; i++)
+        holds = strcmp(access->keys.items[i].id, caller->id) == 0 &&
+                kd_key_valid(&access->keys.items[i], wall_ms);
+    pthread_mutex_unlock(&access->mutex);
+    return holds;
 }

@@ -99,8 +99,15 @@ typedef struct kd_caller {
 KD_MUST_CHECK kd_status kd_access_check(kd_access *access, const char *authorization,
     const char *on_behalf, kd_scope needed, kd_caller *caller, kd_error *err);
 /* The same for who asks for itself, and nothing is counted: for a door before one that checks. */
-KD_MUST_CHECK kd_status kd_access_look(
-    kd_access *access, const char *authorization, kd_scope needed, kd_error *err);
+KD_MUST_CHECK kd_status kd_access_look(kd_access *access, const char *authorization,
+    kd_scope needed, kd_caller *caller, kd_error *err);
+
+/* For what lasts. The version is another one once a caller may have lost its right; then
+ * kd_access_holds tells of one who was let in to what needs a key whether that goes on: its key has
+ * been neither revoked nor taken out, and has not expired; without a key, that none is asked for.
+ */
+uint64_t kd_access_version(kd_access *access);
+bool kd_access_holds(kd_access *access, const kd_caller *caller);
 #define KD_ON_BEHALF "kindred-scope"
 #define KD_AUTHORIZATION_MAX 128u /* bytes of a header that can be right */
 

@@ -28,6 +28,7 @@ kd_call *kd_call_new(struct kd_server_thread *thread)
     atomic_init(&call->receiving_ms, 0);
     atomic_init(&call->sending_ms, 0);
     atomic_init(&call->reading, false);
+    atomic_init(&call->keyed, false);
     call->on_new = (kd_tag){on_new, call};
     call->on_request = (kd_tag){on_request, call};
     call->on_close = (kd_tag){on_close, call};
@@ -331,8 +332,10 @@ static kd_status admit(kd_call *call, kd_error *err)
     char authorization[KD_AUTHORIZATION_MAX] = "", on_behalf[16] = "";
     (void)kd_call_metadata(call, "authorization", authorization, sizeof authorization);
     (void)kd_call_metadata(call, KD_ON_BEHALF, on_behalf, sizeof on_behalf);
-    return kd_access_check(call->server->options.access, authorization, on_behalf,
+    const kd_status status = kd_access_check(call->server->options.access, authorization, on_behalf,
         call->endpoint->scope, &call->caller, err);
+    atomic_store(&call->keyed, status == KD_OK && call->endpoint->scope != KD_SCOPE_OPEN);
+    return status;
 }
 
 void kd_call_begin(kd_call *call)

@@ -181,7 +181,8 @@ struct kd_call {
     int64_t begun_ns;
     char trace[KD_TRACE_TEXT];
     kd_caller caller;
-    atomic_uint refs; /* one for whoever must answer, one for each pending batch */
+    atomic_bool keyed; /* endpoint and caller are set, and it goes on for as long as that one may */
+    atomic_uint refs;  /* one for whoever must answer, one for each pending batch */
     atomic_bool cancelled;
     atomic_llong receiving_ms; /* since when a message is waited for; 0: none is */
     atomic_llong sending_ms;   /* since when a message is on its way out; 0: none is */

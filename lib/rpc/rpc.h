@@ -12,9 +12,10 @@
  * without NUL, and what the message will take in memory is bounded.
  *
  * With options.access a call is refused unless its key (`authorization: Bearer KEY`) has the scope
- * of the method. What a call's handler asks another service on its behalf, or a proxy passes on,
- * goes under the channel's own key and carries the scope of the caller, which it can't go beyond; a
- * channel without a key passes the caller's key on as it is.
+ * of the method, and ends UNAUTHENTICATED within two seconds when its key is revoked or expires.
+ * What a call's handler asks another service on its behalf, or a proxy passes on, goes under the
+ * channel's own key and carries the scope of the caller, which it can't go beyond; a channel
+ * without a key passes the caller's key on as it is.
  *
  * What protobuf-c's descriptors don't say (which methods take a stream, which may be sent twice,
  * which scope they need) is read from protoc's descriptor set. A call of a method with an

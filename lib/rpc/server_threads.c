@@ -1,5 +1,5 @@
-/* What a server's threads do: take events, give up calls whose clients are gone in all but name,
- * look at the wall clock. */
+/* What a server's threads do: take events, give up calls whose clients are gone in all but name or
+ * have lost their right, look at the wall clock. */
 #include <stdlib.h>
 
 #include <grpc/support/time.h>
@@ -8,8 +8,8 @@
 #include "lib/base/log.h"
 #include "lib/rpc/internal.h"
 
-#define SWEEPS 8 /* in the time of a stall */
-#define CLOCK_LOOK_MS 1000
+#define SWEEPS 8          /* in the time of a stall */
+#define LOOK_MS 1000      /* at the clock, and at the keys */
 #define CLOCK_STEP_MS 500 /* of the wall clock; what is less is waited for */
 #define POST_AGAIN_MS 100 /* after there was no memory to */
 
@@ -29,6 +29,15 @@ static kd_call *find_stalled(kd_server *server, int64_t since)
     return found;
 }
 
+/* Ends a call from outside of its handler, which learns that it is cancelled. */
+static void give_up(kd_call *call, kd_status status, const char *why)
+{
+    if (call->endpoint && call->endpoint->idle_ends && atomic_load(&call->reading))
+        kd_call_end_idle(call, status, why);
+    else
+        (void)grpc_call_cancel_with_status(call->grpc, (grpc_status_code)status, why, NULL);
+}
+
 /* Gives up calls whose clients have not sent, or read, a message in time. */
 static void sweep(kd_server *server)
 {
@@ -36,15 +45,37 @@ static void sweep(kd_server *server)
     for (kd_call *call; (call = find_stalled(server, since)) != NULL; kd_call_unref(call)) {
         const bool receiving = atomic_exchange(&call->receiving_ms, 0) > 0;
         atomic_store(&call->sending_ms, 0); /* once is enough */
-        if (call->endpoint && call->endpoint->idle_ends && atomic_load(&call->reading))
-            kd_call_end_idle(call, KD_DEADLINE_EXCEEDED, "no message came for too long");
-        else
-            (void)grpc_call_cancel_with_status(call->grpc, GRPC_STATUS_DEADLINE_EXCEEDED,
-                receiving ? "the request did not arrive in time"
-                          : "the client has not read its answer in time",
-                NULL);
+        give_up(call, KD_DEADLINE_EXCEEDED,
+            receiving ? "the client's message did not arrive in time"
+                      : "the client has not read its answer in time");
     }
     kd_health_sweep(server->health);
+}
+
+/* A call whose caller has lost its right to it, with a reference to it. */
+static kd_call *find_revoked(kd_server *server)
+{
+    kd_call *found = NULL;
+    pthread_mutex_lock(&server->mutex);
+    for (kd_call *call = server->calls; call && !found; call = call->next)
+        if (atomic_load(&call->keyed) && !kd_access_holds(server->options.access, &call->caller) &&
+            kd_call_try_ref(call))
+            found = call;
+    pthread_mutex_unlock(&server->mutex);
+    return found;
+}
+
+/* A key that is revoked ends what it began. */
+static void look_at_keys(kd_server *server, uint64_t *version)
+{
+    const uint64_t now = kd_access_version(server->options.access);
+    if (now == *version)
+        return;
+    *version = now;
+    for (kd_call *call; (call = find_revoked(server)) != NULL; kd_call_unref(call)) {
+        atomic_store(&call->keyed, false); /* once is enough */
+        give_up(call, KD_UNAUTHENTICATED, "the API key has been revoked, or has expired");
+    }
 }
 
 bool kd_server_writer_waits(kd_server *server)
@@ -105,9 +136,10 @@ void *kd_server_take_events(void *arg)
 {
     struct kd_server_thread *const self = arg;
     kd_server *const server = self->server;
-    const bool sweeps = self == server->threads; /* the first does, and looks at the clock */
+    const bool sweeps = self == server->threads; /* the first does, and looks at clock and keys */
     const int64_t sweep_ms = server->options.stall_ms / SWEEPS;
-    const int64_t pause_ms = sweep_ms < CLOCK_LOOK_MS ? sweep_ms : CLOCK_LOOK_MS;
+    const int64_t pause_ms = sweep_ms < LOOK_MS ? sweep_ms : LOOK_MS;
+    uint64_t version = kd_access_version(server->options.access);
     int64_t next_sweep_ms = 0, next_look_ms = 0, lead_ms = kd_wall_ms() - kd_mono_ms();
     for (;;) {
         const gpr_timespec until = wake_up_at(self, sweeps, pause_ms);
@@ -119,7 +151,8 @@ void *kd_server_take_events(void *arg)
         const int64_t now_ms = sweeps ? kd_mono_ms() : 0;
         if (sweeps && now_ms >= next_look_ms) {
             watch_wall_clock(&lead_ms);
-            next_look_ms = now_ms + CLOCK_LOOK_MS;
+            look_at_keys(server, &version);
+            next_look_ms = now_ms + LOOK_MS;
         }
         if (sweeps && now_ms >= next_sweep_ms) {
             sweep(server);

@@ -49,7 +49,7 @@ bool kd_guard_http(
     const kd_process *const process = state;
     const char *const authorization = kd_http_header(request, "Authorization");
     kd_error err = KD_ERROR_INIT;
-    if (kd_access_look(process->access, authorization, (kd_scope)scope, &err) == KD_OK)
+    if (kd_access_look(process->access, authorization, (kd_scope)scope, NULL, &err) == KD_OK)
         return true;
     if (err.status == KD_UNAUTHENTICATED)
         kd_http_set(answer, "WWW-Authenticate", "Bearer");

@@ -134,10 +134,11 @@ static void test_access_check__a_rate_is_kept_to(void **state)
         CHECK_INT(KD_OK, check(access, text, KD_SCOPE_READ));
     CHECK_INT(KD_RESOURCE_EXHAUSTED, check(access, text, KD_SCOPE_READ));
     for (int i = 0; i < 5; i++) /* looking costs nothing */
-        CHECK_OK(kd_access_look(access, bearer(other), KD_SCOPE_READ, &g_err), g_err);
+        CHECK_OK(kd_access_look(access, bearer(other), KD_SCOPE_READ, NULL, &g_err), g_err);
+    CHECK_FAILS(KD_PERMISSION_DENIED,
+        kd_access_look(access, bearer(other), KD_SCOPE_WRITE, NULL, &g_err), g_err);
     CHECK_FAILS(
-        KD_PERMISSION_DENIED, kd_access_look(access, bearer(other), KD_SCOPE_WRITE, &g_err), g_err);
-    CHECK_FAILS(KD_UNAUTHENTICATED, kd_access_look(access, NULL, KD_SCOPE_READ, &g_err), g_err);
+        KD_UNAUTHENTICATED, kd_access_look(access, NULL, KD_SCOPE_READ, NULL, &g_err), g_err);
     CHECK_INT(KD_OK, check(access, other, KD_SCOPE_READ));
     CHECK_INT(KD_RESOURCE_EXHAUSTED, check(access, other, KD_SCOPE_READ));
     kd_access_free(access);
@@ -201,6 +202,61 @@ static void test_access_check__without_a_file_only_services_are_let_in(void **st
     kd_access_free(access);
 }
 
+/* By the clock: an expiry is told without a change of the file. */
+static void access_waits_for_expiry(const char *own, const kd_caller *caller)
+{
+    kd_access *access = NULL;
+    CHECK_OK(kd_access_new(&access, g_path, own, &g_err), g_err);
+    const uint64_t version = kd_access_version(access);
+    for (int i = 0; i < 1000 && kd_access_version(access) == version; i++)
+        kd_sleep_ms(10);
+    CHECK(kd_access_version(access) != version);
+    CHECK(!kd_access_holds(access, caller));
+    kd_access_free(access);
+}
+
+/* Who was let in with the key. */
+static kd_caller let_in(kd_access *access, const char *key)
+{
+    kd_caller caller;
+    CHECK_OK(kd_access_check_at(
+                 access, g_now, key ? bearer(key) : NULL, NULL, KD_SCOPE_READ, &caller, &g_err),
+        g_err);
+    return caller;
+}
+
+static void test_access_check__what_a_key_began_goes_on_while_it_is_valid(void **state)
+{
+    char own[KD_KEY_TEXT], text[KD_KEY_TEXT], short_lived[KD_KEY_TEXT];
+    kd_key made, revoked;
+    (void)state;
+    CHECK_OK(kd_key_make(own, &g_err), g_err);
+    CHECK_OK(kd_keys_make(g_path, &g_err), g_err);
+    kd_access *const access = open_access(own);
+    const kd_caller early = let_in(access, NULL);
+    CHECK(kd_access_holds(access, &early));
+    (void)make_key("long", KD_SCOPE_READ, 0, text);
+    kd_key wanted = {.scope = KD_SCOPE_READ, .name = "short", .expires_ms = kd_wall_ms() + 2000};
+    CHECK_OK(kd_keys_create(g_path, &wanted, &made, short_lived, &g_err), g_err);
+    g_now.mono_ms += 1000;
+    const kd_caller keyed = let_in(access, text), service = let_in(access, own),
+                    hasty = let_in(access, short_lived);
+    CHECK(kd_access_holds(access, &keyed) && kd_access_holds(access, &service));
+    CHECK(kd_access_holds(access, &hasty));
+    CHECK(!kd_access_holds(access, &early)); /* keys are asked for now */
+
+    uint64_t version = kd_access_version(access);
+    CHECK_INT(version, kd_access_version(access));
+    CHECK_OK(kd_keys_revoke(g_path, "long", &revoked, &g_err), g_err);
+    g_now.mono_ms += 1000;
+    (void)let_in(access, own);
+    CHECK(kd_access_version(access) != version);
+    CHECK(!kd_access_holds(access, &keyed) && kd_access_holds(access, &service));
+    kd_access_free(access);
+
+    access_waits_for_expiry(own, &hasty);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_access_check__##name, setup, teardown)
 
 int main(void)
@@ -212,6 +268,7 @@ int main(void)
         TEST(a_rate_is_kept_to),
         TEST(a_service_does_no_more_than_its_caller_may),
         TEST(without_a_file_only_services_are_let_in),
+        TEST(what_a_key_began_goes_on_while_it_is_valid),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,16 +21,21 @@ typedef struct room {
     kd_server *server;
     char address[32];
     atomic_uint deleted;
-    kd_channel *behind; /* NULL: the calls end here */
+    atomic_bool holds;       /* GetItem is not answered… */
+    _Atomic(kd_call *) held; /* …but kept here */
+    kd_channel *behind;      /* NULL: the calls end here */
 } room;
 static room g_behind, g_front;
 
 static void get_item(void *state, kd_call *call, const ProtobufCMessage *request)
 {
     Kindred__V1__GetItemResponse response = KINDRED__V1__GET_ITEM_RESPONSE__INIT;
-    (void)state;
+    room *const r = state;
     (void)request;
-    kd_call_reply(call, &response.base);
+    if (atomic_load(&r->holds))
+        atomic_store(&r->held, call);
+    else
+        kd_call_reply(call, &response.base);
 }
 
 static void delete_items(void *state, kd_call *call, const ProtobufCMessage *request)
@@ -245,6 +250,61 @@ static void test_rpc_access__a_rate_is_counted_at_the_door_alone(void **state)
     CHECK_INT(KD_OK, ask(&g_front, g_reader, "GetItem"));
 }
 
+/* A call that waits at the room behind. */
+static kd_stream *hold(kd_channel *channel)
+{
+    Kindred__V1__GetItemRequest get = KINDRED__V1__GET_ITEM_REQUEST__INIT;
+    kd_stream *stream = NULL;
+    atomic_store(&g_behind.held, NULL);
+    CHECK_OK(kd_stream_open(&stream, channel, INDEXER, "GetItem", &get.base, NULL, &g_err), g_err);
+    for (int i = 0; i < 1000 && !atomic_load(&g_behind.held); i++)
+        kd_sleep_ms(10);
+    CHECK(atomic_load(&g_behind.held));
+    return stream;
+}
+
+static void let_go(kd_call *call)
+{
+    Kindred__V1__GetItemResponse response = KINDRED__V1__GET_ITEM_RESPONSE__INIT;
+    kd_call_reply(call, &response.base);
+}
+
+static void test_rpc_access__a_revoked_key_ends_what_it_began(void **state)
+{
+    const kd_channel_options as_reader = {.key = g_reader}, as_writer = {.key = g_writer};
+    kd_channel *reader = NULL, *writer = NULL;
+    ProtobufCMessage *answer = NULL;
+    kd_key revoked;
+    bool waiting;
+    (void)state;
+    start_both(g_own, g_access);
+    atomic_store(&g_behind.holds, true);
+    CHECK_OK(kd_channel_open(&reader, g_front.address, &as_reader, &g_err), g_err);
+    CHECK_OK(kd_channel_open(&writer, g_front.address, &as_writer, &g_err), g_err);
+    kd_stream *const stays = hold(writer);
+    kd_call *const kept = atomic_load(&g_behind.held);
+    kd_stream *const ends = hold(reader);
+    kd_call *const dropped = atomic_load(&g_behind.held);
+
+    CHECK_OK(kd_keys_revoke(g_path, "reader", &revoked, &g_err), g_err);
+    CHECK_FAILS(KD_UNAUTHENTICATED, kd_stream_read(ends, 10000, &answer, &waiting, &g_err), g_err);
+    CHECK_HAS("revoked", g_err.message);
+    /* Down to the last hop, which knows nothing of the key. */
+    for (int i = 0; i < 1000 && !kd_call_cancelled(dropped); i++)
+        kd_sleep_ms(10);
+    CHECK(kd_call_cancelled(dropped));
+    let_go(dropped);
+    CHECK(!kd_call_cancelled(kept));
+    let_go(kept);
+    CHECK_OK(kd_stream_read(stays, 10000, &answer, &waiting, &g_err), g_err);
+    CHECK(answer);
+    kd_message_free(answer);
+    kd_stream_close(ends);
+    kd_stream_close(stays);
+    kd_channel_close(reader);
+    kd_channel_close(writer);
+}
+
 static void test_rpc_access__a_key_that_no_header_can_have_is_told(void **state)
 {
     const kd_channel_options options = {.key = "kd_\nabc"};
@@ -264,6 +324,7 @@ int main(void)
         TEST(a_service_lends_its_callers_no_right),
         TEST(without_a_key_of_its_own_a_service_passes_the_callers_on),
         TEST(a_rate_is_counted_at_the_door_alone),
+        TEST(a_revoked_key_ends_what_it_began),
         TEST(a_key_that_no_header_can_have_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
