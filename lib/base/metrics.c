@@ -151,6 +151,25 @@ kd_histogram *kd_metrics_sizes(
     return histogram;
 }
 
+void kd_metrics_forget(kd_metrics *metrics, const char *name)
+{
+    if (!metrics)
+        return;
+    pthread_mutex_lock(&metrics->mutex);
+    metrics->last = &metrics->first;
+    for (metric *m = metrics->first, *next; m; m = next) {
+        next = m->next;
+        if (strcmp(m->name, name) == 0) {
+            metric_free(m);
+        } else {
+            *metrics->last = m;
+            metrics->last = &m->next;
+        }
+    }
+    *metrics->last = NULL;
+    pthread_mutex_unlock(&metrics->mutex);
+}
+
 static const double *bounds_of(const kd_histogram *histogram)
 {
     return histogram->of_sizes ? sizes : seconds;

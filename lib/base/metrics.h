@@ -34,6 +34,10 @@ kd_histogram *kd_metrics_histogram(
 kd_histogram *kd_metrics_sizes(
     kd_metrics *metrics, const char *name, const char *labels, const char *help);
 
+/* Drops every metric of the name, whatever its labels: for a look (below) that makes those anew of
+ * what is still there. Nobody else may have one of them. */
+void kd_metrics_forget(kd_metrics *metrics, const char *name);
+
 void kd_counter_add(kd_counter *counter, uint64_t n);
 uint64_t kd_counter_value(const kd_counter *counter);
 void kd_gauge_set(kd_gauge *gauge, double value);

@@ -1,7 +1,33 @@
 #include "services/indexer/gauges.h"
 
-/* Sums, not a series for each collection: their names are the users'. Who reads the metrics may
- * wait for a change of a collection, never for searches. */
+#include <stdio.h>
+
+#define LIVE_RECALL "kindred_index_live_recall"
+#define LIVE_QUERIES "kindred_index_live_recall_queries_total"
+
+/* Of the collections that were sampled; made anew each time, so that those which are gone go. */
+static void show_recall(kd_metrics *metrics, const registry_entry *entries, size_t n)
+{
+    char labels[COLLECTION_NAME_SIZE + 16];
+    kd_metrics_forget(metrics, LIVE_RECALL);
+    kd_metrics_forget(metrics, LIVE_QUERIES);
+    for (size_t i = 0; i < n; i++) {
+        const collection_info *const info = &entries[i].info;
+        if (entries[i].damage.status != KD_OK || info->live_queries == 0)
+            continue;
+        /* Names of collections are checked: none needs escaping. */
+        (void)snprintf(labels, sizeof labels, "collection=\"%s\"", info->name);
+        kd_gauge_set(kd_metrics_gauge(metrics, LIVE_RECALL, labels,
+                         "Part of the exact hits that approximate searches found, of late"),
+            (double)info->live_recall);
+        kd_counter_add(kd_metrics_counter(metrics, LIVE_QUERIES, labels,
+                           "Live queries that were run again exactly"),
+            info->live_queries);
+    }
+}
+
+/* Else sums, not a series for each collection: their names are the users'. Who reads the metrics
+ * may wait for a change of a collection, never for searches. */
 static void look(void *arg)
 {
     const indexer *const x = arg;
@@ -17,6 +43,7 @@ static void look(void *arg)
         memory += (double)entries[i].info.memory_bytes;
         disk += (double)entries[i].info.disk_bytes;
     }
+    show_recall(x->metrics, entries, n);
     registry_entries_free(entries, n);
     kd_gauge_set(x->collections, (double)n);
     kd_gauge_set(x->damaged, (double)damaged);
@@ -27,6 +54,7 @@ static void look(void *arg)
 
 kd_status gauges_add(indexer *x, kd_metrics *metrics, kd_error *err)
 {
+    x->metrics = metrics;
     x->collections =
         kd_metrics_gauge(metrics, "kindred_index_collections", "", "Collections, damaged ones too");
     x->damaged = kd_metrics_gauge(

@@ -56,7 +56,7 @@ static kd_status start(kd_process *process, kd_error *err)
     if (status == KD_OK)
         status = kd_service_folder(process, "collections", &dir, err);
     if (status == KD_OK)
-        status = sampler_new(&x->sampler, process->recall_share, process->metrics, err);
+        status = sampler_new(&x->sampler, process->recall_share, err);
     if (status == KD_OK) {
         const collection_options options = {.build_pool = x->build_pool,
             .seal_rows = process->seal_rows,

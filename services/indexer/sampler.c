@@ -1,6 +1,5 @@
 #include "services/indexer/sampler.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +14,6 @@ enum {
 
 struct sampler {
     double share;
-    kd_metrics *metrics;
     kd_queue *queue; /* owned, of jobs */
     pthread_t thread;
     bool started;
@@ -161,17 +159,7 @@ static void count(const job *j, const answer *exact, const answer *found)
     live->expected += exact->n;
     live->found += right < exact->n ? right : exact->n;
     live->queries++;
-    const double recall = live->found / live->expected;
     pthread_mutex_unlock(&live->lock);
-    /* Names of collections are checked: none needs escaping. */
-    char labels[COLLECTION_NAME_SIZE + 16];
-    (void)snprintf(labels, sizeof labels, "collection=\"%s\"", j->c->name);
-    kd_gauge_set(kd_metrics_gauge(j->from->metrics, "kindred_index_live_recall", labels,
-                     "Part of the exact hits that approximate searches found, of late"),
-        recall);
-    kd_counter_add(kd_metrics_counter(j->from->metrics, "kindred_index_live_recall_queries_total",
-                       labels, "Live queries that were run again exactly"),
-        1);
 }
 
 static void run(job *j)
@@ -198,7 +186,7 @@ static void *work(void *arg)
 
 /* ---- Life ---- */
 
-kd_status sampler_new(sampler **out, double share, kd_metrics *metrics, kd_error *err)
+kd_status sampler_new(sampler **out, double share, kd_error *err)
 {
     *out = NULL;
     if (!(share >= 0 && share <= 1))
@@ -208,7 +196,6 @@ kd_status sampler_new(sampler **out, double share, kd_metrics *metrics, kd_error
     if (!s)
         return kd_error_memory(err, "the recall of live queries");
     s->share = share;
-    s->metrics = metrics;
     pthread_mutex_init(&s->lock, NULL);
     kd_cond_init(&s->idle);
     kd_status status = kd_queue_new(&s->queue, WAITING, err);

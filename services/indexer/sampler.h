@@ -6,14 +6,12 @@
 #ifndef KD_INDEXER_SAMPLER_H
 #define KD_INDEXER_SAMPLER_H
 
-#include "lib/base/metrics.h"
 #include "services/indexer/collection.h"
 
 typedef struct sampler sampler;
 
 /* share: of the queries, 0..1. */
-KD_MUST_CHECK kd_status sampler_new(
-    sampler **out, double share, kd_metrics *metrics, kd_error *err);
+KD_MUST_CHECK kd_status sampler_new(sampler **out, double share, kd_error *err);
 void sampler_free(sampler *s); /* ends its thread; NULL is fine */
 
 /* With the collection's memory locked for reading: n queries (n × dim) that were just answered; may

@@ -16,6 +16,7 @@ typedef struct indexer {
     char *snapshots_dir; /* DATA/snapshots */
     lots *searches, *upserts;
     kd_counter *upserted, *deleted, *searched, *scans;
+    kd_metrics *metrics;                                                  /* borrowed */
     kd_gauge *collections, *damaged, *images, *memory_bytes, *disk_bytes; /* gauges.c */
 } indexer;
 

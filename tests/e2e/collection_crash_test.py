@@ -100,6 +100,12 @@ class Index(unittest.TestCase):
         self.assertEqual([ids[0] for ids in self.search(seeds, False)], seeds)
         self.ok("DeleteItems", collection="shop", image_ids=list(range(2600)))
         kindred.wait_until(lambda: self.shown().index_state.segments == 0, 30)
+
+        self.search(seeds, False)
+        recall = 'kindred_index_live_recall{collection="shop"}'
+        self.assertIn(recall, self.indexer.metrics())
+        self.ok("DeleteCollection", name="shop")
+        self.assertNotIn(recall, self.indexer.metrics())
         self.assertEqual(self.indexer.end(), 0)
 
 

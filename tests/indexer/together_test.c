@@ -62,7 +62,7 @@ static void test_together__each_search_is_right_and_sees_what_was_written(void *
     keeper *k = NULL;
     sampler *s = NULL;
     bool created;
-    CHECK_OK(sampler_new(&s, 0.3, NULL, &err), err);
+    CHECK_OK(sampler_new(&s, 0.3, &err), err);
     const collection_options options = {.seal_rows = 300, .sampler = s};
     const collection_settings settings = {
         COLLECTION_HNSW, KD_ANN_INT8, 0.9f, .durability_window_ms = 20};
