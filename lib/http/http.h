@@ -20,7 +20,8 @@
 
 #define KD_HTTP_PARTS 4u   /* of a path that stand for a route's stars */
 #define KD_HTTP_HEADERS 4u /* that a handler may add */
-#define KD_HTTP_STREAMS 32u
+#define KD_HTTP_STREAMS 64u
+#define KD_HTTP_CLIENT_STREAMS 16u /* of them, of one client */
 
 typedef struct kd_http kd_http;
 typedef struct kd_http_request kd_http_request;
@@ -100,8 +101,11 @@ unsigned kd_http_code(kd_status status);
 
 /* ---- Server-sent events ----
  * A stream has two holders: the answer, and whoever sends. */
-/* KD_RESOURCE_EXHAUSTED when KD_HTTP_STREAMS are open, KD_UNAVAILABLE when the server drains. */
-KD_MUST_CHECK kd_status kd_http_stream_new(kd_http_stream **out, kd_http *http, kd_error *err);
+/* client says whose it is, where the request's address doesn't (NULL, or empty): of IPv6 addresses
+ * a network's (/64) are one client. KD_RESOURCE_EXHAUSTED when KD_HTTP_STREAMS are open, or the
+ * client has its share, KD_UNAVAILABLE when the server drains. */
+KD_MUST_CHECK kd_status kd_http_stream_new(
+    kd_http_stream **out, const kd_http_request *request, const char *client, kd_error *err);
 /* data is one line. An event that the client is too slow to have begun reading is replaced. False
  * when nobody listens any more: end it. */
 bool kd_http_stream_send(kd_http_stream *stream, const char *event, const char *data);

@@ -1,5 +1,7 @@
 /* Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html */
+#include <arpa/inet.h>
 #include <assert.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +14,7 @@
 
 struct kd_http_stream {
     kd_http *http;
+    char client[64];
     struct kd_http_stream *next, **link; /* under the server's mutex, as is holders */
     unsigned holders;
     pthread_mutex_t mutex;             /* guards what follows */
@@ -23,13 +26,46 @@ struct kd_http_stream {
     int64_t last_ms;
 };
 
-kd_status kd_http_stream_new(kd_http_stream **out, kd_http *http, kd_error *err)
+/* Whom the connection is from, "" when that isn't known. */
+static void name_address(struct MHD_Connection *connection, char *out, size_t size)
 {
+    const union MHD_ConnectionInfo *const info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *const address = info ? info->client_addr : NULL;
+    out[0] = '\0';
+    if (address && address->sa_family == AF_INET) {
+        const struct sockaddr_in *const v4 = (const void *)address;
+        (void)inet_ntop(AF_INET, &v4->sin_addr, out, (socklen_t)size);
+    } else if (address && address->sa_family == AF_INET6) {
+        struct in6_addr v6 = ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+        if (!IN6_IS_ADDR_V4MAPPED(&v6))
+            memset(&v6.s6_addr[8], 0, 8);
+        (void)inet_ntop(AF_INET6, &v6, out, (socklen_t)size);
+    }
+}
+
+/* The server's mutex held. */
+static unsigned count_of(const kd_http *http, const char *client)
+{
+    unsigned n = 0;
+    for (const kd_http_stream *s = http->streams; s; s = s->next)
+        n += strcmp(s->client, client) == 0;
+    return n;
+}
+
+kd_status kd_http_stream_new(
+    kd_http_stream **out, const kd_http_request *request, const char *client, kd_error *err)
+{
+    kd_http *const http = request->http;
     kd_status status = KD_OK;
     *out = NULL;
     kd_http_stream *const s = calloc(1, sizeof *s);
     if (!s)
         return kd_error_memory(err, "a stream");
+    if (client && *client)
+        (void)kd_copy(s->client, sizeof s->client, client);
+    else
+        name_address(request->connection, s->client, sizeof s->client);
     s->http = http;
     s->holders = 2;
     s->last_ms = kd_mono_ms();
@@ -40,6 +76,10 @@ kd_status kd_http_stream_new(kd_http_stream **out, kd_http *http, kd_error *err)
     } else if (http->n_streams == KD_HTTP_STREAMS) {
         status = kd_error_set(
             err, KD_RESOURCE_EXHAUSTED, "%u streams are open already", KD_HTTP_STREAMS);
+    } else if (count_of(http, s->client) >= KD_HTTP_CLIENT_STREAMS) {
+        status = kd_error_set(err, KD_RESOURCE_EXHAUSTED,
+            "you have %u streams open already, one client may have no more",
+            KD_HTTP_CLIENT_STREAMS);
     } else {
         http->n_streams++;
         s->link = &http->streams;

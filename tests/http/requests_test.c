@@ -72,10 +72,9 @@ static void form(void *state, kd_http_request *request, kd_http_answer *answer)
 static void watch(void *state, kd_http_request *request, kd_http_answer *answer)
 {
     room *const r = state;
-    (void)request;
     kd_error err = KD_ERROR_INIT;
     kd_http_stream *stream;
-    if (kd_http_stream_new(&stream, r->http, &err) != KD_OK) {
+    if (kd_http_stream_new(&stream, request, kd_http_query(request, "client"), &err) != KD_OK) {
         kd_http_fail(answer, &err);
         return;
     }
@@ -369,10 +368,14 @@ static void wait_for(int fd, const char *what, char *got, size_t size)
     }
 }
 
-static int open_stream(room *r)
+/* client NULL: by its address. */
+static int open_stream(room *r, const char *client)
 {
+    char head[160];
     const int fd = dial(r->port);
-    send_text(fd, "GET /watch HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    (void)snprintf(head, sizeof head, "GET /watch%s%s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        client ? "?client=" : "", client ? client : "");
+    send_text(fd, head);
     (void)sem_wait(&r->streaming);
     return fd;
 }
@@ -381,7 +384,7 @@ static void test_http__streams_events(void **state)
 {
     room *const r = *state;
     char got[4096];
-    const int fd = open_stream(r);
+    const int fd = open_stream(r, NULL);
     wait_for(fd, "data: {\"n\": 1}\n\n", got, sizeof got);
     CHECK_HAS("Content-Type: text/event-stream", got);
     CHECK(kd_http_stream_send(r->streams[0], "job", "{\"n\": 2}"));
@@ -399,11 +402,21 @@ static void test_http__streams_are_bounded_and_end_with_a_drain(void **state)
 {
     room *const r = *state;
     int fds[KD_HTTP_STREAMS];
-    for (size_t i = 0; i < KD_HTTP_STREAMS; i++)
-        fds[i] = open_stream(r);
-    char *text = ask(r->port, "GET", "/watch");
+    static const char *const clients[] = {NULL, "a", "b", "c"};
+    char *text;
+    for (size_t i = 0; i < KD_HTTP_STREAMS; i++) {
+        const char *const client = clients[i / KD_HTTP_CLIENT_STREAMS];
+        fds[i] = open_stream(r, client);
+        if ((i + 1) % KD_HTTP_CLIENT_STREAMS != 0 || i + 1 == KD_HTTP_STREAMS)
+            continue;
+        text = ask(r->port, "GET", client ? "/watch?client=a" : "/watch");
+        CHECK_HAS("HTTP/1.1 429", text);
+        CHECK_HAS("you have 16 streams open already", text);
+        free(text);
+    }
+    text = ask(r->port, "GET", "/watch?client=d");
     CHECK_HAS("HTTP/1.1 429", text);
-    CHECK_HAS("32 streams are open already", text);
+    CHECK_HAS("64 streams are open already", text);
     free(text);
     (void)close(fds[0]); /* one that has gone is noticed by what is sent */
     const int64_t begun = kd_mono_ms();
@@ -413,7 +426,7 @@ static void test_http__streams_are_bounded_and_end_with_a_drain(void **state)
     kd_http_stream_end(r->streams[0]);
     r->n_streams--;
     memmove(r->streams, r->streams + 1, r->n_streams * sizeof r->streams[0]);
-    fds[0] = open_stream(r);
+    fds[0] = open_stream(r, NULL);
 
     kd_http_drain(r->http);
     for (size_t i = 0; i < KD_HTTP_STREAMS; i++) {

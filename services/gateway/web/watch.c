@@ -178,6 +178,7 @@ void web_watch(void *state, kd_http_request *request, kd_http_answer *answer)
     Kindred__V1__GetJobRequest get = KINDRED__V1__GET_JOB_REQUEST__INIT;
     Kindred__V1__WatchJobRequest watch = KINDRED__V1__WATCH_JOB_REQUEST__INIT;
     Kindred__V1__GetJobResponse *got = NULL;
+    kd_caller caller = {.id = ""};
     kd_error err = KD_ERROR_INIT;
     web_trip trip;
     web_trip_begin(&trip, request, answer);
@@ -190,8 +191,12 @@ void web_watch(void *state, kd_http_request *request, kd_http_answer *answer)
     if (status == KD_OK)
         status =
             web_open(w, &trip, GATEWAY, "WatchJob", &watch.base, &item->channel, &item->from, &err);
+    /* Whose it is: the key's, or without one the address's. */
     if (status == KD_OK)
-        status = kd_http_stream_new(&item->to, w->gateway->process->http, &err);
+        status = kd_access_look(w->gateway->process->access,
+            kd_http_header(request, "Authorization"), KD_SCOPE_READ, &caller, &err);
+    if (status == KD_OK)
+        status = kd_http_stream_new(&item->to, request, caller.id, &err);
     if (status == KD_OK) {
         answer->stream = item->to;
         if (!add(w->watches, item))
