@@ -68,6 +68,7 @@ class Page:
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height,
                  deviceScaleFactor=2 if phone else 1, mobile=phone)
         self.ask("Emulation.setTouchEmulationEnabled", enabled=phone)
+        self.ask("Emulation.setScrollbarsHidden", hidden=True)  # pictures are as wide as the page
         self.ask("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
             {"name": "prefers-reduced-motion", "value": "reduce"}])
@@ -129,10 +130,16 @@ class Page:
                         selector=selector)["nodeId"]
         self.ask("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
+    def frame(self):
+        """The page's first frame, as another page."""
+        frames = self.ask("Page.getFrameTree")["frameTree"]["childFrames"]
+        return Frame(self, frames[0]["frame"]["id"])
+
     # -- What is to be seen
 
-    def run(self, script):
-        got = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+    def run(self, script, **where):
+        got = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True,
+                       **where)
         assert "exceptionDetails" not in got, got["exceptionDetails"]
         return got["result"].get("value")
 
@@ -157,3 +164,16 @@ class Page:
         self.ask("Page.bringToFront")  # a page behind another is not drawn
         shot = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(shot["data"]))
+
+
+class Frame:
+    """What a frame shows, read in a world of its own: its page's scripts need not run."""
+
+    def __init__(self, page, frame):
+        self._page, self._frame = page, frame
+
+    def run(self, script):
+        world = self._page.ask("Page.createIsolatedWorld", frameId=self._frame)
+        return self._page.run(script, contextId=world["executionContextId"])
+
+    wait = Page.wait

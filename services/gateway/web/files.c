@@ -14,10 +14,6 @@
 #define DEFAULT_SIDE 256u
 #define MAX_SIDE 512u
 
-/* Nothing but our own files, and pictures that came as data. */
-#define PAGE_POLICY                                                                                \
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "        \
-    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 /* Pages that have all in themselves and no script; sandboxed, as names in them are a dataset's. */
 #define REPORT_POLICY                                                                              \
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; "           \
@@ -35,7 +31,7 @@ void web_serve_page(void *state, kd_http_request *request, kd_http_answer *answe
         tag, sizeof tag, "\"%016llx\"", (unsigned long long)kd_xxh3(page->bytes, *page->len));
     kd_http_set(answer, "ETag", tag);
     answer->content_type = page->type;
-    answer->policy = PAGE_POLICY;
+    answer->policy = page->policy;
     answer->cache = "no-cache";
     if (known && strstr(known, tag)) {
         answer->code = 304;

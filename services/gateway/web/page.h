@@ -14,11 +14,13 @@ KD_PAGE_FILE(models_html);
 KD_PAGE_FILE(reports_html);
 KD_PAGE_FILE(jobs_html);
 KD_PAGE_FILE(job_html);
+KD_PAGE_FILE(view_html);
 KD_PAGE_FILE(page_css);
 KD_PAGE_FILE(icon_svg);
 KD_PAGE_FILE(common_js);
 KD_PAGE_FILE(search_js);
 KD_PAGE_FILE(lists_js);
 KD_PAGE_FILE(jobs_js);
+KD_PAGE_FILE(view_js);
 
 #endif

@@ -39,13 +39,14 @@ static const kd_http_route routes[] = {
 };
 
 #define HTML "text/html; charset=utf-8"
-#define PAGE(route, media, name)                                                                   \
+#define PAGE_UNDER(route, media, name, policy)                                                     \
     {                                                                                              \
         "GET", route, KD_SCOPE_OPEN, web_serve_page, false, 0, &(const web_page)                   \
         {                                                                                          \
-            media, page_##name, &page_##name##_len                                                 \
+            media, page_##name, &page_##name##_len, policy                                         \
         }                                                                                          \
     }
+#define PAGE(route, media, name) PAGE_UNDER(route, media, name, WEB_PAGE_POLICY)
 
 static const kd_http_route pages[] = {
     PAGE("/", HTML, search_html),
@@ -54,12 +55,15 @@ static const kd_http_route pages[] = {
     PAGE("/reports", HTML, reports_html),
     PAGE("/jobs", HTML, jobs_html),
     PAGE("/jobs/*", HTML, job_html),
+    PAGE_UNDER("/reports/*", HTML, view_html, WEB_VIEW_POLICY),
+    PAGE_UNDER("/runs/*", HTML, view_html, WEB_VIEW_POLICY),
     PAGE("/page/page.css", "text/css; charset=utf-8", page_css),
     PAGE("/page/icon.svg", "image/svg+xml", icon_svg),
     PAGE("/page/common.js", "text/javascript; charset=utf-8", common_js),
     PAGE("/page/search.js", "text/javascript; charset=utf-8", search_js),
     PAGE("/page/lists.js", "text/javascript; charset=utf-8", lists_js),
     PAGE("/page/jobs.js", "text/javascript; charset=utf-8", jobs_js),
+    PAGE("/page/view.js", "text/javascript; charset=utf-8", view_js),
 };
 
 void web_add_routes(web *w)

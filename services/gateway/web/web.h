@@ -79,7 +79,16 @@ typedef struct web_page {
     const char *type;
     const unsigned char *bytes;
     const size_t *len;
+    const char *policy; /* Content-Security-Policy: */
 } web_page;
+/* Nothing but our own files, and pictures that came as data. */
+#define WEB_POLICY(style, more)                                                                    \
+    "default-src 'none'; script-src 'self'; style-src 'self'" style                                \
+    "; img-src 'self' data: blob:; connect-src 'self'; " more                                      \
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+#define WEB_PAGE_POLICY WEB_POLICY("", "")
+/* What is framed lives under the policy of who frames it, and a report has its style in itself. */
+#define WEB_VIEW_POLICY WEB_POLICY(" 'unsafe-inline'", "frame-src blob:; ")
 void web_serve_page(void *state, kd_http_request *request, kd_http_answer *answer);
 /* watch.c */
 typedef struct web_watches web_watches;

@@ -131,15 +131,35 @@ function progressOf(job) {
         el("p", { class: "phase" }, progress.phase || "working"),
         bar(progress),
         el("p", { class: "numbers" }, [
-            total > 0 ? `${count(done)} of ${count(total)} (${share(progress)})` : "", rate > 0 ? `${rate < 10 ? rate.toFixed(1) : count(Math.round(rate))} a second` : "", left, progress.detail,
+            total > 0 ? `${count(done)} of ${count(total)} images (${share(progress)})` : "", rate > 0 ? `${rate < 10 ? rate.toFixed(1) : count(Math.round(rate))} a second` : "", left, progress.detail,
         ].filter(Boolean).join(" · ")));
+}
+
+// A spec has models by their ids; people know them by name, which is looked up once.
+const modelNames = new Map();
+
+async function learnNames(job) {
+    const { model, models = [] } = job.spec?.[job.kind] ?? {};
+    const unknown = [model, ...models].filter((id) => id && !modelNames.has(id));
+    for (const id of unknown) {
+        modelNames.set(id, id); // it may be gone: the id stays
+        await api(`/v1/models/${encodeURIComponent(id)}`).then((answer) => modelNames.set(id, answer.model.name), () => {});
+    }
+    return unknown.length > 0;
+}
+
+function askedValue(field, value) {
+    if (field === "model" || field === "models") {
+        return [value].flat().map((id) => modelNames.get(id) ?? id).join(", ");
+    }
+    return Array.isArray(value) ? value.join(", ") : typeof value === "object" ? String(value.value) : value === true ? "yes" : String(value);
 }
 
 // What was asked for, field by field; what is zero or empty was left to its default.
 function asked(job) {
     const spec = job.spec?.[job.kind] ?? {};
     return Object.entries(spec).filter(([, value]) => value !== "" && value !== 0 && value !== false && !(Array.isArray(value) && value.length === 0))
-        .map(([field, value]) => [field.replaceAll("_", " "), Array.isArray(value) ? value.join(", ") : typeof value === "object" ? String(value.value) : value === true ? "yes" : String(value), field === "dataset"]);
+        .map(([field, value]) => [field.replaceAll("_", " "), askedValue(field, value), field === "dataset"]);
 }
 
 function brought(job) {
@@ -217,13 +237,16 @@ async function beginJob() {
             showError(problem);
         }
     };
+    let shown = null;
     const show = (job) => {
+        shown = job;
+        learnNames(job).then((some) => some && show(shown));
         const focused = document.activeElement?.id;
         $("#title").textContent = `${job.kind.charAt(0).toUpperCase()}${job.kind.slice(1)}: ${what(job)}`;
         document.title = `kindred: ${job.state}, ${job.kind} ${what(job)}`;
         $("#job").replaceChildren(...[
             progressOf(job), failure(job), actions(job, act),
-            facts([["State", stateOf(job)], ["Queued", time(job.created_unix_ms)], ["Took", took(job)], ["Try", job.attempt > 1 ? String(job.attempt) : ""], ["Id", el("code", {}, job.id)]]),
+            facts([["State", stateOf(job)], ["Queued", time(job.created_unix_ms)], [hasEnded(job) ? "Took" : "Runs for", took(job)], ["Try", job.attempt > 1 ? String(job.attempt) : ""], ["Id", el("code", {}, job.id)]]),
             metrics(job),
             job.result ? el("section", {}, el("h2", {}, "Result"), facts(brought(job))) : null,
             el("section", {}, el("h2", {}, "Asked for"), facts(asked(job))),

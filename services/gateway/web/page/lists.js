@@ -1,5 +1,5 @@
 // Collections, models and reports: each a list of what is there.
-import { $, all, bytes, count, el, emptyState, fetchOk, key, query, row, showError, table, time } from "./common.js";
+import { $, all, bytes, count, el, emptyState, key, query, row, showError, table, time } from "./common.js";
 
 const lists = {
     collections: {
@@ -26,7 +26,7 @@ const lists = {
         ],
         empty: () => emptyState("There is no model yet. Import weights, or begin with random ones and train them:",
             "kindred model import resnet18.pth --name plain", "kindred model init --name plain\nkindred train DIR --loss triplet --model plain --name trained"),
-        said: (n) => `${count(n)} ${n === 1 ? "model" : "models"}, the newest first.`,
+        said: (n) => `${count(n)} ${n === 1 ? "model" : "models"}.`,
     },
     reports: {
         path: "/v1/jobs?kind=evaluate&state=done",
@@ -39,7 +39,7 @@ const lists = {
         ],
         more: (one) => el("small", {}, el("br"), "by ", el("a", { href: `/jobs/${encodeURIComponent(one.id)}` }, "its job")),
         empty: () => emptyState("There is no report yet. Measure a model on photographs that it was not trained with:", "kindred evaluate DIR --model MODEL --out report"),
-        said: (n) => `${count(n)} ${n === 1 ? "report" : "reports"}, the newest first.`,
+        said: (n) => `${count(n)} ${n === 1 ? "report" : "reports"}.`,
     },
 };
 
@@ -59,22 +59,11 @@ function lines(job, text) {
     return (job.result?.metrics ?? []).flatMap((model, i) => i > 0 ? [el("br"), text(model)] : [text(model)]);
 }
 
-// A link sends no key: with one, the report is fetched and saved.
+// A link sends no key: with one, the page that fetches the report shows it.
 export function reportLink(job, text, path = "report/report.html", attributes = {}) {
-    const href = `/v1/jobs/${encodeURIComponent(job)}/${path}`;
-    const link = el("a", { href, ...attributes }, text);
-    if (key()) {
-        link.addEventListener("click", async (event) => {
-            event.preventDefault();
-            try {
-                const blob = await (await fetchOk(href)).blob();
-                el("a", { href: URL.createObjectURL(blob), download: `${job}-${path.split("/").pop()}` }).click();
-            } catch (problem) {
-                showError(problem);
-            }
-        });
-    }
-    return link;
+    const id = encodeURIComponent(job);
+    const keyed = path.startsWith("run/") ? `/runs/${id}` : `/reports/${id}`;
+    return el("a", { href: key() ? keyed : `/v1/jobs/${id}/${path}`, ...attributes }, text);
 }
 
 async function show(box) {
