@@ -80,7 +80,12 @@ static void test_cli_options__wrong_usage_is_said_and_is_2(void **state)
     (void)state;
     RUN(&r, try_command, "try", "a", "--none");
     CHECK_INT(2, r.status);
-    CHECK_HAS("kindred try: --none: unknown option", r.err);
+    CHECK_HAS("kindred try: --none: unknown option; `kindred try --help` lists", r.err);
+    RUN(&r, try_command, "try", "a", "--wrod=x");
+    CHECK_INT(2, r.status);
+    CHECK_HAS("kindred try: --wrod=x: unknown option; did you mean --word?", r.err);
+    RUN(&r, try_command, "try", "a", "--gatway", "x");
+    CHECK_HAS("did you mean --gateway?", r.err);
     RUN(&r, try_command, "try");
     CHECK_INT(2, r.status);
     CHECK_HAS("kindred try: an argument is missing", r.err);

@@ -31,11 +31,35 @@ static void test_cli_table__columns_fit_and_numbers_stand_right(void **state)
     cli_table *const table = cli_table_new((const char *const[]){"NAME", "N", "NOTE"}, 3);
     cli_table_row(table, (const char *const[]){"Möhre", "7", "a\033[1mb"});
     cli_table_row(table, (const char *const[]){"x", "1234", ""});
-    char *const text = cli_table_text(table, false);
+    char *const text = cli_table_text(table, false, 0);
     CHECK_STR("NAME      N  NOTE\n"
               "Möhre     7  a?[1mb\n"
               "x      1234  \n",
         text);
+    free(text);
+    cli_table_free(table);
+}
+
+static void test_cli_table__fits_the_terminal(void **state)
+{
+    static const char id[] = "a-name-that-nobody-should-have-to-guess";
+    (void)state;
+    cli_table *const table = cli_table_new((const char *const[]){"ID", "WHY", "URI"}, 3);
+    cli_table_row(
+        table, (const char *const[]){id, "it went as one would expect of it, nötig or not",
+                   "/data/photos/sofa_final/50_1.JPG"});
+    char *text = cli_table_text(table, false, 100);
+    const char *const row = strchr(text, '\n') + 1;
+    CHECK_HAS(id, row);
+    CHECK_HAS("  it went as one would expect…  ", row);
+    CHECK_HAS("  …a/photos/sofa_final/50_1.JPG", row);
+    free(text);
+    text = cli_table_text(table, false, 20); /* as far as it goes */
+    CHECK_HAS(id, text);
+    CHECK_HAS("  it went as one would ex…  …tos/sofa_final/50_1.JPG", text);
+    free(text);
+    text = cli_table_text(table, false, 0);
+    CHECK_HAS("nötig or not  /data/photos", text);
     free(text);
     cli_table_free(table);
 }
@@ -47,7 +71,7 @@ static void test_cli_table__fields_stand_left_and_empty_ones_are_left_out(void *
     cli_table_field(table, "id", "5");
     cli_table_field(table, "parent", "");
     cli_table_field(table, "images", "1234");
-    char *const text = cli_table_text(table, true);
+    char *const text = cli_table_text(table, true, 0);
     CHECK_STR("id      5\n"
               "images  1234\n",
         text);
@@ -70,6 +94,19 @@ static void test_cli_text__numbers_for_people(void **state)
     CHECK_STR("1 image", cli_some(1, "image", "images", text));
     CHECK_STR("0 images", cli_some(0, "image", "images", text));
     CHECK_STR("", cli_when(0, text));
+}
+
+static void test_cli_text__help_fits_the_terminal(void **state)
+{
+    (void)state;
+    char *const text = cli_wrap("One two three four. averyveryverylongword, fünf\n"
+                                "Example: a line that is kept\n"
+                                "         and another one\nthe end of it",
+        12);
+    CHECK_STR("One two\nthree four.\naveryveryverylongword,\nfünf\n"
+              "Example: a line that is kept\n         and another one\nthe end of\nit",
+        text);
+    free(text);
 }
 
 static void test_cli_progress__says_where_it_is_and_fits_the_terminal(void **state)
@@ -177,8 +214,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cli_table__columns_fit_and_numbers_stand_right),
+        cmocka_unit_test(test_cli_table__fits_the_terminal),
         cmocka_unit_test(test_cli_table__fields_stand_left_and_empty_ones_are_left_out),
         cmocka_unit_test(test_cli_text__numbers_for_people),
+        cmocka_unit_test(test_cli_text__help_fits_the_terminal),
         cmocka_unit_test(test_cli_progress__says_where_it_is_and_fits_the_terminal),
         cmocka_unit_test(test_cli_error__exit_status_follows_the_code),
         cmocka_unit_test(test_cli_npy__is_what_numpy_writes),

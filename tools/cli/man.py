@@ -52,8 +52,9 @@ def section(command, text):
     own = text.partition(COMMON)[0]
     usage, _, rest = own.partition("\n")
     said, _, listed = rest.partition("Options:\n")
+    said = re.sub(r"^(Example| {9}|Exit status)", r".br\n\1", roff(said.strip()), flags=re.MULTILINE)
     usage = roff(usage.removeprefix("Usage: "))
-    return (f".SS {roff(' '.join(command))}\n.B {usage}\n.PP\n{roff(said.strip())}\n{options(listed)}")
+    return (f".SS {roff(' '.join(command))}\n.B {usage}\n.PP\n{said}\n{options(listed)}")
 
 
 def main():

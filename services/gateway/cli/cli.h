@@ -56,6 +56,8 @@ typedef struct cli_command {
     int (*run)(int argc, const char **argv);
     const char *help; /* one line */
 } cli_command;
+/* The name that the word was meant to be; NULL when none is near. */
+const char *cli_nearest(const char *word, const char *const *names, size_t n);
 /* Runs the command that argv[1] names, with argv[0] = "NOUN NAME" (noun NULL: "NAME"). Answers
  * help,
  * --help and --version itself; a name that is none of them is EXIT_USAGE, with the nearest. */
@@ -77,6 +79,8 @@ KD_MUST_CHECK kd_status cli_channel(
 KD_MUST_CHECK kd_status cli_call(kd_channel *channel, const ProtobufCServiceDescriptor *service,
     const char *method, const ProtobufCMessage *request, int64_t timeout_ms, void *response,
     kd_error *err);
+/* Where nobody answers: "no gateway answers at HOST:PORT", in place of the core's own sentence. */
+void cli_say_who(const kd_channel *channel, const char *who, kd_error *err);
 /* One call on a connection of its own. */
 KD_MUST_CHECK kd_status cli_ask(const cli_common *common, const ProtobufCServiceDescriptor *service,
     const char *method, const ProtobufCMessage *request, int64_t timeout_ms, void *response,
@@ -106,8 +110,10 @@ cli_table *cli_table_new(
 void cli_table_row(cli_table *table, const char *const *cells); /* copies */
 /* A row of two; skipped when the value is NULL or empty. */
 void cli_table_field(cli_table *table, const char *name, const char *value);
-char *cli_table_text(const cli_table *table, bool bold_heads); /* a new string (free), never NULL */
-void cli_table_print(cli_table *table);                        /* and frees it */
+/* A new string (free), never NULL. width: characters that a line should have at most, for which the
+ * columns of sentences and paths are cut; 0: any number. */
+char *cli_table_text(const cli_table *table, bool bold_heads, size_t width);
+void cli_table_print(cli_table *table); /* as wide as the terminal; and frees it */
 void cli_table_free(cli_table *table);
 
 /* ---- text.c: numbers and times for people ---- */
@@ -121,7 +127,11 @@ const char *cli_some(uint64_t n, const char *one, const char *many, char text[CL
 /* A copy (free) in which '?' stands for control characters: what came from a server or a file name
  * must not steer the terminal. Never NULL: aborts without memory. */
 char *cli_clean(const char *text);
-bool cli_colour(int fd); /* a terminal, and NO_COLOR isn't set */
+/* A copy (free) whose lines have at most width characters, where spaces allow; those of examples,
+ * which people copy, stay whole. Never NULL. */
+char *cli_wrap(const char *text, size_t width);
+bool cli_colour(int fd);  /* a terminal, and NO_COLOR isn't set */
+size_t cli_width(int fd); /* characters of a terminal's line; 0: it is none */
 
 /* ---- list.c ---- */
 /* A method that answers in pages. */

@@ -51,9 +51,9 @@ static int collection_create(int argc, const char **argv)
     cli_common common;
     index_options index = INDEX_OPTIONS_INIT;
     const struct poptOption options[] = {
-        {"model", 0, POPT_ARG_STRING, &model, 0, "whose vectors it holds, by id or name", "MODEL"},
+        {"model", 0, POPT_ARG_STRING, &model, 0, "whose vectors it holds, by id or name", "ID"},
         INDEX_OPTIONS(index), POPT_TABLEEND};
-    int exit_status = cli_parse(argc, argv, "NAME --model MODEL [OPTION...]",
+    int exit_status = cli_parse(argc, argv, "NAME --model ID [OPTION...]",
         "Makes an empty collection, to be filled with `kindred collection add`; `kindred index` "
         "makes its own.\n"
         "Example: kindred collection create shop --model best",
@@ -64,7 +64,7 @@ static int collection_create(int argc, const char **argv)
     kd_error err = KD_ERROR_INIT;
     exit_status = EXIT_DONE;
     if (!model)
-        exit_status = cli_usage(argv[0], "--model MODEL is missing");
+        exit_status = cli_usage(argv[0], "--model ID is missing");
     else if (create(&common, args[0], model, &index, &response, &err) != KD_OK)
         exit_status = cli_error(&common, argv[0], &err);
     else if (common.json)

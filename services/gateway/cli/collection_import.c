@@ -209,12 +209,12 @@ int collection_import(int argc, const char **argv)
     const char **args = NULL;
     importing m = {.command = argv[0], .common = &common};
     const struct poptOption options[] = {
-        {"model", 0, POPT_ARG_STRING, &m.model, 0, "that made the vectors, by id or name", "MODEL"},
+        {"model", 0, POPT_ARG_STRING, &m.model, 0, "that made the vectors, by id or name", "ID"},
         {"ids", 0, POPT_ARG_STRING, &m.ids, 0,
             "what names the rows (FILE.jsonl or FILE.ids, where there is one)", "FILE"},
         {"normalize", 0, POPT_ARG_NONE, &m.normalize, 0, "scale the vectors to length 1", NULL},
         POPT_TABLEEND};
-    int exit_status = cli_parse(argc, argv, "NAME FILE --model MODEL [OPTION...]",
+    int exit_status = cli_parse(argc, argv, "NAME FILE --model ID [OPTION...]",
         "Adds or replaces images with vectors from a file: a NumPy array of float32, or a flat "
         "FAISS index. The collection is made if it is not there. Rows are named by a file of JSON "
         "objects as `kindred collection export` writes it, or by one with an id on each line "
@@ -226,7 +226,7 @@ int collection_import(int argc, const char **argv)
         return exit_status;
     m.collection = args[0];
     m.path = args[1];
-    exit_status = m.model ? import_all(&m) : cli_usage(argv[0], "--model MODEL is missing");
+    exit_status = m.model ? import_all(&m) : cli_usage(argv[0], "--model ID is missing");
     free(args);
     return exit_status;
 }

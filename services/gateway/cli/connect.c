@@ -93,7 +93,7 @@ static void say_how(kd_error *err)
 
 /* The core's sentence about a refused connection says what it tried, not what is missing; why TLS
  * came to nothing only the core can say. */
-static void say_who(const kd_channel *channel, kd_error *err)
+void cli_say_who(const kd_channel *channel, const char *who, kd_error *err)
 {
     static const char refused[] = "failed to connect to all addresses";
     if (!err || err->status != KD_UNAVAILABLE || strstr(err->message, refused) != err->message)
@@ -102,7 +102,7 @@ static void say_who(const kd_channel *channel, kd_error *err)
     const char *const address = kd_channel_address(channel);
     const char *const why = strstr(core.message, address);
     const bool plain = !why || strstr(why, "onnection refused");
-    (void)kd_error_set(err, KD_UNAVAILABLE, "no gateway answers at %s%.300s", address,
+    (void)kd_error_set(err, KD_UNAVAILABLE, "no %s answers at %s%.300s", who, address,
         plain ? "" : why + strlen(address));
 }
 
@@ -116,7 +116,7 @@ kd_status cli_call(kd_channel *channel, const ProtobufCServiceDescriptor *servic
         kd_channel_call(channel, service, method, request, &options, &message, err);
     memcpy(response, &message, sizeof(void *)); /* a pointer to some message, as all are */
     if (status != KD_OK) {
-        say_who(channel, err);
+        cli_say_who(channel, "gateway", err);
         say_how(err);
     }
     return status;

@@ -34,17 +34,16 @@ static size_t distance(const char *a, const char *b)
     return row[m];
 }
 
-/* The command that the word was meant to be; NULL when none is near. */
-static const char *nearest(const char *word, const cli_command *commands, size_t n)
+const char *cli_nearest(const char *word, const char *const *names, size_t n)
 {
     const char *best = NULL;
     size_t best_distance = 3;
     for (size_t i = 0; i < n; i++) {
-        size_t far = distance(word, commands[i].name);
-        if (strlen(word) >= 2 && strncmp(commands[i].name, word, strlen(word)) == 0)
+        size_t far = distance(word, names[i]);
+        if (strlen(word) >= 2 && strncmp(names[i], word, strlen(word)) == 0)
             far = 0;
-        if (far < best_distance && far < strlen(commands[i].name)) {
-            best = commands[i].name;
+        if (far < best_distance && far < strlen(names[i])) {
+            best = names[i];
             best_distance = far;
         }
     }
@@ -66,7 +65,11 @@ static void print_help(
 static int unknown(const char *noun, const char *word, const cli_command *commands, size_t n)
 {
     const char *const space = noun ? " " : "", *const middle = noun ? noun : "";
-    const char *const meant = nearest(word, commands, n);
+    const char **const names = cli_must(calloc(n + 1, sizeof *names));
+    for (size_t i = 0; i < n; i++)
+        names[i] = commands[i].name;
+    const char *const meant = cli_nearest(word, names, n);
+    free(names);
     (void)fprintf(stderr, "kindred%s%s: '%s' is not a command", space, middle, word);
     if (meant)
         (void)fprintf(stderr, "; did you mean `kindred%s%s %s`?\n", space, middle, meant);

@@ -27,6 +27,8 @@ static kd_status check(
     kd_status status = cli_channel(common, address, &channel, err);
     if (status == KD_OK)
         status = kd_health_check(channel, (int64_t)timeout_ms, err);
+    if (status != KD_OK && channel)
+        cli_say_who(channel, "service", err);
     kd_channel_close(channel);
     kd_rpc_shutdown();
     return status;

@@ -207,8 +207,10 @@ static int key_revoke(int argc, const char **argv)
     kd_error err = KD_ERROR_INIT;
     kd_key key;
     const int exit_status = cli_parse(argc, argv, "ID [OPTION...]",
-        "Revokes an API key, by its id or name: it is refused from now on.", NULL, NULL, NULL, 1, 1,
-        &common, &args);
+        "Revokes an API key, by its id or name: it is refused from now on, and what it has begun "
+        "ends.\n"
+        "Example: kindred key revoke shop",
+        NULL, NULL, NULL, 1, 1, &common, &args);
     if (exit_status >= 0)
         return exit_status;
     char *const path = keys_path(&common);

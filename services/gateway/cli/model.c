@@ -53,7 +53,7 @@ static int model_import(int argc, const char **argv)
         {"image-size", 0, POPT_ARG_STRING, &size, 0, "side of the model input, pixels (224)", "N"},
         POPT_TABLEEND};
     int exit_status = cli_parse(argc, argv, "FILE [OPTION...]",
-        "Makes a model from a weights file: .safetensors, or PyTorch's .pth. The file is read on\n"
+        "Makes a model from a weights file: .safetensors, or PyTorch's .pth. The file is read on "
         "the server's side and must lie under its dataset folders.\n"
         "Example: kindred model import resnet18.pth --name plain",
         options, NULL, NULL, 1, 1, &common, &args);

@@ -9,6 +9,8 @@
 #include "lib/base/buf.h"
 #include "services/gateway/cli/cli.h"
 
+#define MOST_OPTIONS 64u /* of a command, for who looks for a similar one */
+
 enum {
     OPTION_HELP = 1,
     OPTION_GATEWAY,
@@ -143,10 +145,35 @@ static int take_arguments(const parsing *p, poptContext context)
     return -1;
 }
 
+/* What popt could not make sense of. */
+static int say_bad_option(const parsing *p, poptContext context, int fault)
+{
+    const char *const option = poptBadOption(context, POPT_BADOPTION_NOALIAS);
+    const char *names[MOST_OPTIONS];
+    size_t n = 0;
+    for (const struct poptOption *o = common_options; n < MOST_OPTIONS && !is_end(o); o++)
+        names[n++] = o->longName;
+    for (const struct poptOption *o = p->options; o && n < MOST_OPTIONS && !is_end(o); o++)
+        if (o->longName)
+            names[n++] = o->longName;
+    char word[64];
+    (void)kd_copy(word, sizeof word, option + strspn(option, "-"));
+    word[strcspn(word, "=")] = '\0';
+    const char *const meant =
+        fault == POPT_ERROR_BADOPT && *word ? cli_nearest(word, names, n) : NULL;
+    if (meant)
+        return cli_usage(
+            p->argv[0], "%s: %s; did you mean --%s?", option, poptStrerror(fault), meant);
+    return cli_usage(p->argv[0], "%s: %s; `kindred %s --help` lists the options", option,
+        poptStrerror(fault), p->argv[0]);
+}
+
 static int parse(const parsing *p, const struct poptOption *table)
 {
     char *const name = cli_must(kd_format("kindred %s", p->argv[0]));
-    char *const usage = cli_must(kd_format("%s\n\n%s", p->what, p->help));
+    const size_t width = cli_width(STDOUT_FILENO);
+    char *const help = cli_wrap(p->help, width > 20 && width < 100 ? width - 1 : 79);
+    char *const usage = cli_must(kd_format("%s\n\n%s", p->what, help));
     const char **const argv = cli_must(calloc((size_t)p->argc + 1, sizeof *argv));
     for (int i = 1; i < p->argc; i++)
         argv[i] = p->argv[i];
@@ -157,13 +184,13 @@ static int parse(const parsing *p, const struct poptOption *table)
     while (exit_status == -1 && (got = poptGetNextOpt(context)) > 0)
         exit_status = take_option(p, context, got);
     if (exit_status == -1 && got < -1)
-        exit_status = cli_usage(p->argv[0], "%s: %s; `kindred %s --help` lists the options",
-            poptBadOption(context, POPT_BADOPTION_NOALIAS), poptStrerror(got), p->argv[0]);
+        exit_status = say_bad_option(p, context, got);
     if (exit_status == -1)
         exit_status = take_arguments(p, context);
     poptFreeContext(context);
     free(argv);
     free(usage);
+    free(help);
     free(name);
     return exit_status;
 }

@@ -43,11 +43,15 @@ json_t *cli_json_text(const char *text)
 
 int cli_error(const cli_common *common, const char *command, const kd_error *err)
 {
+    static const char nobody[] = "no gateway answers";
     if (common->json)
         cli_print_json(json_pack("{s: {s: s, s: o}}", "error", "code", kd_status_name(err->status),
             "message", cli_json_text(err->message)));
     else
-        (void)fprintf(stderr, "kindred %s: %s\n", command, err->message);
+        (void)fprintf(stderr, "kindred %s: %s%s\n", command, err->message,
+            strncmp(err->message, nobody, strlen(nobody)) != 0
+                ? ""
+                : "; `kindred up` starts one here, --gateway HOST:PORT names another");
     switch (err->status) {
     case KD_UNAVAILABLE:
         return EXIT_UNREACHABLE;

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "lib/base/buf.h"
@@ -78,10 +77,8 @@ void cli_progress_text(const cli_progress *progress, size_t width, char *text, s
 
 static size_t terminal_width(void)
 {
-    struct winsize size;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2)
-        return 79;
-    return size.ws_col - 1u;
+    const size_t width = cli_width(STDERR_FILENO);
+    return width < 2 ? 79 : width - 1;
 }
 
 void cli_bar_show(cli_bar *bar, const cli_progress *progress)

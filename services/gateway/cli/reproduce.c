@@ -209,9 +209,9 @@ int cmd_reproduce(int argc, const char **argv)
     int exit_status = cli_parse(argc, argv, "DIR [OPTION...]",
         "Trains ResNet18 by cross-entropy (on super-classes), ArcFace, contrastive and triplet "
         "loss "
-        "with a\nfifth of the training images held back, indexes the training set by each and by "
-        "the plain network,\nand measures them all on the test images and on those held back. What "
-        "is interrupted goes on\nwhere it stopped when the command is given again.\n"
+        "with a fifth of the training images held back, indexes the training set by each and by "
+        "the plain network, and measures them all on the test images and on those held back. What "
+        "is interrupted goes on where it stopped when the command is given again.\n"
         "Example: kindred reproduce photos/ --weights resnet18.safetensors --out reproduced",
         options, NULL, NULL, 1, 1, &common, &args);
     r.preset = reproduce_preset_find(preset);

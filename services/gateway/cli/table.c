@@ -92,13 +92,66 @@ static bool column_of_numbers(const cli_table *table, size_t column)
     return table->heads && some;
 }
 
+/* ---- Narrow terminals ---- */
+
+#define CUT_LEAST 24u /* characters: times, sizes and most names are shorter */
+
+/* Sentences and paths may be cut, and lose the end or the beginning; names and ids, which people
+ * copy, are neither. */
+static bool column_of_prose(const cli_table *table, size_t column)
+{
+    for (size_t row = table->heads; row < table->rows; row++)
+        if (strpbrk(table->cells[row * table->n + column], " /"))
+            return true;
+    return false;
+}
+
+static void fit(const cli_table *table, size_t *widths, size_t width)
+{
+    size_t total = 2 * (table->n - 1);
+    for (size_t i = 0; i < table->n; i++)
+        total += widths[i];
+    while (total > width) {
+        size_t widest = table->n;
+        for (size_t i = 0; i < table->n; i++)
+            if (widths[i] > CUT_LEAST && (widest == table->n || widths[i] > widths[widest]) &&
+                column_of_prose(table, i))
+                widest = i;
+        if (widest == table->n)
+            return;
+        widths[widest]--;
+        total--;
+    }
+}
+
+/* The place behind the first n characters. */
+static const char *behind(const char *text, size_t n)
+{
+    while (*text && (n > 0 || ((unsigned char)*text & 0xC0u) == 0x80u)) {
+        n -= ((unsigned char)*text & 0xC0u) != 0x80u;
+        text++;
+    }
+    return text;
+}
+
+static void put_cell(kd_buf *out, const char *cell, size_t width)
+{
+    const size_t len = width_of(cell);
+    if (len <= width)
+        kd_buf_puts(out, cell);
+    else if (strchr(cell, '/') && !strchr(cell, ' '))
+        kd_buf_printf(out, "…%s", behind(cell, len - width + 1));
+    else
+        kd_buf_printf(out, "%.*s…", (int)(behind(cell, width - 1) - cell), cell);
+}
+
 static void pad(kd_buf *out, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         kd_buf_puts(out, " ");
 }
 
-char *cli_table_text(const cli_table *table, bool bold_heads)
+char *cli_table_text(const cli_table *table, bool bold_heads, size_t width)
 {
     kd_buf out = KD_BUF_INIT;
     size_t *const widths = cli_must(calloc(table->n, sizeof *widths));
@@ -107,16 +160,18 @@ char *cli_table_text(const cli_table *table, bool bold_heads)
         widths[i] = column_width(table, i);
         right[i] = column_of_numbers(table, i);
     }
+    if (width > 0 && table->heads)
+        fit(table, widths, width);
     for (size_t row = 0; row < table->rows; row++) {
         const bool bold = bold_heads && table->heads && row == 0;
         if (bold)
             kd_buf_puts(&out, "\033[1m");
         for (size_t i = 0; i < table->n; i++) {
             const char *const cell = table->cells[row * table->n + i];
-            const size_t rest = widths[i] - width_of(cell);
+            const size_t len = width_of(cell), rest = len < widths[i] ? widths[i] - len : 0;
             if (right[i])
                 pad(&out, rest);
-            kd_buf_puts(&out, cell);
+            put_cell(&out, cell, widths[i]);
             if (!right[i] && i + 1 < table->n)
                 pad(&out, rest);
             if (i + 1 < table->n)
@@ -132,7 +187,7 @@ char *cli_table_text(const cli_table *table, bool bold_heads)
 
 void cli_table_print(cli_table *table)
 {
-    char *const text = cli_table_text(table, cli_colour(STDOUT_FILENO));
+    char *const text = cli_table_text(table, cli_colour(STDOUT_FILENO), cli_width(STDOUT_FILENO));
     (void)fputs(text, stdout);
     free(text);
     cli_table_free(table);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -70,6 +71,38 @@ char *cli_clean(const char *text)
         if (iscntrl((unsigned char)*c))
             *c = '?';
     return copy;
+}
+
+char *cli_wrap(const char *text, size_t width)
+{
+    char *const copy = cli_must(strdup(text));
+    char *space = NULL; /* the last of the line where it may be broken */
+    size_t column = 0;
+    bool example = false;
+    for (char *c = copy; *c; c++) {
+        if (c == copy || c[-1] == '\n')
+            example = *c == ' ' || strncmp(c, "Example", 7) == 0;
+        if (*c == '\n') {
+            column = 0;
+            space = NULL;
+            continue;
+        }
+        if (*c == ' ')
+            space = c;
+        column += ((unsigned char)*c & 0xC0u) != 0x80u;
+        if (column > width && space && !example) {
+            *space = '\n';
+            column = (size_t)(c - space); /* bytes: a line too short by a character is no harm */
+            space = NULL;
+        }
+    }
+    return copy;
+}
+
+size_t cli_width(int fd)
+{
+    struct winsize size;
+    return isatty(fd) && ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 bool cli_colour(int fd)
