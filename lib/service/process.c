@@ -8,6 +8,7 @@
 #include "kindred/v1/process.pb-c.h"
 #include "lib/base/buf.h"
 #include "lib/base/log.h"
+#include "lib/service/vitals.h"
 
 /* Takes the folder's disk when it has less room than the one before. */
 static void look(const char *path, kd_disk *least)
@@ -52,6 +53,8 @@ static void get_process(void *state, kd_call *call, const ProtobufCMessage *mess
     response.disk_free_bytes = disk.free_bytes;
     response.disk_total_bytes = disk.total_bytes;
     response.log_level = (char *)kd_log_level_word();
+    response.started_unix_ms = process->started_ms;
+    response.memory_bytes = kd_resident_bytes();
     kd_call_reply(call, &response.base);
 }
 

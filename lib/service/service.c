@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/base/buf.h"
+#include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "lib/service/guard.h"
@@ -227,6 +228,7 @@ static kd_status serve(const kd_service_spec *spec, const options *o, kd_process
     uint16_t port, http_port;
     char grpc[128], http[128];
     kd_server_options server = spec->server;
+    process->started_ms = kd_wall_ms();
     kd_status status = kd_metrics_new(&process->metrics, err);
     server.metrics = process->metrics;
     const kd_tls tls = {o->client_ca, o->tls.cert, o->tls.key};

@@ -51,7 +51,8 @@ typedef struct kd_process {
     /* For the channels to the other services; its tls is NULL for plain text, its key for none. */
     kd_channel_options channel;
     char key[KD_KEY_TEXT];
-    kd_access *access; /* who may call; NULL: everyone. For what is served beside gRPC. */
+    kd_access *access;  /* who may call; NULL: everyone. For what is served beside gRPC. */
+    int64_t started_ms; /* wall clock */
     /* Made by kd_service_main. */
     kd_metrics *metrics;
     kd_server *server;

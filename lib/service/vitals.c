@@ -8,8 +8,7 @@
 
 #include "lib/base/clock.h"
 
-/* Resident bytes; 0 where /proc doesn't say. */
-static double resident_bytes(void)
+uint64_t kd_resident_bytes(void)
 {
     char line[128] = "";
     FILE *const file = fopen("/proc/self/statm", "re");
@@ -18,7 +17,7 @@ static double resident_bytes(void)
     /* In pages: the whole, then what is resident. */
     const char *const second = fgets(line, sizeof line, file) ? strchr(line, ' ') : NULL;
     (void)fclose(file);
-    return second ? (double)strtoull(second, NULL, 10) * (double)sysconf(_SC_PAGESIZE) : 0;
+    return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 static double cpu_seconds(void)
@@ -43,7 +42,7 @@ static void look(void *arg)
         (double)waiting);
     /* The names that Prometheus's own clients give these. */
     kd_gauge_set(kd_metrics_gauge(m, "process_resident_memory_bytes", "", "Resident memory"),
-        resident_bytes());
+        (double)kd_resident_bytes());
     kd_gauge_set(
         kd_metrics_gauge(m, "process_cpu_seconds_total", "", "Processor time, of user and system"),
         cpu_seconds());
@@ -59,6 +58,6 @@ kd_status kd_vitals_add(kd_process *process, kd_error *err)
         1);
     kd_gauge_set(kd_metrics_gauge(process->metrics, "process_start_time_seconds", "",
                      "When the process began, seconds since 1970"),
-        (double)kd_wall_ms() / 1e3);
+        (double)process->started_ms / 1e3);
     return kd_metrics_on_print(process->metrics, look, process, err);
 }

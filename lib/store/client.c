@@ -178,6 +178,51 @@ kd_status kd_store_command(
     return KD_OK;
 }
 
+/* The value in "name:value\r\n…"; false where there is none, or it doesn't fit. */
+static bool take_line(const char *text, const char *name, char *value, size_t size)
+{
+    const size_t len = strlen(name);
+    for (const char *at = text; (at = strstr(at, name)) != NULL; at += len) {
+        if ((at != text && at[-1] != '\n') || at[len] != ':')
+            continue;
+        const size_t n = strcspn(at + len + 1, "\r\n");
+        if (n >= size)
+            return false;
+        memcpy(value, at + len + 1, n);
+        value[n] = '\0';
+        return true;
+    }
+    return false;
+}
+
+static uint64_t take_number(const char *text, const char *name)
+{
+    char value[32];
+    uint64_t number = 0;
+    return take_line(text, name, value, sizeof value) && kd_parse_u64(value, 0, INT64_MAX, &number)
+               ? number
+               : 0;
+}
+
+kd_status kd_store_describe(kd_store *store, kd_store_facts *out, kd_error *err)
+{
+    redisReply *reply = NULL;
+    *out = (kd_store_facts){.version = ""};
+    kd_status status = kd_store_command(store, &reply, 0, err, "INFO");
+    if (status != KD_OK)
+        return status;
+    if (reply->type != REDIS_REPLY_STRING) {
+        status = kd_store_odd_reply(store, "INFO", err);
+    } else {
+        (void)take_line(reply->str, "redis_version", out->version, sizeof out->version);
+        out->uptime_s = (int64_t)take_number(reply->str, "uptime_in_seconds");
+        out->used_bytes = take_number(reply->str, "used_memory");
+        out->max_bytes = take_number(reply->str, "maxmemory");
+    }
+    freeReplyObject(reply);
+    return status;
+}
+
 kd_status kd_store_ping(kd_store *store, kd_error *err)
 {
     redisReply *reply = NULL;

@@ -188,29 +188,31 @@ kd_status kd_jobs_depth(kd_store *store, const char *queue, uint64_t *depth, kd_
 }
 
 static const char count_script[] =
-    "local counts, at = {0, 0, 0, 0, 0}, 0\n"
+    "local counts, at = {0, 0, 0, 0, 0, redis.call('ZCARD', KEYS[2])}, 0\n"
     "while true do\n"
     "  local ids = redis.call('ZRANGE', KEYS[1], at, at + 999)\n"
     "  if #ids == 0 then return counts end\n"
     "  for _, id in ipairs(ids) do\n"
     "    local state = tonumber(redis.call('HGET', '" KD_JOB_KEY "' .. id, 'state') or 0)\n"
-    "    if counts[state] then counts[state] = counts[state] + 1 end\n"
+    "    if state < 6 and counts[state] then counts[state] = counts[state] + 1 end\n"
     "  end\n"
     "  at = at + #ids\n"
     "end\n";
 
-kd_status kd_jobs_count(kd_store *store, uint64_t counts[KD_JOB_CANCELLED + 1], kd_error *err)
+kd_status kd_jobs_count(kd_store *store, kd_job_counts *out, kd_error *err)
 {
-    memset(counts, 0, (KD_JOB_CANCELLED + 1) * sizeof *counts);
     redisReply *reply = NULL;
-    kd_status status =
-        kd_store_command(store, &reply, 0, err, "EVAL %s 1 " KD_JOBS_KEY, count_script);
+    *out = (kd_job_counts){.dead = 0};
+    kd_status status = kd_store_command(
+        store, &reply, 0, err, "EVAL %s 2 " KD_JOBS_KEY " " KD_DEAD_KEY, count_script);
     if (status != KD_OK)
         return status;
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != KD_JOB_CANCELLED)
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != KD_JOB_CANCELLED + 1)
         status = kd_store_odd_reply(store, "count", err);
-    for (size_t i = 0; status == KD_OK && i < reply->elements; i++)
-        counts[i + 1] = (uint64_t)reply->element[i]->integer;
+    for (size_t i = 0; status == KD_OK && i < KD_JOB_CANCELLED; i++)
+        out->by_state[i + 1] = (uint64_t)reply->element[i]->integer;
+    if (status == KD_OK)
+        out->dead = (uint64_t)reply->element[KD_JOB_CANCELLED]->integer;
     freeReplyObject(reply);
     return status;
 }

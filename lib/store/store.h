@@ -27,6 +27,13 @@ KD_MUST_CHECK kd_status kd_store_open(
     kd_store **out, const char *address, uint32_t timeout_ms, kd_error *err);
 void kd_store_close(kd_store *store);
 KD_MUST_CHECK kd_status kd_store_ping(kd_store *store, kd_error *err);
+/* What Redis says about itself. */
+typedef struct kd_store_facts {
+    char version[32];
+    int64_t uptime_s;
+    uint64_t used_bytes, max_bytes; /* of memory; max 0: no bound */
+} kd_store_facts;
+KD_MUST_CHECK kd_status kd_store_describe(kd_store *store, kd_store_facts *out, kd_error *err);
 /* How long a job may go without renewal before this store's kd_jobs_take claims it; KD_JOB_STALE_MS
  * unless set. */
 void kd_store_set_stale_ms(kd_store *store, uint32_t stale_ms);
@@ -89,9 +96,12 @@ void kd_jobs_free(kd_job *jobs, size_t n);
 KD_MUST_CHECK kd_status kd_jobs_depth(
     kd_store *store, const char *queue, uint64_t *depth, kd_error *err);
 
-/* All jobs, by state: counts[KD_JOB_QUEUED] and so on; [0] stays 0. Reads each record's state. */
-KD_MUST_CHECK kd_status kd_jobs_count(
-    kd_store *store, uint64_t counts[KD_JOB_CANCELLED + 1], kd_error *err);
+typedef struct kd_job_counts {
+    uint64_t by_state[KD_JOB_CANCELLED + 1]; /* [KD_JOB_QUEUED] and so on; [0] is 0 */
+    uint64_t dead;                           /* of the failed ones, the dead letters */
+} kd_job_counts;
+/* All jobs. Reads each record's state. */
+KD_MUST_CHECK kd_status kd_jobs_count(kd_store *store, kd_job_counts *out, kd_error *err);
 
 /* Marks a queued job cancelled at once; a running one is flagged, its owner sees it at its next
  * progress or renewal. KD_FAILED_PRECONDITION when it has ended. */

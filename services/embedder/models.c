@@ -191,7 +191,12 @@ bool model_set_unload(model_set *m, const char *id_or_name)
     return one != NULL;
 }
 
-size_t model_set_list(model_set *m, kd_model *list)
+uint64_t model_set_memory(const model_set *m)
+{
+    return m->options.memory;
+}
+
+size_t model_set_list(model_set *m, kd_model *list, uint64_t *bytes)
 {
     int64_t used[KD_EMBEDDER_MAX_MODELS];
     size_t n = 0;
@@ -203,9 +208,11 @@ size_t model_set_list(model_set *m, kd_model *list)
         for (; at > 0 && used[at - 1] < one->used_ns; at--) { /* insertion by time of use */
             used[at] = used[at - 1];
             list[at] = list[at - 1];
+            bytes[at] = bytes[at - 1];
         }
         used[at] = one->used_ns;
         list[at] = one->about;
+        bytes[at] = one->bytes;
         n++;
     }
     pthread_mutex_unlock(&m->mutex);

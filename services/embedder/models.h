@@ -64,9 +64,10 @@ void model_set_stand_in(model_set *m, const char *asked, kd_model *model);
 /* By id or name. New images load it anew; those at work with it end first. False: not in memory. */
 bool model_set_unload(model_set *m, const char *id_or_name);
 
-/* Those in memory, most recently used first, without their training texts; room for
- * KD_EMBEDDER_MAX_MODELS. */
-size_t model_set_list(model_set *m, kd_model *list);
+/* Those in memory, most recently used first, without their training texts, and what each takes;
+ * room for KD_EMBEDDER_MAX_MODELS. */
+size_t model_set_list(model_set *m, kd_model *list, uint64_t *bytes);
+uint64_t model_set_memory(const model_set *m); /* what they may take together */
 
 /* Of a model in use. */
 const kd_model *served_model_about(const served_model *model);

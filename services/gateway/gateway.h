@@ -31,6 +31,7 @@
 
 typedef struct watcher watcher;
 typedef struct worker worker;
+typedef struct peers peers;
 struct web;
 
 typedef struct gateway {
@@ -41,6 +42,7 @@ typedef struct gateway {
     char *reports_dir; /* DATA/reports */
     watcher *watcher;
     worker *worker;
+    peers *peers;
     struct web *web;
 } gateway;
 
@@ -82,6 +84,9 @@ typedef struct job_message {
 void job_message_make(job_message *out, const kd_job *job);
 void job_message_clear(job_message *out);
 
+/* ---- status.c ---- */
+void get_status(void *state, kd_call *call, const ProtobufCMessage *message);
+
 /* ---- submit.c ---- */
 /* Says at once what would make the job fail later; resolves paths and fills defaults into the copy
  * *out (packed, freed by the caller) with its queue and kind (static). */
@@ -89,20 +94,19 @@ KD_MUST_CHECK kd_status submit_check(gateway *g, kd_call *call, const Kindred__V
     kd_buf *out, const char **queue, const char **kind, kd_error *err);
 
 /* ---- watch.c ---- */
-KD_MUST_CHECK kd_status watcher_new(
-    watcher **out, const char *redis, kd_metrics *metrics, kd_error *err);
+KD_MUST_CHECK kd_status watcher_new(watcher **out, const char *redis, kd_error *err);
 void watcher_drain(watcher *w); /* ends every watch with KD_UNAVAILABLE */
 void watcher_free(watcher *w);
 void watch_job(void *state, kd_call *call, const ProtobufCMessage *message);
 
-/* ---- gauges.c: what Redis knows, as metrics ---- */
-typedef struct gauges {
-    kd_gauge *redis_up, *waiting[2], *jobs[KD_JOB_CANCELLED + 1];
-    int64_t next_ms; /* monotonic */
-} gauges;
-void gauges_init(gauges *g, kd_metrics *metrics);
-/* Asks Redis once it is time. Returns the ms until it is time again. */
-int64_t gauges_look(gauges *g, kd_store *store);
+/* ---- peers.c: what the gateway depends on, looked at every five seconds ---- */
+typedef enum peer_id { PEER_EMBEDDER, PEER_INDEXER, PEER_TRAINER, PEER_REDIS, PEERS } peer_id;
+KD_MUST_CHECK kd_status peers_new(peers **out, const gateway *g, kd_error *err);
+void peers_drain(peers *p); /* no look begins from now on */
+void peers_free(peers *p);  /* waits for the one that goes on */
+/* For who has asked one by itself. */
+void peers_saw(peers *p, peer_id which, bool serves);
+int64_t peers_away_since(peers *p, peer_id which); /* ms since 1970; 0: it is there */
 
 /* ---- worker.c: the job thread ---- */
 KD_MUST_CHECK kd_status worker_new(worker **out, gateway *g, kd_error *err);

@@ -44,7 +44,9 @@ static kd_status start(kd_process *process, kd_error *err)
     if (status == KD_OK)
         status = kd_pool_new(&g->pictures, "pictures", PICTURE_THREADS, PICTURE_QUEUE, err);
     if (status == KD_OK)
-        status = watcher_new(&g->watcher, process->redis, process->metrics, err);
+        status = watcher_new(&g->watcher, process->redis, err);
+    if (status == KD_OK)
+        status = peers_new(&g->peers, g, err);
     if (status == KD_OK)
         status = worker_new(&g->worker, g, err);
     if (status == KD_OK)
@@ -64,6 +66,7 @@ static void drain(kd_process *process)
     web_drain(g->web);
     worker_stop(g->worker);
     watcher_drain(g->watcher);
+    peers_drain(g->peers);
 }
 
 static void stop(kd_process *process)
@@ -74,6 +77,7 @@ static void stop(kd_process *process)
     web_free(g->web);
     worker_free(g->worker);
     watcher_free(g->watcher);
+    peers_free(g->peers);
     kd_pool_free(g->pictures);
     if (g->stores) {
         kd_store *store;

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "lib/base/file.h"
-#include "lib/base/log.h"
 #include "lib/service/process.h"
 #include "services/gateway/gateway.h"
 #include "services/gateway/rows.h"
@@ -44,85 +43,6 @@ kd_status check_intact(const Kindred__V1__Collection *collection, kd_error *err)
         return KD_OK;
     return kd_error_set(
         err, KD_DATA_LOSS, "collection '%s' is damaged: %s", collection->name, collection->damage);
-}
-
-/* ---- Status ---- */
-
-#define STATUS_MS 1000 /* for each question to a peer */
-
-static void fill_status(Kindred__V1__ServiceStatus *status, const char *name, const char *address,
-    kd_status code, kd_error *err)
-{
-    kindred__v1__service_status__init(status);
-    status->name = (char *)name;
-    status->address = (char *)address;
-    status->serving = code == KD_OK;
-    status->detail = code == KD_OK ? (char *)"" : err->message;
-}
-
-/* Whether the peer serves, and what it says about itself: *process is owned by the caller, and what
- * status borrows from. */
-static void ask_peer(kd_channel *channel, const char *name, Kindred__V1__ServiceStatus *status,
-    Kindred__V1__GetProcessResponse **process, kd_error *err)
-{
-    const Kindred__V1__GetProcessRequest request = KINDRED__V1__GET_PROCESS_REQUEST__INIT;
-    const kd_call_options options = {.timeout_ms = STATUS_MS};
-    const kd_status health = kd_health_check(channel, STATUS_MS, err);
-    fill_status(status, name, kd_channel_address(channel), health, err);
-    *process = NULL;
-    /* A service of before it was asked serves all the same. */
-    if (health != KD_OK || kd_channel_call(channel, PROCESS, "GetProcess", &request.base, &options,
-                               (ProtobufCMessage **)process, NULL) != KD_OK)
-        return;
-    status->version = (*process)->version;
-    status->disk_path = (*process)->disk_path;
-    status->disk_free_bytes = (*process)->disk_free_bytes;
-    status->disk_total_bytes = (*process)->disk_total_bytes;
-    status->log_level = (*process)->log_level;
-}
-
-static void ask_redis(gateway *g, Kindred__V1__ServiceStatus *status,
-    Kindred__V1__GetStatusResponse *response, kd_error *err)
-{
-    kd_store *const store = store_take(g);
-    kd_status redis = kd_store_ping(store, err);
-    if (redis == KD_OK)
-        redis = kd_jobs_depth(store, TRAINER_QUEUE, &response->train_queue, err);
-    if (redis == KD_OK)
-        redis = kd_jobs_depth(store, GATEWAY_QUEUE, &response->gateway_queue, err);
-    fill_status(status, "redis", g->process->redis, redis, err);
-    store_give(g, store);
-}
-
-static void get_status(void *state, kd_call *call, const ProtobufCMessage *message)
-{
-    gateway *const g = state;
-    Kindred__V1__GetStatusResponse response = KINDRED__V1__GET_STATUS_RESPONSE__INIT;
-    Kindred__V1__ServiceStatus services[5], *list[5];
-    Kindred__V1__GetProcessResponse *processes[3];
-    kd_error errors[4];
-    kd_disk disk;
-    kd_channel *const channels[] = {g->embedder, g->indexer, g->trainer};
-    static const char *const names[] = {"embedder", "indexer", "trainer"};
-    (void)message;
-    kd_disk_least(g->process->data_dir, &disk);
-    fill_status(&services[0], "gateway", "", KD_OK, NULL);
-    services[0].version = (char *)KD_VERSION;
-    services[0].disk_path = disk.path;
-    services[0].disk_free_bytes = disk.free_bytes;
-    services[0].disk_total_bytes = disk.total_bytes;
-    services[0].log_level = (char *)kd_log_level_word();
-    for (size_t i = 0; i < 3; i++)
-        ask_peer(channels[i], names[i], &services[i + 1], &processes[i], &errors[i]);
-    ask_redis(g, &services[4], &response, &errors[3]);
-    for (size_t i = 0; i < 5; i++)
-        list[i] = &services[i];
-    response.version = (char *)KD_VERSION;
-    response.n_services = 5;
-    response.services = list;
-    kd_call_reply(call, &response.base);
-    for (size_t i = 0; i < 3; i++)
-        kd_message_free(processes[i]);
 }
 
 /* For itself, or passed on to the service that is named. */

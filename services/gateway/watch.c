@@ -19,7 +19,6 @@ typedef struct watch {
 
 struct watcher {
     kd_store *store;
-    gauges gauges; /* the thread's own */
     pthread_t thread;
     bool started;
     pthread_mutex_t mutex; /* guards what follows */
@@ -103,15 +102,10 @@ static void *watch_main(void *arg)
     watcher *const all = arg;
     pthread_mutex_lock(&all->mutex);
     while (!all->draining) {
-        pthread_mutex_unlock(&all->mutex);
-        const int64_t gauges_ms = gauges_look(&all->gauges, all->store);
-        pthread_mutex_lock(&all->mutex);
-        if (!all->watches && !all->draining) {
-            const struct timespec then = kd_mono_after(gauges_ms);
-            (void)pthread_cond_timedwait(&all->changed, &all->mutex, &then);
-        }
-        if (!all->watches)
+        if (!all->watches) {
+            pthread_cond_wait(&all->changed, &all->mutex);
             continue;
+        }
         watch *list = all->watches;
         all->watches = NULL;
         pthread_mutex_unlock(&all->mutex);
@@ -167,7 +161,7 @@ void watch_job(void *state, kd_call *call, const ProtobufCMessage *message)
     }
 }
 
-kd_status watcher_new(watcher **out, const char *redis, kd_metrics *metrics, kd_error *err)
+kd_status watcher_new(watcher **out, const char *redis, kd_error *err)
 {
     *out = NULL;
     watcher *all = calloc(1, sizeof *all);
@@ -175,7 +169,6 @@ kd_status watcher_new(watcher **out, const char *redis, kd_metrics *metrics, kd_
         return kd_error_memory(err, "the watcher");
     pthread_mutex_init(&all->mutex, NULL);
     kd_cond_init(&all->changed);
-    gauges_init(&all->gauges, metrics);
     kd_status status = kd_store_open(&all->store, redis, 2000, err);
     if (status == KD_OK && pthread_create(&all->thread, NULL, watch_main, all) != 0)
         status = kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start the watch thread");

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import unittest
 
 import kindred
@@ -38,6 +39,26 @@ class Crash(unittest.TestCase):
         def all_serve():
             return all(one["serving"] for one in self.stack.ok("status")["services"])
         kindred.wait_until(all_serve, 60)
+
+
+    def test_crash__status_looks_around_without_the_gateway(self):
+        pids = self.stack.pids()
+        os.kill(pids["stack"], signal.SIGSTOP)  # nobody starts it again
+        try:
+            kindred.kill(pids["gateway"])
+            status = self.stack.run("status", "--json")
+            self.assertEqual(status.status, 3, status)
+            self.assertEqual(status.error["code"], "UNAVAILABLE")
+            self.assertEqual({one["name"]: one["serving"] for one in status.json["services"]},
+                             {"gateway": False, "embedder": True, "indexer": True, "trainer": True})
+            table = self.stack.run("status")
+            self.assertEqual(table.status, 3, table)
+            self.assertRegex(table.out, r"(?m)^embedder +serving ")
+            self.assertRegex(table.out, r"(?m)^gateway +away ")
+            self.assertIn("run/log", table.err)
+        finally:
+            os.kill(pids["stack"], signal.SIGCONT)
+        self.stack.wait_back("gateway", pids["gateway"])
 
 
 class Orphans(unittest.TestCase):

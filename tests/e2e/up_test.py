@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 import unittest
 from pathlib import Path
 
@@ -71,7 +72,15 @@ class Up(unittest.TestCase):
             ("embedder", "indexer", "trainer", "redis", "gateway"), True))
         self.assertEqual((status["models"], status["collections"]), (0, 0))
         self.assertEqual(status["jobs"], dict.fromkeys(
-            ("queued", "running", "done", "failed", "cancelled"), 0))
+            ("queued", "running", "done", "failed", "cancelled", "dead"), 0))
+        self.assertEqual((status["indexes"], status["loaded_models"]), ([], []))
+        self.assertTrue(status["healthy"], status["warnings"])
+        self.assertTrue(status["embeds"]["has_cache"])
+        for one in status["services"]:
+            self.assertGreater(one["memory_bytes"], 100000, one)
+            self.assertLess(abs(time.time() * 1000 - one["started_unix_ms"]), 240000, one)
+            self.assertTrue(one["version"], one)
+            self.assertEqual(one["away_since_unix_ms"], 0, one)
         table = self.stack.run("status")
         self.assertEqual(table.status, 0, table)
         for text in (facts["gateway"], facts["http"], "embedder", "serving"):

@@ -152,10 +152,13 @@ static const char *in_memory(void)
 {
     static char text[256];
     kd_model list[KD_EMBEDDER_MAX_MODELS];
-    const size_t n = model_set_list(g_table, list);
+    uint64_t bytes[KD_EMBEDDER_MAX_MODELS];
+    const size_t n = model_set_list(g_table, list, bytes);
     text[0] = '\0';
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        CHECK(bytes[i] > list[i].bytes);
         (void)snprintf(text + strlen(text), sizeof text - strlen(text), "%s ", list[i].name);
+    }
     return text;
 }
 

@@ -48,8 +48,10 @@ int __wrap_redisGetReply(redisContext *context, void **reply)
 
 static void open_store(room *r, kd_store **store, kd_status *first, kd_error *err)
 {
+    kd_store_facts facts;
     RUN_NEW(first, store, kd_store_open(store, r->redis.address, TIMEOUT_MS, err), err);
     RUN(first, kd_store_ping(*store, err), err);
+    RUN(first, kd_store_describe(*store, &facts, err), err);
 }
 
 /* ---- Jobs ---- */
@@ -103,7 +105,8 @@ static kd_status run_jobs(void *arg, kd_error *err)
     kd_store *store = NULL;
     kd_job job, *jobs = NULL;
     size_t n = 0;
-    uint64_t depth = 9, counts[KD_JOB_CANCELLED + 1];
+    uint64_t depth = 9;
+    kd_job_counts counts;
     char id[KD_JOB_ID_TEXT], request[24];
     (void)snprintf(request, sizeof request, "run-%u", runs++);
 
@@ -118,9 +121,9 @@ static kd_status run_jobs(void *arg, kd_error *err)
     CHECK_STR(id, jobs[0].id);
     kd_jobs_free(jobs, n);
     RUN(&first, kd_jobs_depth(store, "train", &depth, err), err);
-    RUN(&first, kd_jobs_count(store, counts, err), err);
+    RUN(&first, kd_jobs_count(store, &counts, err), err);
     CHECK_INT(0, depth);
-    CHECK(counts[KD_JOB_DONE] >= 2); /* of all runs */
+    CHECK(counts.by_state[KD_JOB_DONE] >= 2); /* of all runs */
     kd_store_close(store);
     return first;
 }

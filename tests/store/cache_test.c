@@ -184,6 +184,10 @@ static void test_store_cache__a_full_redis_refuses_and_the_connection_goes_on(vo
         put_rows(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
     freeReplyObject(room_redis(r, "CONFIG SET maxmemory 0"));
     CHECK_OK(kd_store_ping(r->a, &r->err), r->err);
+    kd_store_facts facts;
+    CHECK_OK(kd_store_describe(r->a, &facts, &r->err), r->err);
+    CHECK(facts.version[0] >= '0' && facts.version[0] <= '9' && strchr(facts.version, '.'));
+    CHECK(facts.used_bytes > 100000 && facts.uptime_s >= 0);
     CHECK_OK(
         put_rows(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->vectors[0], 60, &r->err), r->err);
     CHECK_OK(get_rows(r->a, KD_CACHE_FLOAT32, "m", N, b->keys, DIM, b->got[0], b->found, &r->err),

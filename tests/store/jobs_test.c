@@ -203,22 +203,23 @@ static void test_store_jobs__all_are_counted_by_state(void **state)
 {
     room *const r = *state;
     char id[KD_JOB_ID_TEXT];
-    uint64_t counts[KD_JOB_CANCELLED + 1];
-    CHECK_OK(kd_jobs_count(r->a, counts, &r->err), r->err);
+    kd_job_counts counts;
+    CHECK_OK(kd_jobs_count(r->a, &counts, &r->err), r->err);
     for (int i = 0; i <= KD_JOB_CANCELLED; i++)
-        CHECK_INT(0, counts[i]);
+        CHECK_INT(0, counts.by_state[i]);
+    CHECK_INT(0, counts.dead);
     for (int i = 0; i < 1100; i++) /* more than are read at a time */
         submit(r, "x", id);
     kd_job done = take(r, r->a, "w");
     CHECK_OK(kd_jobs_finish(r->a, &done, KD_JOB_DONE, "", 0, NULL, &r->err), r->err);
     kd_job running = take(r, r->a, "w");
     CHECK_OK(kd_jobs_cancel(r->a, id, &r->err), r->err);
-    CHECK_OK(kd_jobs_count(r->a, counts, &r->err), r->err);
-    CHECK_INT(1097, counts[KD_JOB_QUEUED]);
-    CHECK_INT(1, counts[KD_JOB_RUNNING]);
-    CHECK_INT(1, counts[KD_JOB_DONE]);
-    CHECK_INT(0, counts[KD_JOB_FAILED]);
-    CHECK_INT(1, counts[KD_JOB_CANCELLED]);
+    CHECK_OK(kd_jobs_count(r->a, &counts, &r->err), r->err);
+    CHECK_INT(1097, counts.by_state[KD_JOB_QUEUED]);
+    CHECK_INT(1, counts.by_state[KD_JOB_RUNNING]);
+    CHECK_INT(1, counts.by_state[KD_JOB_DONE]);
+    CHECK_INT(0, counts.by_state[KD_JOB_FAILED]);
+    CHECK_INT(1, counts.by_state[KD_JOB_CANCELLED]);
     kd_job_clear(&done);
     kd_job_clear(&running);
 }

@@ -203,6 +203,10 @@ static void test_store_worker__a_job_that_kills_its_workers_goes_to_the_dead_let
     CHECK_INT(KD_JOB_FAILED, dead[0].state);
     CHECK_INT(KD_ABORTED, dead[0].error_status);
     CHECK_HAS("5 attempts", dead[0].error_message);
+    kd_job_counts counts;
+    CHECK_OK(kd_jobs_count(r->b, &counts, &r->err), r->err);
+    CHECK_INT(1, counts.dead);
+    CHECK_INT(1, counts.by_state[KD_JOB_FAILED]);
     kd_jobs_free(dead, n);
 
     CHECK_OK(kd_jobs_retry(r->b, id, &r->err), r->err);

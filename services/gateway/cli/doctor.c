@@ -25,9 +25,9 @@ char *doctor_line(
     static const char *const colours[] = {"\033[32m", "\033[33m", "\033[31m", "\033[2m"};
     char *const clean_name = cli_clean(name), *const clean = cli_clean(detail);
     char *const clean_advice = cli_clean(advice ? advice : "");
-    char *const line = cli_must(kd_format("%s%-4s%s  %-*s  %s%s%s", colour ? colours[state] : "",
-        state_names[state], colour ? "\033[0m" : "", NAME_WIDTH, clean_name, clean,
-        advice ? ". " : "", clean_advice));
+    char *const line = cli_must(kd_format("%s%-4s%s  %-*s%s%s%s%s", colour ? colours[state] : "",
+        state_names[state], colour ? "\033[0m" : "", name ? NAME_WIDTH : 0, clean_name,
+        name ? "  " : "", clean, advice ? ". " : "", clean_advice));
     free(clean_advice);
     free(clean);
     free(clean_name);
@@ -237,12 +237,12 @@ int cmd_doctor(int argc, const char **argv)
             "look at so many models, the newest, and so many collections (8)", "N"},
         POPT_TABLEEND};
     const int exit_status = cli_parse(argc, argv, "[OPTION...]",
-        "Checks the whole stack, a line each: ok, warn, fail or skip, what was seen and what to\n"
-        "do. Services serve and are of one version; queue and cache answer; the disk has room (a\n"
-        "warning below 10 % and 20 GB, a failure below 500 MB); each model's file is whole and\n"
-        "loads, and a drawn picture gives a sound vector, twice the same; in each collection a\n"
-        "stored picture finds itself first with a score of 1; no job failed in the last week, and\n"
-        "none waits in vain. Pictures are read on this machine. With --json: an array of {name,\n"
+        "Checks the whole stack, a line each: ok, warn, fail or skip, what was seen and what to "
+        "do. Services serve and are of one version; queue and cache answer; the disk has room (a "
+        "warning below 10 % and 20 GB, a failure below 500 MB); each model's file is whole and "
+        "loads, and a drawn picture gives a sound vector, twice the same; in each collection a "
+        "stored picture finds itself first with a score of 1; no job failed in the last week, and "
+        "none waits in vain. Pictures are read on this machine. With --json: an array of {name, "
         "state, detail, advice}.\n"
         "Exit status 0 when nothing failed, 1 when a check did, 3 when there is no gateway.\n"
         "Example: kindred doctor --limit 20",

@@ -38,7 +38,8 @@ void doctor_say(doctor *d, doctor_state state, const char *name, const char *adv
     const char *format, ...) KD_PRINTF(5, 6);
 /* A check that a call has ended: a failure, or a warning when the peer was only busy. */
 void doctor_say_error(doctor *d, const char *name, const char *advice, const kd_error *err);
-/* The line for people, without its end. A new string (free), never NULL. */
+/* The line for people, without its end; name NULL: detail says it. A new string (free), never NULL.
+ */
 char *doctor_line(
     doctor_state state, const char *name, const char *detail, const char *advice, bool colour);
 KD_MUST_CHECK kd_status doctor_ask(doctor *d, const ProtobufCServiceDescriptor *service,
@@ -54,6 +55,15 @@ KD_MUST_CHECK kd_status doctor_vector(
 /* ---- doctor_services.c ---- */
 void doctor_services(doctor *d); /* the services, their versions, the queue, the disk */
 void doctor_jobs(doctor *d);
+/* What to do about a service that doesn't serve: a new string (free), never NULL. data: the local
+ * stack's folder, or NULL. */
+char *doctor_restart_advice(const char *data, const char *name);
+/* Services share a disk or have each their own: the one with the least room; NULL: none says. */
+const Kindred__V1__ServiceStatus *doctor_least_disk(const Kindred__V1__GetStatusResponse *stack);
+doctor_state doctor_disk_state(const Kindred__V1__ServiceStatus *one); /* of that room */
+#define DOCTOR_DISK_ADVICE                                                                         \
+    "Make room: remove models (`kindred model rm`), collections (`kindred collection delete`), "   \
+    "old snapshots, runs and reports, or move the folder to a larger disk."
 
 /* ---- doctor_models.c ---- */
 void doctor_models(doctor *d); /* and the cache */

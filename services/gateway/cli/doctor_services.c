@@ -22,13 +22,12 @@ static const Kindred__V1__ServiceStatus *find(const doctor *d, const char *name)
     return NULL;
 }
 
-/* What to do about a service that doesn't serve: a new string (free), never NULL. */
-static char *restart_advice(const doctor *d, const char *name)
+char *doctor_restart_advice(const char *data, const char *name)
 {
-    if (d->data)
+    if (data)
         return cli_must(kd_format("See why in %s/run/log/%s.log; `kindred down` and `kindred up` "
                                   "start it again.",
-            d->data, name));
+            data, name));
     if (strcmp(name, "redis") == 0)
         return cli_must(strdup("Start Redis, or give the services the address of one that runs "
                                "(--redis)."));
@@ -40,7 +39,7 @@ static char *restart_advice(const doctor *d, const char *name)
 static bool check_service(doctor *d, const char *name, const char *line)
 {
     const Kindred__V1__ServiceStatus *const one = find(d, name);
-    char *const advice = restart_advice(d, name);
+    char *const advice = doctor_restart_advice(d->data, name);
     const bool serves = one && one->serving;
     const bool named = one && strstr(one->detail, one->address);
     if (!one)
@@ -84,7 +83,7 @@ static void check_versions(doctor *d)
 
 /* ---- Disk ---- */
 
-static doctor_state disk_state(const Kindred__V1__ServiceStatus *one)
+doctor_state doctor_disk_state(const Kindred__V1__ServiceStatus *one)
 {
     if (one->disk_free_bytes < DISK_FULL)
         return DOCTOR_FAIL;
@@ -93,26 +92,27 @@ static doctor_state disk_state(const Kindred__V1__ServiceStatus *one)
     return low ? DOCTOR_WARN : DOCTOR_OK;
 }
 
-/* Services share a disk or have each their own: the one with the least room counts. */
-static void check_disk(doctor *d)
+const Kindred__V1__ServiceStatus *doctor_least_disk(const Kindred__V1__GetStatusResponse *stack)
 {
     const Kindred__V1__ServiceStatus *least = NULL;
-    char free_text[CLI_TEXT], total[CLI_TEXT];
-    for (size_t i = 0; i < d->stack->n_services; i++) {
-        const Kindred__V1__ServiceStatus *const one = d->stack->services[i];
+    for (size_t i = 0; i < stack->n_services; i++) {
+        const Kindred__V1__ServiceStatus *const one = stack->services[i];
         if (one->disk_total_bytes > 0 && (!least || one->disk_free_bytes < least->disk_free_bytes))
             least = one;
     }
+    return least;
+}
+
+static void check_disk(doctor *d)
+{
+    const Kindred__V1__ServiceStatus *const least = doctor_least_disk(d->stack);
+    char free_text[CLI_TEXT], total[CLI_TEXT];
     if (!least) {
         doctor_say(d, DOCTOR_SKIP, "disk", NULL, "no service says how much room it has");
         return;
     }
-    const doctor_state state = disk_state(least);
-    doctor_say(d, state, "disk",
-        state == DOCTOR_OK ? NULL
-                           : "Make room: remove models (`kindred model rm`), collections (`kindred "
-                             "collection delete`), old snapshots, runs and reports, or move the "
-                             "folder to a larger disk.",
+    const doctor_state state = doctor_disk_state(least);
+    doctor_say(d, state, "disk", state == DOCTOR_OK ? NULL : DOCTOR_DISK_ADVICE,
         "%s of %s free for %s (%s)", cli_bytes(least->disk_free_bytes, free_text),
         cli_bytes(least->disk_total_bytes, total), least->disk_path, least->name);
 }

@@ -76,6 +76,27 @@ out:
     return status;
 }
 
+size_t local_services(const char *data_dir, local_service found[LOCAL_SERVICES])
+{
+    kd_buf text = KD_BUF_INIT;
+    json_t *root = NULL, *one;
+    const char *name;
+    size_t n = 0;
+    char *const path = local_path(data_dir, "stack.json");
+    if (path && kd_file_read(path, STACK_FILE_MAX, &text, NULL) == KD_OK)
+        root = json_loadb((const char *)text.data, text.len, 0, NULL);
+    json_object_foreach(json_object_get(root, "services"), name, one)
+    {
+        if (n < LOCAL_SERVICES && kd_copy(found[n].name, sizeof found[n].name, name) &&
+            take_text(one, "address", found[n].address, sizeof found[n].address))
+            n++;
+    }
+    json_decref(root);
+    kd_buf_free(&text);
+    free(path);
+    return n;
+}
+
 kd_status local_program(const char *name, char **out, kd_error *err)
 {
     char self[PATH_MAX];

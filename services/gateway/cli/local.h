@@ -26,6 +26,13 @@ typedef struct local_stack {
 /* Finds the stack that serves on the data folder. KD_UNAVAILABLE when none does. */
 KD_MUST_CHECK kd_status local_read(const char *data_dir, local_stack *out, kd_error *err);
 
+/* Its parts, where they answer as far as they are started; local_read has found it. */
+#define LOCAL_SERVICES 5u
+typedef struct local_service {
+    char name[16], address[LOCAL_ADDRESS];
+} local_service;
+size_t local_services(const char *data_dir, local_service found[LOCAL_SERVICES]);
+
 /* DATA/run/NAME, a new string (free); NULL without memory. */
 char *local_path(const char *data_dir, const char *name);
 
