@@ -29,7 +29,7 @@ static int well(void **state)
     memset(&g, 0, sizeof g);
     g.disk_free = 50 * GB;
     g.damage = "";
-    g.trainer_version = "1.2";
+    g.trainer_version = "1.2.0";
     g.live_recall = 0.97f;
     g.live_queries = 500;
     g.collections = 1;
@@ -57,7 +57,7 @@ static void get_status(void *state, kd_call *call, const ProtobufCMessage *messa
             one->away_since_unix_ms = kd_wall_ms() - 2 * MINUTE_MS;
             continue;
         }
-        one->version = TEXT(i == 4 ? "7.0" : i == 3 ? g.trainer_version : "1.2");
+        one->version = TEXT(i == 4 ? "7.0.1" : i == 3 ? g.trainer_version : "1.2.0");
         one->started_unix_ms = kd_wall_ms() - (65 * MINUTE_MS + 1000);
         one->memory_bytes = 23400000;
         one->disk_path = TEXT("/data");
@@ -72,7 +72,7 @@ static void get_status(void *state, kd_call *call, const ProtobufCMessage *messa
     response.jobs = g.redis_gone ? NULL : &jobs;
     response.train_queue = 2;
     response.gateway_queue = 1;
-    response.version = TEXT("1.2");
+    response.version = TEXT("1.2.0");
     response.n_services = 5;
     response.services = list;
     kd_call_reply(call, &response.base);
@@ -194,9 +194,9 @@ static void test_cli_status__all_is_well(void **state)
     CHECK_HAS("models       3\n", r.out);
     CHECK_HAS("in memory    1: plain; 56.0 MB of 2.0 GB\n", r.out);
     CHECK_HAS("200 images, 25 % found in the cache, 7 refused under too much load\n", r.out);
-    CHECK_HAS("embedder  serving  1 h 5 m  23.4 MB  1.2      10.0.0.1:7700\n", r.out);
-    CHECK_HAS("gateway   serving  1 h 5 m  23.4 MB  1.2      127.0.0.1:", r.out);
-    CHECK_HAS("redis     serving  1 h 5 m  23.4 MB  7.0 ", r.out);
+    CHECK_HAS("embedder  serving  1 h 5 m  23.4 MB  1.2.0    10.0.0.1:7700\n", r.out);
+    CHECK_HAS("gateway   serving  1 h 5 m  23.4 MB  1.2.0    127.0.0.1:", r.out);
+    CHECK_HAS("redis     serving  1 h 5 m  23.4 MB  7.0.1 ", r.out);
     CHECK_HAS("shop          2000  hnsw   0.970 live   0.950  0 B     1.5 MB\n", r.out);
     CHECK(!strstr(r.out, "warn") && !strstr(r.out, "fail  "));
 }
@@ -295,8 +295,8 @@ static void test_cli_status__collections_are_unwell(void **state)
 static void test_cli_status__versions_differ(void **state)
 {
     (void)state;
-    g.trainer_version = "1.1";
-    warns(false, "trainer is of version 1.1, the gateway of 1.2");
+    g.trainer_version = "1.1.0";
+    warns(false, "trainer is of version 1.1.0, the gateway of 1.2.0");
 }
 
 static void test_cli_status__long_lists_are_cut(void **state)

@@ -63,8 +63,10 @@ class Page:
         self._socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
         self._number = 0
         self.complaints = []  # of the console and the content security policy
+        self._frames = []  # sessions of those that have a process of their own, as sandboxed ones
         for domain in ("Page", "Runtime", "Log", "DOM"):
             self.ask(f"{domain}.enable")
+        self.ask("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height,
                  deviceScaleFactor=2 if phone else 1, mobile=phone)
         self.ask("Emulation.setTouchEmulationEnabled", enabled=phone)
@@ -77,9 +79,10 @@ class Page:
         self.ask("Page.close")
         self._socket.close()
 
-    def ask(self, method, **params):
+    def ask(self, method, session=None, **params):
         self._number += 1
-        self._socket.send(json.dumps({"id": self._number, "method": method, "params": params}))
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": params,
+                                      **({"sessionId": session} if session else {})}))
         while True:
             said = json.loads(self._socket.recv())
             self._listen(said)
@@ -93,6 +96,11 @@ class Page:
             self.complaints.append(details.get("exception", {}).get("description", details["text"]))
         elif said.get("method") == "Log.entryAdded" and said["params"]["entry"]["level"] == "error":
             self.complaints.append(said["params"]["entry"]["text"])
+        elif said.get("method") == "Target.attachedToTarget":
+            if said["params"]["targetInfo"]["type"] == "iframe":
+                self._frames.append(said["params"]["sessionId"])
+        elif said.get("method") == "Target.detachedFromTarget":
+            self._frames = [one for one in self._frames if one != said["params"]["sessionId"]]
 
     # -- What a user does
 
@@ -131,9 +139,12 @@ class Page:
         self.ask("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def frame(self):
-        """The page's first frame, as another page."""
-        frames = self.ask("Page.getFrameTree")["frameTree"]["childFrames"]
-        return Frame(self, frames[0]["frame"]["id"])
+        """The page's sandboxed frame, as another page."""
+        end = time.monotonic() + 15
+        while not self._frames:
+            assert time.monotonic() < end, "no frame within 15 s"
+            self.run("0")  # hears what has come
+        return Frame(self, self._frames[0])
 
     # -- What is to be seen
 
@@ -167,13 +178,14 @@ class Page:
 
 
 class Frame:
-    """What a frame shows, read in a world of its own: its page's scripts need not run."""
+    """What a frame shows; what it complains of is among its page's complaints."""
 
-    def __init__(self, page, frame):
-        self._page, self._frame = page, frame
+    def __init__(self, page, session):
+        self._page, self._session = page, session
+        for domain in ("Runtime", "Log"):
+            page.ask(f"{domain}.enable", session)
 
     def run(self, script):
-        world = self._page.ask("Page.createIsolatedWorld", frameId=self._frame)
-        return self._page.run(script, contextId=world["executionContextId"])
+        return self._page.run(script, session=self._session)
 
     wait = Page.wait

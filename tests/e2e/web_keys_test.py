@@ -19,7 +19,11 @@ def setUpModule():
 
 
 def key(name, scope="read"):
-    return web.stack.ok("key", "create", name, "--scope", scope)["key"]
+    """A new key, once the gateway knows it: it looks at the file five times a second."""
+    made = web.stack.ok("key", "create", name, "--scope", scope)["key"]
+    kindred.wait_until(
+        lambda: web.get("/v1/status", Authorization=f"Bearer {made}").status == 200, 10)
+    return made
 
 
 def watch(job, with_key):
@@ -47,6 +51,7 @@ class Watches(unittest.TestCase):
         gone, stays = key("gone"), key("stays")
         connection, over_http = watch(self.job, gone)
         kept_connection, kept = watch(self.job, stays)
+        self.assertEqual((over_http.status, kept.status), (200, 200))
         client = Client(web.stack.address("gateway"), stays)
         self.addCleanup(client.channel.close)
         request, response = client.types(WATCH)
@@ -71,6 +76,7 @@ class Watches(unittest.TestCase):
         while b"event" not in kept.readline():  # goes on
             pass
         kept_connection.close()
+        kept.close()
 
     def test_one_client_leaves_watches_for_others(self):
         greedy, modest = key("greedy"), key("modest")
@@ -81,7 +87,8 @@ class Watches(unittest.TestCase):
         self.assertIn("one client may have no more", json.loads(refused.read())["message"])
         connection, answer = watch(self.job, modest)
         self.assertEqual(answer.status, 200)
-        for one in (refused_connection, connection, *(one for one, _ in held)):
+        for one in (refused_connection, connection, refused, answer,
+                    *(one for pair in held for one in pair)):
             one.close()
 
 

@@ -17,6 +17,7 @@ typedef struct setting {
     const char *flag; /* "--batch-classes" without its dashes */
     enum {
         SETTING_TEXT,
+        SETTING_COUNT, /* from 1 on: 0 is the proto's word for its default */
         SETTING_U32,
         SETTING_U64,
         SETTING_REAL,
@@ -38,10 +39,10 @@ static const setting settings[] = {
     {"name", SETTING_TEXT, SPEC(name), "the new model's name", "NAME"},
     {"labels", SETTING_TEXT, SPEC(labels), "what counts as the same: class or super-class (class)",
         "KIND"},
-    {"epochs", SETTING_U32, SPEC(epochs), "passes over the set (8)", "N"},
-    {"image-size", SETTING_U32, SPEC(image_size),
+    {"epochs", SETTING_COUNT, SPEC(epochs), "passes over the set (8)", "N"},
+    {"image-size", SETTING_COUNT, SPEC(image_size),
         "side of the model input, pixels (the parent's, or 224)", "N"},
-    {"dim", SETTING_U32, SPEC(dim),
+    {"dim", SETTING_COUNT, SPEC(dim),
         "values of the embedding, by a linear projection (the parent's)", "N"},
     {"margin", SETTING_REAL, SPEC(margin),
         "margin of the loss, ArcFace's in degrees (the loss's own; triplet: the soft one)", "X"},
@@ -64,9 +65,9 @@ static const setting settings[] = {
         "pair losses: embeddings of earlier batches to compare with (0)", "N"},
     {"sampler", SETTING_TEXT, SPEC(sampler),
         "shuffled, classes or balanced (shuffled for losses with a head, else classes)", "KIND"},
-    {"batch-classes", SETTING_U32, SPEC(batch_classes), "labels in a batch (16)", "N"},
-    {"batch-images", SETTING_U32, SPEC(batch_images), "images of each label in a batch (4)", "N"},
-    {"batch-size", SETTING_U32, SPEC(batch_size), "images in a shuffled batch (64)", "N"},
+    {"batch-classes", SETTING_COUNT, SPEC(batch_classes), "labels in a batch (16)", "N"},
+    {"batch-images", SETTING_COUNT, SPEC(batch_images), "images of each label in a batch (4)", "N"},
+    {"batch-size", SETTING_COUNT, SPEC(batch_size), "images in a shuffled batch (64)", "N"},
     {"validation", SETTING_TEXT, SPEC(validation),
         "what is held back to validate: classes, images or none (classes)", "KIND"},
     {"validation-share", SETTING_REAL, SPEC(validation_share), "which share of them (0.1)", "X"},
@@ -86,7 +87,7 @@ static const setting settings[] = {
         "cosine, one-cycle, step, plateau or constant (cosine)", "KIND"},
     {"warmup", SETTING_OPTIONAL, SPEC(warmup), "share of the steps in which the rate rises (0.05)",
         "X"},
-    {"step-epochs", SETTING_U32, SPEC(step_epochs),
+    {"step-epochs", SETTING_COUNT, SPEC(step_epochs),
         "step: epochs between two falls (a third of all)", "N"},
     {"decay-factor", SETTING_REAL, SPEC(decay_factor),
         "step, plateau: what a fall multiplies the rate with (0.1)", "X"},
@@ -144,8 +145,10 @@ static bool set(request *r, const setting *s, const char *name, const char *text
     case SETTING_TEXT:
         *(char **)at = (char *)(uintptr_t)text;
         return true;
+    case SETTING_COUNT:
     case SETTING_U32:
-        if (!cli_number(r->command, name, text, 0, UINT32_MAX, &number))
+        if (!cli_number(
+                r->command, name, text, s->type == SETTING_COUNT ? 1 : 0, UINT32_MAX, &number))
             return false;
         *(uint32_t *)at = (uint32_t)number;
         return true;
