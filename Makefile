@@ -6,7 +6,7 @@ WEIGHTS ?=
 SECONDS ?=
 ROUNDS ?=
 
-.PHONY: all help deps configure build test demo format lint asan tsan coverage crash fuzz soak clean
+.PHONY: all help deps configure build test demo docs format lint asan tsan coverage crash fuzz soak clean
 
 all: build
 
@@ -15,6 +15,7 @@ help:
 	@echo "make demo       the main job, from packages to report [DATA=DIR] [WEIGHTS=FILE]"
 	@echo "make test       build and run every test"
 	@echo "make deps       install missing packages"
+	@echo "make docs       write docs/protos.md anew from the protos' comments"
 	@echo "make format     format the sources; make lint checks format and runs clang-tidy"
 	@echo "make asan       tests under AddressSanitizer; make tsan, tests labelled threads"
 	@echo "make coverage   which lines of lib/ the tests run"
@@ -45,6 +46,9 @@ test: build
 
 demo: build
 	unset KINDRED_GATEWAY && tools/demo.sh "$(BUILD)/bin" "$(DATA)" "$(WEIGHTS)"
+
+docs: deps
+	tools/docs/protos.py
 
 format:
 	tools/format.sh
