@@ -23,7 +23,9 @@ import time
 from pathlib import Path
 from urllib.request import urlopen
 
+import grpc
 import kindred
+from client import OK, Client
 
 
 _processes = []
@@ -101,6 +103,57 @@ def metrics(http):
     pairs = (re.fullmatch(r"(\S.*) (\S+)", line) for line in text.splitlines()
              if line and not line.startswith("#"))
     return {pair[1]: float(pair[2]) for pair in pairs if pair}
+
+
+class Adder:
+    """Puts vectors of the model into a collection of its own, one by one, while services are killed,
+    and remembers which were acknowledged."""
+
+    COLLECTION = "single"
+    SERVICE = "kindred.v1.IndexerService"
+
+    def __init__(self, address, model):
+        self.acknowledged, self.refused, self._fault = [], 0, None
+        self._model = model
+        self._stop = threading.Event()
+        client = Client(address)
+        code, answer = client.call(f"{self.SERVICE}/CreateCollection", name=self.COLLECTION,
+                                   model_id=model["id"], dim=model["dim"])
+        assert code == OK, answer
+        self._thread = threading.Thread(target=self._run, args=(client,))
+        self._thread.start()
+
+    def _run(self, client):
+        try:
+            vector = [1.0] + [0.0] * (self._model["dim"] - 1)
+            number = 0
+            while not self._stop.wait(0.02):
+                number += 1
+                item = {"image_id": number, "class_id": number % 7, "super_class_id": 1,
+                        "super_class_name": "x"}
+                code, answer = client.call(
+                    f"{self.SERVICE}/Upsert", collection=self.COLLECTION, model_id=self._model["id"],
+                    items=[{"item": item, "values": vector}])
+                if code == OK:
+                    self.acknowledged.append(number)
+                elif code == grpc.StatusCode.UNAVAILABLE:
+                    self.refused += 1
+                else:
+                    raise AssertionError(f"{code}: {answer}")
+        except Exception as fault:  # shown by check
+            self._fault = fault
+
+    def stop(self):
+        self._stop.set()
+        self._thread.join(60)
+
+    def check(self, found):
+        """found: the image ids that are in the collection after stop()."""
+        assert self._fault is None, self._fault
+        assert self.acknowledged
+        lost = set(self.acknowledged) - set(found)
+        assert not lost, f"acknowledged and lost: {sorted(lost)}"
+        assert len(found) == len(set(found)) <= len(self.acknowledged) + self.refused, found
 
 
 class Redis:
