@@ -3,10 +3,11 @@ PRESET ?= release
 BUILD := build/$(PRESET)
 DATA ?=
 WEIGHTS ?=
+TRAIN ?=
 SECONDS ?=
 ROUNDS ?=
 
-.PHONY: all help deps configure build test demo docs format lint asan tsan coverage crash fuzz soak clean
+.PHONY: all help deps configure build test demo containers docs format lint asan tsan coverage crash fuzz soak clean
 
 all: build
 
@@ -14,6 +15,8 @@ help:
 	@echo "make            build into $(BUILD) (programs in $(BUILD)/bin)"
 	@echo "make demo       the main job, from packages to report [DATA=DIR] [WEIGHTS=FILE]"
 	@echo "make test       build and run every test"
+	@echo "make containers  the images, the main job through them, each service killed meanwhile"
+	@echo "                [DATA=DIR] [WEIGHTS=FILE] [TRAIN=OPTIONS of kindred train]; needs Docker and compose"
 	@echo "make deps       install missing packages"
 	@echo "make docs       write docs/protos.md anew from the protos' comments"
 	@echo "make format     format the sources; make lint checks format and runs clang-tidy"
@@ -49,6 +52,9 @@ demo: build
 
 docs: deps
 	tools/docs/protos.py
+
+containers: build
+	KINDRED_BIN="$(abspath $(BUILD)/bin)" deploy/containers.py --data "$(DATA)" --weights "$(WEIGHTS)" $(TRAIN)
 
 format:
 	tools/format.sh

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # The main job from end to end: `make demo` calls it with the folder of the programs, a dataset (empty:
-# products that kindred-draw draws) and a weights file (empty: random weights).
+# products that kindred-draw draws), a weights file (empty: random weights) and options of `kindred
+# train` that go before those below.
 #
-# With KINDRED_GATEWAY it starts no stack and uses that one. DATA and WEIGHTS then lie under the folder
-# KINDRED_DATASETS, which that stack sees as /datasets (deploy/demo.sh).
+# With KINDRED_GATEWAY it starts no stack and uses that one, which sees the dataset as /datasets/products
+# and the weights file in /datasets (deploy/containers.py).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$1 data=$2 weights=$3
+shift 3
 export PATH="$PWD/$bin:$PATH"
 work=build/demo
 stack=$work/stack
@@ -27,7 +29,7 @@ else
 fi
 
 if [ -z "$data" ]; then
-    data=${KINDRED_DATASETS:-$work}/products
+    data=$work/products
     if [ ! -f "$data/Ebay_train.txt" ]; then
         say "Drawing products"
         run kindred-draw "$data"
@@ -39,9 +41,8 @@ photo=$data/$(awk 'NR == 2 {print $4}' "$data/Ebay_test.txt")
 
 if [ -n "${KINDRED_GATEWAY:-}" ]; then
     at=(--gateway "$KINDRED_GATEWAY")
-    root=$(realpath "$KINDRED_DATASETS")
-    data=/datasets${data#"$root"}
-    [ -z "$weights" ] || weights=/datasets${weights#"$root"}
+    data=/datasets/products
+    [ -z "$weights" ] || weights=/datasets/$(basename "$weights")
 else
     at=(--data "$stack")
     finish() { kindred down --data "$stack" >/dev/null 2>&1 || true; }
@@ -61,7 +62,8 @@ else
 fi
 
 say "Training"
-run kindred train "$data" --loss triplet --model plain --name trained "${train_options[@]}" "${at[@]}"
+run kindred train "$data" --loss triplet --model plain --name trained \
+    "${train_options[@]}" "$@" "${at[@]}"
 
 say "Indexing"
 run kindred index "$data" --model trained --collection products "${at[@]}"

@@ -7,6 +7,7 @@
 #   tools/deps.sh --coverage  also gcovr
 #   tools/deps.sh --bench     also what the benchmarks' peers are built with
 #   tools/deps.sh --fuzz      also clang with libFuzzer
+#   tools/deps.sh --containers  also Docker, compose and debootstrap (make containers); it starts no engine
 #   tools/deps.sh --programs  only what the programs are built from (deploy/Dockerfile)
 set -euo pipefail
 
@@ -25,11 +26,14 @@ coverage=(gcovr)
 fuzz=(clang-19 libclang-rt-19-dev)
 bench=(python3 python3-venv python3-dev libcurl4-openssl-dev libgrpc++-dev protobuf-compiler-grpc python3-torch python3-torchvision)
 
+containers=(docker.io docker-compose debootstrap)
+
 case ${1:-} in
 --lint) want=("${build[@]}" "${run[@]}" "${lint[@]}") ;;
 --fuzz) want=("${build[@]}" "${run[@]}" "${fuzz[@]}") ;;
 --bench) want=("${build[@]}" "${run[@]}" "${bench[@]}") ;;
 --coverage) want=("${build[@]}" "${run[@]}" "${coverage[@]}") ;;
+--containers) want=("${build[@]}" "${run[@]}" "${containers[@]}") ;;
 --programs) want=("${build[@]}") ;;
 *) want=("${build[@]}" "${run[@]}") ;;
 esac
