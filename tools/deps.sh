@@ -20,7 +20,7 @@ build=(
 )
 # The local stack starts a redis-server of its own; the others are for the tests.
 run=(redis-server libcmocka-dev python3-numpy python3-pil python3-sklearn python3-grpcio python3-protobuf python3-websocket python3-yaml
-    prometheus chromium)
+    prometheus chromium curl)
 lint=(clang-format-19 clang-tidy-19)
 coverage=(gcovr)
 fuzz=(clang-19 libclang-rt-19-dev)
