@@ -232,8 +232,8 @@ class Kills:
     def __init__(self, stack, data):
         self.stack = stack
         self.listed = [row[0] for row in kindred.listing(data)]
-        # A job is to last some seconds.
-        self.image_size = 224 if len(self.listed) < 2000 else 96
+        # A job is to last some seconds, not minutes.
+        self.image_size, self.epochs = (224, 3) if len(self.listed) < 2000 else (96, 1)
         self.models = 0
         self.acknowledged = []
 
@@ -250,7 +250,7 @@ class Kills:
         words = {
             "train": ["train", self.DATASET, "--loss", "triplet", "--model", model, "--name",
                       f"trained-from-{model}", "--validation", "images", "--image-size", 64,
-                      "--epochs", 2],
+                      "--epochs", self.epochs],
             "index": ["index", self.DATASET, "--model", model, "--collection", f"of-{model}"],
             "evaluate": ["evaluate", self.DATASET, "--model", model],
         }[kind]
