@@ -194,9 +194,9 @@ static void test_cli_status__all_is_well(void **state)
     CHECK_HAS("models       3\n", r.out);
     CHECK_HAS("in memory    1: plain; 56.0 MB of 2.0 GB\n", r.out);
     CHECK_HAS("200 images, 25 % found in the cache, 7 refused under too much load\n", r.out);
-    CHECK_HAS("embedder  serving  1 h 5 m  23.4 MB  1.2.0    10.0.0.1:7700\n", r.out);
-    CHECK_HAS("gateway   serving  1 h 5 m  23.4 MB  1.2.0    127.0.0.1:", r.out);
-    CHECK_HAS("redis     serving  1 h 5 m  23.4 MB  7.0.1 ", r.out);
+    CHECK_HAS("embedder  serving  1 h 5 m  23.4 MB    1.2.0  10.0.0.1:7700\n", r.out);
+    CHECK_HAS("gateway   serving  1 h 5 m  23.4 MB    1.2.0  127.0.0.1:", r.out);
+    CHECK_HAS("redis     serving  1 h 5 m  23.4 MB    7.0.1 ", r.out);
     CHECK_HAS("shop          2000  hnsw   0.970 live   0.950  0 B     1.5 MB\n", r.out);
     CHECK(!strstr(r.out, "warn") && !strstr(r.out, "fail  "));
 }
