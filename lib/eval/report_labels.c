@@ -122,9 +122,11 @@ static void write_matrix(const kd_report_details *d, kd_buf *out)
 {
     if (d->n_matrix < 2)
         return;
-    kd_buf_puts(out, "<div class=\"scroll\">\n<table class=\"matrix\">\n<caption>Rows: the query's "
-                     "super-class. Columns: the vote. The stronger the colour, the larger the "
-                     "share of the row.</caption>\n<thead>\n<tr><td></td>");
+    /* Outside of what scrolls on a phone. */
+    kd_buf_puts(out, "<p class=\"said\">Rows: the query's super-class. Columns: the vote. The "
+                     "stronger the colour, the larger the share of the row.</p>\n"
+                     "<div class=\"scroll\">\n<table class=\"matrix\" aria-label=\"Votes\">\n"
+                     "<thead>\n<tr><td></td>");
     for (size_t c = 0; c < d->n_matrix; c++) {
         kd_buf_puts(out, "<th scope=\"col\"><span>");
         write_name(out, d->matrix_names[c]);
