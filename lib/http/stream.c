@@ -34,13 +34,15 @@ static void name_address(struct MHD_Connection *connection, char *out, size_t si
     const struct sockaddr *const address = info ? info->client_addr : NULL;
     out[0] = '\0';
     if (address && address->sa_family == AF_INET) {
-        const struct sockaddr_in *const v4 = (const void *)address;
-        (void)inet_ntop(AF_INET, &v4->sin_addr, out, (socklen_t)size);
+        struct sockaddr_in v4;
+        memcpy(&v4, address, sizeof v4);
+        (void)inet_ntop(AF_INET, &v4.sin_addr, out, (socklen_t)size);
     } else if (address && address->sa_family == AF_INET6) {
-        struct in6_addr v6 = ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-        if (!IN6_IS_ADDR_V4MAPPED(&v6))
-            memset(&v6.s6_addr[8], 0, 8);
-        (void)inet_ntop(AF_INET6, &v6, out, (socklen_t)size);
+        struct sockaddr_in6 v6;
+        memcpy(&v6, address, sizeof v6);
+        if (!IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr))
+            memset(&v6.sin6_addr.s6_addr[8], 0, 8);
+        (void)inet_ntop(AF_INET6, &v6.sin6_addr, out, (socklen_t)size);
     }
 }
 
