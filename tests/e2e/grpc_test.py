@@ -86,6 +86,8 @@ class EveryMethod(unittest.TestCase):
         image = (self.dataset / row[3]).read_bytes()
         embedding = self.ok(f"{embedder}/Embed", model="plain", images=[image]).embeddings[0]
         self.assertEqual(len(embedding.values), model.dim)
+        counts = self.ok(f"{embedder}/GetEmbedCounts")
+        self.assertEqual((counts.images, counts.computed, counts.has_cache), (1, 1, True))
         streamed, = self.ok(f"{embedder}/EmbedStream", model="plain", id=7, image=image)
         self.assertEqual((streamed.id, streamed.embedding.values), (7, embedding.values))
         self.ok(f"{embedder}/UnloadModel", model="plain")
