@@ -41,7 +41,8 @@ typedef struct metric {
 #define MAX_LOOKS 4u
 
 struct kd_metrics {
-    pthread_mutex_t mutex; /* guards what follows, not the values */
+    pthread_mutex_t printing; /* one at a time, as looks may forget what another would be setting */
+    pthread_mutex_t mutex;    /* guards what follows, not the values */
     metric *first, **last;
     struct {
         void (*fn)(void *arg);
@@ -59,6 +60,7 @@ kd_status kd_metrics_new(kd_metrics **out, kd_error *err)
     *out = NULL;
     if (!metrics)
         return kd_error_memory(err, "the metrics registry");
+    pthread_mutex_init(&metrics->printing, NULL);
     pthread_mutex_init(&metrics->mutex, NULL);
     metrics->last = &metrics->first;
     *out = metrics;
@@ -85,6 +87,7 @@ void kd_metrics_free(kd_metrics *metrics)
         m = next;
     }
     pthread_mutex_destroy(&metrics->mutex);
+    pthread_mutex_destroy(&metrics->printing);
     free(metrics);
 }
 
@@ -283,6 +286,7 @@ kd_status kd_metrics_on_print(
 
 void kd_metrics_print(kd_metrics *metrics, kd_buf *out)
 {
+    pthread_mutex_lock(&metrics->printing);
     pthread_mutex_lock(&metrics->mutex);
     for (size_t i = 0; i < metrics->n_looks; i++) { /* none is ever taken back */
         pthread_mutex_unlock(&metrics->mutex);
@@ -302,4 +306,5 @@ void kd_metrics_print(kd_metrics *metrics, kd_buf *out)
                 print_metric(same, out);
     }
     pthread_mutex_unlock(&metrics->mutex);
+    pthread_mutex_unlock(&metrics->printing);
 }

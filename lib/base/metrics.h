@@ -46,8 +46,8 @@ double kd_gauge_value(const kd_gauge *gauge);
 void kd_histogram_observe(kd_histogram *histogram, double value);
 
 void kd_metrics_print(kd_metrics *metrics, kd_buf *out);
-/* look runs before each print, on its thread, to bring gauges up to date; quickly, and waiting for
- * nothing. For as long as there are prints. */
+/* look runs before each print, on its thread and never twice at a time, to bring gauges up to date;
+ * quickly, and waiting for nothing. For as long as there are prints. */
 KD_MUST_CHECK kd_status kd_metrics_on_print(
     kd_metrics *metrics, void (*look)(void *arg), void *arg, kd_error *err);
 

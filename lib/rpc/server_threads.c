@@ -65,13 +65,19 @@ static kd_call *find_revoked(kd_server *server)
     return found;
 }
 
-/* A key that is revoked ends what it began. */
-static void look_at_keys(kd_server *server, uint64_t *version)
+typedef struct keys_seen {
+    uint64_t version;
+    bool again;
+} keys_seen;
+
+/* A key that is revoked ends what it began. Twice, as the first look may miss a call that the keys
+ * before let in and that is not marked yet. */
+static void look_at_keys(kd_server *server, keys_seen *seen)
 {
     const uint64_t now = kd_access_version(server->options.access);
-    if (now == *version)
+    if (now == seen->version && !seen->again)
         return;
-    *version = now;
+    *seen = (keys_seen){now, now != seen->version};
     for (kd_call *call; (call = find_revoked(server)) != NULL; kd_call_unref(call)) {
         atomic_store(&call->keyed, false); /* once is enough */
         give_up(call, KD_UNAUTHENTICATED, "the API key has been revoked, or has expired");
@@ -139,7 +145,7 @@ void *kd_server_take_events(void *arg)
     const bool sweeps = self == server->threads; /* the first does, and looks at clock and keys */
     const int64_t sweep_ms = server->options.stall_ms / SWEEPS;
     const int64_t pause_ms = sweep_ms < LOOK_MS ? sweep_ms : LOOK_MS;
-    uint64_t version = kd_access_version(server->options.access);
+    keys_seen seen = {kd_access_version(server->options.access), false};
     int64_t next_sweep_ms = 0, next_look_ms = 0, lead_ms = kd_wall_ms() - kd_mono_ms();
     for (;;) {
         const gpr_timespec until = wake_up_at(self, sweeps, pause_ms);
@@ -151,7 +157,7 @@ void *kd_server_take_events(void *arg)
         const int64_t now_ms = sweeps ? kd_mono_ms() : 0;
         if (sweeps && now_ms >= next_look_ms) {
             watch_wall_clock(&lead_ms);
-            look_at_keys(server, &version);
+            look_at_keys(server, &seen);
             next_look_ms = now_ms + LOOK_MS;
         }
         if (sweeps && now_ms >= next_sweep_ms) {

@@ -217,7 +217,6 @@ kd_status kd_store_describe(kd_store *store, kd_store_facts *out, kd_error *err)
         (void)take_line(reply->str, "redis_version", out->version, sizeof out->version);
         out->uptime_s = (int64_t)take_number(reply->str, "uptime_in_seconds");
         out->used_bytes = take_number(reply->str, "used_memory");
-        out->max_bytes = take_number(reply->str, "maxmemory");
     }
     freeReplyObject(reply);
     return status;

@@ -31,7 +31,7 @@ KD_MUST_CHECK kd_status kd_store_ping(kd_store *store, kd_error *err);
 typedef struct kd_store_facts {
     char version[32];
     int64_t uptime_s;
-    uint64_t used_bytes, max_bytes; /* of memory; max 0: no bound */
+    uint64_t used_bytes; /* of memory */
 } kd_store_facts;
 KD_MUST_CHECK kd_status kd_store_describe(kd_store *store, kd_store_facts *out, kd_error *err);
 /* How long a job may go without renewal before this store's kd_jobs_take claims it; KD_JOB_STALE_MS

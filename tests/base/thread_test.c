@@ -1,7 +1,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/metrics.h"
 #include "lib/base/thread.h"
 #include "tests/support/check.h"
 
@@ -75,6 +77,50 @@ static void test_base_pool__for_visits_each_once(void **state)
     kd_pool_free(pool);
 }
 
+/* What a service does whose labels come and go. */
+static void look_anew(void *arg)
+{
+    kd_metrics_forget(arg, "rooms");
+    kd_gauge_set(kd_metrics_gauge(arg, "rooms", "floor=\"1\"", "Rooms"), 4);
+    kd_gauge_set(kd_metrics_gauge(arg, "rooms", "floor=\"2\"", "Rooms"), 5);
+}
+
+typedef struct printing {
+    kd_metrics *metrics;
+    atomic_size_t good;
+} printing;
+
+static void print_one(void *arg, size_t i)
+{
+    printing *const p = arg;
+    kd_buf text = KD_BUF_INIT;
+    (void)i;
+    kd_metrics_print(p->metrics, &text);
+    const char *const printed = (const char *)text.data;
+    if (strstr(printed, "kept 1\n") && !strstr(printed, "floor=\"9\"") &&
+        strstr(printed, "# TYPE rooms gauge\nrooms{floor=\"1\"} 4\nrooms{floor=\"2\"} 5\n"))
+        atomic_fetch_add(&p->good, 1);
+    kd_buf_free(&text);
+}
+
+static void test_base_metrics__are_made_anew_by_each_of_many_prints(void **state)
+{
+    enum { PRINTS = 2000 };
+    printing p;
+    kd_pool *pool;
+    (void)state;
+    atomic_init(&p.good, 0);
+    CHECK_OK(kd_metrics_new(&p.metrics, &g_err), g_err);
+    kd_gauge_set(kd_metrics_gauge(p.metrics, "rooms", "floor=\"9\"", "Rooms"), 6);
+    kd_gauge_set(kd_metrics_gauge(p.metrics, "kept", "", "Kept"), 1);
+    CHECK_OK(kd_metrics_on_print(p.metrics, look_anew, p.metrics, &g_err), g_err);
+    CHECK_OK(kd_pool_new(&pool, "test", 3, 1000, &g_err), g_err);
+    kd_pool_for(pool, PRINTS, print_one, &p);
+    CHECK_INT(PRINTS, atomic_load(&p.good));
+    kd_pool_free(pool);
+    kd_metrics_free(p.metrics);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -82,6 +128,7 @@ int main(void)
         cmocka_unit_test(test_base_queue__an_empty_one_waits_its_time),
         cmocka_unit_test(test_base_pool__runs_what_it_took),
         cmocka_unit_test(test_base_pool__for_visits_each_once),
+        cmocka_unit_test(test_base_metrics__are_made_anew_by_each_of_many_prints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,20 +108,24 @@ static bool column_of_prose(const cli_table *table, size_t column)
 
 static void fit(const cli_table *table, size_t *widths, size_t width)
 {
+    bool *const prose = cli_must(calloc(table->n, sizeof *prose));
     size_t total = 2 * (table->n - 1);
-    for (size_t i = 0; i < table->n; i++)
+    for (size_t i = 0; i < table->n; i++) {
         total += widths[i];
+        prose[i] = column_of_prose(table, i);
+    }
     while (total > width) {
         size_t widest = table->n;
         for (size_t i = 0; i < table->n; i++)
-            if (widths[i] > CUT_LEAST && (widest == table->n || widths[i] > widths[widest]) &&
-                column_of_prose(table, i))
+            if (prose[i] && widths[i] > CUT_LEAST &&
+                (widest == table->n || widths[i] > widths[widest]))
                 widest = i;
         if (widest == table->n)
-            return;
+            break;
         widths[widest]--;
         total--;
     }
+    free(prose);
 }
 
 /* The place behind the first n characters. */
