@@ -109,7 +109,7 @@ KD_MUST_CHECK kd_status kd_side_answer(
 kd_status kd_side_error(const kd_side *side, kd_error *err);
 void kd_channel_missed(kd_channel *channel);
 
-/* ---- server.c, server_threads.c ---- */
+/* ---- server.c, server_threads.c, server_watch.c ---- */
 typedef struct kd_endpoint { /* one method of one service */
     char *path;              /* "/package.Service/Method", owned */
     const ProtobufCMethodDescriptor *descriptor;
@@ -136,7 +136,9 @@ struct kd_server {
         pthread_t thread;
         atomic_uint missing; /* calls to post once there is memory again */
     } *threads;
-    unsigned n_threads;     /* that were started */
+    unsigned n_threads; /* that were started */
+    pthread_t watch;    /* see server_watch.c; it runs while watches is set */
+    bool watches;
     kd_endpoint *endpoints; /* sorted by path once started */
     size_t n_endpoints;
     kd_health *health;
@@ -148,8 +150,9 @@ struct kd_server {
     kd_trace_source traces;
     atomic_bool started;
     pthread_mutex_t mutex; /* guards what follows; a call's own is never taken while it is held */
-    pthread_cond_t idle;
-    bool shut_down;
+    pthread_cond_t idle, watch_wakes;
+    bool shut_down, watch_ends;
+    bool look;      /* asked of the watch */
     kd_call *calls; /* all in flight */
     kd_tag on_shutdown;
 };
@@ -159,7 +162,12 @@ kd_endpoint *kd_server_endpoint(
     kd_server *server, const char *service, const ProtobufCMethodDescriptor *method);
 /* Asks the core for one more call, whose events come to the thread; without memory, later. */
 void kd_server_post(struct kd_server_thread *thread);
+/* False when there still was no memory for all of them. */
+bool kd_server_post_missing(struct kd_server_thread *thread);
 void *kd_server_take_events(void *thread); /* a struct kd_server_thread's life */
+KD_MUST_CHECK kd_status kd_server_watch(kd_server *server, kd_error *err); /* starts it */
+void kd_server_end_watch(kd_server *server); /* nothing where it never began */
+void kd_server_look(kd_server *server);      /* the watch asks for missing calls soon */
 /* Clients that read slowly may hold all workers but one: false when so many wait for them already.
  * In any case kd_server_writer_goes_on follows. */
 bool kd_server_writer_waits(kd_server *server);

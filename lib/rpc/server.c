@@ -65,6 +65,7 @@ kd_status kd_server_new(kd_server **out, const kd_server_options *options, kd_er
         server->options.stall_ms = STALL_MS;
     pthread_mutex_init(&server->mutex, NULL);
     kd_cond_init(&server->idle);
+    kd_cond_init(&server->watch_wakes);
 
     kd_status status =
         kd_pool_new(&server->workers, "rpc-worker", options->workers, options->queue, err);
@@ -217,7 +218,7 @@ static int compare_paths(const void *a, const void *b)
 kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port, kd_error *err)
 {
     grpc_server_credentials *credentials = NULL;
-    const kd_status status = kd_tls_server(&credentials, server->options.tls, err);
+    kd_status status = kd_tls_server(&credentials, server->options.tls, err);
     if (status != KD_OK)
         return status;
     const int bound = grpc_server_add_http2_port(server->grpc, address, credentials);
@@ -234,6 +235,9 @@ kd_status kd_server_start(kd_server *server, const char *address, uint16_t *port
             return kd_error_set(err, KD_RESOURCE_EXHAUSTED, "cannot start a server thread");
         (void)pthread_setname_np(self->thread, "rpc");
     }
+    status = kd_server_watch(server, err);
+    if (status != KD_OK)
+        return status;
     grpc_server_start(server->grpc);
     atomic_store(&server->started, true);
     for (unsigned i = 0; i < server->n_threads * POSTED_CALLS; i++)
@@ -308,9 +312,11 @@ static bool wait_shut_down(kd_server *server, int64_t ms)
     return done;
 }
 
-/* The threads end with their queues; of one that has no thread nothing but the end is to come. */
-static void end_queues(kd_server *server)
+/* The threads end with their queues; of one that has no thread nothing but the end is to come. No
+ * call is left that the watch would have to give up. */
+static void end_threads(kd_server *server)
 {
+    kd_server_end_watch(server);
     for (unsigned i = 0; i < server->options.threads; i++)
         grpc_completion_queue_shutdown(server->threads[i].queue);
     for (unsigned i = 0; i < server->n_threads; i++)
@@ -363,7 +369,7 @@ void kd_server_drain(kd_server *server, int64_t grace_ms)
         over = atomic_load(&server->in_flight) == 0;
         pthread_mutex_unlock(&server->mutex);
     }
-    end_queues(server);
+    end_threads(server);
     atomic_store(&server->started, false);
 }
 
@@ -375,7 +381,7 @@ void kd_server_free(kd_server *server)
         kd_server_drain(server, 0);
     } else if (server->grpc && server->threads && !server->shut_down) {
         shut_down(server); /* never started: the core wants the same */
-        end_queues(server);
+        end_threads(server);
     }
     if (server->grpc)
         grpc_server_destroy(server->grpc);
@@ -389,6 +395,7 @@ void kd_server_free(kd_server *server)
     free(server->endpoints);
     free(server->threads);
     pthread_cond_destroy(&server->idle);
+    pthread_cond_destroy(&server->watch_wakes);
     pthread_mutex_destroy(&server->mutex);
     free(server);
 }
