@@ -6,24 +6,21 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <new>
 #include <unordered_map>
 
 #include <omp.h>
-#include <oneapi/dnnl/dnnl.hpp>
 #include <sys/mman.h>
 
 #include "lib/nn/fault.hpp"
+#include "lib/nn/onednn_describe.hpp"
 
 namespace kd::nn
 {
 
 namespace
 {
-
-using dnnl::memory;
-using Tag = memory::format_tag;
-using Type = memory::data_type;
 
 /* Runs work; what oneDNN throws becomes a Fault. */
 template <class Work> void told(const char *doing, Work &&work)
@@ -34,12 +31,6 @@ template <class Work> void told(const char *doing, Work &&work)
         fail(error.status == dnnl_out_of_memory ? KD_RESOURCE_EXHAUSTED : KD_INTERNAL,
             "%s: oneDNN says: %s", doing, error.message);
     }
-}
-
-const dnnl::engine &cpu()
-{
-    static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-    return engine;
 }
 
 /* Within its life oneDNN makes primitives for so many threads. */
@@ -102,87 +93,19 @@ enum Slot : size_t { WIDE, HERE, THERE, SCRATCH, SLOTS };
 
 using Arguments = std::unordered_map<int, memory>;
 
-struct Step {
-    dnnl::primitive primitive;
-    Arguments arguments;
-};
+using Step = std::function<void(dnnl::stream &)>;
+
+Step step_of(dnnl::primitive primitive, Arguments arguments)
+{
+    return [primitive = std::move(primitive), arguments = std::move(arguments)](
+               dnnl::stream &stream) { primitive.execute(stream, arguments); };
+}
 
 /* An activation as it lies in its slot. */
 struct Activation {
     memory values;
     int64_t channels, size;
 };
-
-memory::desc desc_of(const memory &values)
-{
-    return values.get_desc();
-}
-
-dnnl::primitive_attr attributes(bool add, bool relu)
-{
-    dnnl::post_ops after;
-    if (add)
-        after.append_sum(1.0f);
-#if DNNL_VERSION_MAJOR >= 3
-    if (relu)
-        after.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
-#else
-    if (relu)
-        after.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
-#endif
-    dnnl::primitive_attr attr;
-    attr.set_post_ops(after);
-    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    return attr;
-}
-
-/* Empty where the algorithm is not for such a convolution, such a type or such a CPU. */
-dnnl::convolution_forward::primitive_desc describe_by(dnnl::algorithm algorithm,
-    const ConvolutionWeights &conv, const memory::desc &source, const memory::desc &target,
-    Type type, const dnnl::primitive_attr &attr)
-{
-    const memory::desc weights({conv.out, conv.in, conv.kernel, conv.kernel}, type, Tag::any);
-    const memory::desc bias({conv.out}, Type::f32, Tag::x);
-    const memory::dims strides = {conv.stride, conv.stride};
-    const memory::dims padding = {conv.padding, conv.padding};
-    const auto kind = dnnl::prop_kind::forward_inference;
-#if DNNL_VERSION_MAJOR >= 3
-    return {cpu(), kind, algorithm, source, weights, bias, target, strides, padding, padding, attr,
-        true};
-#else
-    return {{kind, algorithm, source, weights, bias, target, strides, padding, padding}, attr,
-        cpu(), true};
-#endif
-}
-
-/* Winograd's minimal filtering (Lavin and Gray 2016, "Fast Algorithms for Convolutional Neural
- * Networks") takes less than half of the products of a 3 × 3 convolution. oneDNN has it for float32
- * with AVX-512. */
-dnnl::convolution_forward::primitive_desc describe(const ConvolutionWeights &conv,
-    const memory::desc &source, const memory::desc &target, Type type,
-    const dnnl::primitive_attr &attr)
-{
-    using dnnl::algorithm;
-    const auto found =
-        describe_by(algorithm::convolution_winograd, conv, source, target, type, attr);
-    return found ? found
-                 : describe_by(algorithm::convolution_direct, conv, source, target, type, attr);
-}
-
-dnnl::pooling_forward::primitive_desc describe_pooling(
-    const memory::desc &source, const memory::desc &target)
-{
-    const memory::dims strides = {2, 2}, kernel = {3, 3}, padding = {1, 1};
-    const auto kind = dnnl::prop_kind::forward_inference;
-    const auto algorithm = dnnl::algorithm::pooling_max;
-    const dnnl::primitive_attr attr = attributes(false, false);
-#if DNNL_VERSION_MAJOR >= 3
-    return {
-        cpu(), kind, algorithm, source, target, strides, kernel, {0, 0}, padding, padding, attr};
-#else
-    return {{kind, algorithm, source, target, strides, kernel, padding, padding}, attr, cpu()};
-#endif
-}
 
 } // namespace
 
@@ -220,7 +143,7 @@ void OneDnnNet::Plan::run(const Buffers &buffers, const float *pixels, int64_t n
         bring.execute(stream, image, image_there);
     }
     for (const Step &step : steps)
-        step.primitive.execute(stream, step.arguments);
+        step(stream);
     stream.wait();
     const float *values = static_cast<const float *>(last.get_data_handle());
     const float share = 1.0f / static_cast<float>(area);
@@ -263,8 +186,11 @@ class OneDnnNet::Builder
     memory in_slot(const memory::desc &desc, Slot slot);
     memory keep(const float *from, const memory::desc &plain, const memory::desc &wanted);
     Activation begin(Plan *plan);
+    float *keep_filtered(const ConvolutionWeights &conv);
     Activation convolve(Plan *plan, const ConvolutionWeights &conv, const Activation &source,
         Slot slot, bool relu, const memory *added);
+    std::optional<Activation> filter(Plan *plan, const ConvolutionWeights &conv,
+        const Activation &source, Slot slot, bool relu, const memory *added);
     Activation pool(Plan *plan, const Activation &source);
     void finish(Plan *plan, const Activation &source);
 
@@ -273,6 +199,7 @@ class OneDnnNet::Builder
     Type type_;
     Buffers *buffers_;
     std::vector<Kept> kept_;
+    std::vector<std::pair<const float *, float *>> filtered_; /* kd_winograd's weights of others */
     struct Placed {
         memory values;
         size_t lane;
@@ -297,7 +224,7 @@ memory OneDnnNet::Builder::keep(
     const float *from, const memory::desc &plain, const memory::desc &wanted)
 {
     for (const Kept &kept : kept_)
-        if (kept.from == from && desc_of(kept.values) == wanted)
+        if (kept.from == from && kept.values.get_desc() == wanted)
             return kept.values;
     buffers_->kept.emplace_back(wanted.get_size());
     memory given(plain, cpu(), const_cast<float *>(from)); /* only read */
@@ -318,28 +245,82 @@ Activation OneDnnNet::Builder::begin(Plan *plan)
     plan->image_floats = 3 * image_size_ * image_size_;
     plan->image = memory(memory::desc(one, Type::f32, Tag::nhwc), cpu(), DNNL_MEMORY_NONE);
     plan->image_there = memory(memory::desc(one, type_, layout), cpu(), DNNL_MEMORY_NONE);
-    plan->image_there_bytes = desc_of(plan->image_there).get_size();
+    plan->image_there_bytes = plan->image_there.get_desc().get_size();
     plan->bring = dnnl::reorder(plan->image, plan->image_there);
     const memory::desc all({plan->batch, 3, image_size_, image_size_}, type_, layout);
     return {in_slot(all, THERE), 3, image_size_};
 }
 
-/* With `added` the result is added to that and put in its place. */
+float *OneDnnNet::Builder::keep_filtered(const ConvolutionWeights &conv)
+{
+    for (const auto &[from, kept] : filtered_)
+        if (from == conv.weight)
+            return kept;
+    buffers_->kept.emplace_back(kd_winograd_weight_floats(conv.in, conv.out) * sizeof(float));
+    float *const kept = static_cast<float *>(buffers_->kept.back().data());
+    kd_winograd_prepare(kept, conv.weight, conv.in, conv.out);
+    filtered_.emplace_back(conv.weight, kept);
+    return kept;
+}
+
+/* A convolution by kd_winograd, where that can take it. */
+std::optional<Activation> OneDnnNet::Builder::filter(Plan *plan, const ConvolutionWeights &conv,
+    const Activation &source, Slot slot, bool relu, const memory *added)
+{
+    if (type_ != Type::f32 || conv.kernel != 3 || conv.stride != 1 || conv.padding != 1 ||
+        conv.in != conv.out || !kd_winograd_pays(conv.in, conv.out, plan->batch, source.size))
+        return std::nullopt;
+    const memory from = source.values;
+    const memory to = added ? *added : in_slot(from.get_desc(), slot);
+    const auto from_layout = layout_of(from, conv.in, source.size);
+    const auto to_layout = layout_of(to, conv.out, source.size);
+    if (!from_layout || !to_layout)
+        return std::nullopt;
+    const memory::desc bias({conv.out}, Type::f32, Tag::x);
+    const kd_winograd all = {conv.in, conv.out, plan->batch, source.size, keep_filtered(conv),
+        static_cast<float *>(keep(conv.bias, bias, bias).get_data_handle()), *from_layout,
+        *to_layout, added != nullptr, relu};
+    const int shares = omp_get_max_threads();
+    const auto floats = static_cast<int64_t>(kd_winograd_scratch_floats(&all));
+    const memory scratch = in_slot(memory::desc({floats * shares}, Type::f32, Tag::x), SCRATCH);
+    plan->steps.emplace_back([=](dnnl::stream &) {
+        const auto *const source_floats = static_cast<const float *>(from.get_data_handle());
+        auto *const target_floats = static_cast<float *>(to.get_data_handle());
+        auto *const own = static_cast<float *>(scratch.get_data_handle());
+#pragma omp parallel for schedule(static, 1) num_threads(shares) if (shares > 1)
+        for (int share = 0; share < shares; share++)
+            kd_winograd_run(
+                &all, source_floats, target_floats, share, shares, own + share * floats);
+    });
+    return Activation{to, conv.out, source.size};
+}
+
+/* With `added` the result is added to that and put in its place. Winograd's minimal filtering takes
+ * a half or a quarter of the products of a 3 × 3 convolution; oneDNN has it for float32 with
+ * AVX-512, and elsewhere it is ours. */
 Activation OneDnnNet::Builder::convolve(Plan *plan, const ConvolutionWeights &conv,
     const Activation &source, Slot slot, bool relu, const memory *added)
 {
     const int64_t size = (source.size + 2 * conv.padding - conv.kernel) / conv.stride + 1;
     const memory::desc any({plan->batch, conv.out, size, size}, type_, Tag::any);
-    const auto made = describe(conv, desc_of(source.values), added ? desc_of(*added) : any, type_,
-        attributes(added != nullptr, relu));
+    const auto describe = [&](dnnl::algorithm algorithm) {
+        return describe_convolution(algorithm, conv, source.values.get_desc(),
+            added ? added->get_desc() : any, type_, attributes(added != nullptr, relu));
+    };
+    auto made = describe(dnnl::algorithm::convolution_winograd);
+    if (!made)
+        if (const auto filtered = filter(plan, conv, source, slot, relu, added))
+            return *filtered;
+    if (!made)
+        made = describe(dnnl::algorithm::convolution_direct);
     const memory::desc weights({conv.out, conv.in, conv.kernel, conv.kernel}, Type::f32, Tag::oihw);
     const memory::desc bias({conv.out}, Type::f32, Tag::x);
     const memory target = added ? *added : in_slot(made.dst_desc(), slot);
-    plan->steps.push_back({dnnl::convolution_forward(made),
+    plan->steps.push_back(step_of(dnnl::convolution_forward(made),
         {{DNNL_ARG_SRC, source.values},
             {DNNL_ARG_WEIGHTS, keep(conv.weight, weights, made.weights_desc())},
             {DNNL_ARG_BIAS, keep(conv.bias, bias, bias)}, {DNNL_ARG_DST, target},
-            {DNNL_ARG_SCRATCHPAD, in_slot(made.scratchpad_desc(), SCRATCH)}}});
+            {DNNL_ARG_SCRATCHPAD, in_slot(made.scratchpad_desc(), SCRATCH)}}));
     return {target, conv.out, size};
 }
 
@@ -347,11 +328,11 @@ Activation OneDnnNet::Builder::pool(Plan *plan, const Activation &source)
 {
     const int64_t size = (source.size - 1) / 2 + 1;
     const memory::desc any({plan->batch, source.channels, size, size}, type_, Tag::any);
-    const auto made = describe_pooling(desc_of(source.values), any);
+    const auto made = describe_pooling(source.values.get_desc(), any);
     const memory target = in_slot(made.dst_desc(), HERE);
-    plan->steps.push_back({dnnl::pooling_forward(made),
+    plan->steps.push_back(step_of(dnnl::pooling_forward(made),
         {{DNNL_ARG_SRC, source.values}, {DNNL_ARG_DST, target},
-            {DNNL_ARG_SCRATCHPAD, in_slot(made.scratchpad_desc(), SCRATCH)}}});
+            {DNNL_ARG_SCRATCHPAD, in_slot(made.scratchpad_desc(), SCRATCH)}}));
     return {target, source.channels, size};
 }
 
@@ -363,8 +344,8 @@ void OneDnnNet::Builder::finish(Plan *plan, const Activation &source)
     plan->channels = source.channels;
     plan->area = source.size * source.size;
     plan->last = in_slot(plain, WIDE);
-    plan->steps.push_back({dnnl::reorder(source.values, plan->last),
-        {{DNNL_ARG_FROM, source.values}, {DNNL_ARG_TO, plan->last}}});
+    plan->steps.push_back(step_of(dnnl::reorder(source.values, plan->last),
+        {{DNNL_ARG_FROM, source.values}, {DNNL_ARG_TO, plan->last}}));
 }
 
 std::unique_ptr<OneDnnNet::Plan> OneDnnNet::Builder::plan(int64_t batch, size_t lane)

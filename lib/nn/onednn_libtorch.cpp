@@ -1,13 +1,15 @@
 /* onednn.hpp by the oneDNN that a wheel's LibTorch has inside, through the fused operators that
- * torch.compile uses too. Another oneDNN may not be linked beside it: each would bind to weak
- * symbols of the other, whose tables are laid out otherwise. */
+ * torch.compile uses too, and by kd_winograd. Another oneDNN may not be linked beside it: each
+ * would bind to weak symbols of the other, whose tables are laid out otherwise. */
 #include "lib/nn/onednn.hpp"
 
 #include <cstring>
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/Parallel.h>
 
 #include "lib/nn/nn_internal.hpp"
+#include "lib/nn/winograd.h"
 
 namespace kd::nn
 {
@@ -18,6 +20,7 @@ namespace
 struct Convolution {
     torch::Tensor weight, bias;
     int64_t stride, padding;
+    torch::Tensor filtered; /* kd_winograd's weights, undefined where it is not for this one */
 };
 
 struct ConvolutionBlock {
@@ -40,8 +43,37 @@ c10::IValue no_scalars()
     return c10::impl::GenericList(c10::OptionalType::create(c10::NumberType::get()));
 }
 
+bool pays(const Convolution &conv, const torch::Tensor &x)
+{
+    return conv.filtered.defined() && x.is_contiguous(torch::MemoryFormat::ChannelsLast) &&
+           kd_winograd_pays(x.size(1), x.size(1), x.size(0), x.size(2));
+}
+
+/* ReLU of the convolution and, with add, what is in y. Both are channels last. */
+void filter(const Convolution &conv, const torch::Tensor &x, const torch::Tensor &y, bool add)
+{
+    const int64_t channels = x.size(1), size = x.size(2), runs = channels / KD_WINOGRAD_LANES;
+    const kd_winograd_layout layout = {size * size * channels, size * channels, channels, 0, runs};
+    const kd_winograd all = {channels, channels, x.size(0), size, conv.filtered.data_ptr<float>(),
+        conv.bias.data_ptr<float>(), layout, layout, add, true};
+    const int64_t shares = at::get_num_threads();
+    const auto floats = static_cast<int64_t>(kd_winograd_scratch_floats(&all));
+    const torch::Tensor scratch = torch::empty({shares, floats});
+    const float *const from = x.data_ptr<float>();
+    float *const to = y.data_ptr<float>(), *const own = scratch.data_ptr<float>();
+    at::parallel_for(0, shares, 1, [&](int64_t share, int64_t end) {
+        for (; share < end; share++)
+            kd_winograd_run(&all, from, to, share, shares, own + share * floats);
+    });
+}
+
 torch::Tensor convolve(const Convolution &conv, const torch::Tensor &x, const char *after)
 {
+    if (pays(conv, x)) {
+        const torch::Tensor y = torch::empty_like(x);
+        filter(conv, x, y, false);
+        return y;
+    }
     const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), dilation(2, 1);
     return call("mkldnn::_convolution_pointwise", "", x, conv.weight, conv.bias, padding, stride,
         dilation, int64_t{1}, std::string(after), no_scalars(), std::string())
@@ -52,6 +84,10 @@ torch::Tensor convolve(const Convolution &conv, const torch::Tensor &x, const ch
 torch::Tensor convolve_add(
     const Convolution &conv, const torch::Tensor &x, const torch::Tensor &added)
 {
+    if (pays(conv, x) && added.is_contiguous(torch::MemoryFormat::ChannelsLast)) {
+        filter(conv, x, added, true);
+        return added;
+    }
     const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), dilation(2, 1);
     return call("mkldnn::_convolution_pointwise_", "binary", added, x, conv.weight, conv.bias,
         padding, stride, dilation, int64_t{1}, std::string("add"), c10::IValue(),
@@ -76,8 +112,15 @@ struct OneDnnNet::Buffers {
         const int64_t shape[] = {conv.out, conv.in, conv.kernel, conv.kernel};
         const torch::Tensor weight = torch::from_blob(const_cast<float *>(conv.weight), shape);
         const torch::Tensor bias = torch::from_blob(const_cast<float *>(conv.bias), {conv.out});
-        return {weight.clone().to(type).contiguous(torch::MemoryFormat::ChannelsLast),
-            bias.clone().to(type), conv.stride, conv.padding};
+        Convolution taken = {weight.clone().to(type).contiguous(torch::MemoryFormat::ChannelsLast),
+            bias.clone().to(type), conv.stride, conv.padding, {}};
+        if (type == torch::kFloat && conv.kernel == 3 && conv.stride == 1 && conv.padding == 1 &&
+            conv.in == conv.out) {
+            taken.filtered =
+                torch::empty(static_cast<int64_t>(kd_winograd_weight_floats(conv.in, conv.out)));
+            kd_winograd_prepare(taken.filtered.data_ptr<float>(), conv.weight, conv.in, conv.out);
+        }
+        return taken;
     }
 };
 
@@ -103,7 +146,8 @@ OneDnnNet::~OneDnnNet() = default;
 size_t OneDnnNet::bytes() const
 {
     const auto of = [](const Convolution &conv) {
-        return conv.weight.nbytes() + conv.bias.nbytes();
+        return conv.weight.nbytes() + conv.bias.nbytes() +
+               (conv.filtered.defined() ? conv.filtered.nbytes() : 0);
     };
     size_t all = buffers_->padded.nbytes() + of(buffers_->stem);
     for (const ConvolutionBlock &block : buffers_->blocks) {

@@ -1,7 +1,7 @@
-/* A server's watch: a thread that gives up calls whose clients are gone in all but name or have lost
- * their right, looks at the wall clock, and asks for calls again that there was no memory for. It
- * waits on the monotonic clock. The core's own waits may be for a time of day and stand still when
- * the wall clock is set back, so nothing here depends on them. */
+/* A server's watch: a thread that gives up calls whose clients are gone in all but name or have
+ * lost their right, looks at the wall clock, and asks for calls again that there was no memory for.
+ * It waits on the monotonic clock. The core's own waits may be for a time of day and stand still
+ * when the wall clock is set back, so nothing here depends on them. */
 #include <pthread.h>
 #include <stdlib.h>
 
