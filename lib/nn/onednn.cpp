@@ -272,8 +272,8 @@ std::optional<Activation> OneDnnNet::Builder::filter(Plan *plan, const Convoluti
         return std::nullopt;
     const memory from = source.values;
     const memory to = added ? *added : in_slot(from.get_desc(), slot);
-    const auto from_layout = layout_of(from, conv.in, source.size);
-    const auto to_layout = layout_of(to, conv.out, source.size);
+    const auto from_layout = layout_of(from, plan->batch, conv.in, source.size);
+    const auto to_layout = layout_of(to, plan->batch, conv.out, source.size);
     if (!from_layout || !to_layout)
         return std::nullopt;
     const memory::desc bias({conv.out}, Type::f32, Tag::x);

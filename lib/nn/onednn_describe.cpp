@@ -47,10 +47,11 @@ dnnl::convolution_forward::primitive_desc describe_convolution(dnnl::algorithm a
 #endif
 }
 
-std::optional<kd_winograd_layout> layout_of(const memory &values, int64_t channels, int64_t size)
+std::optional<kd_winograd_layout> layout_of(
+    const memory &values, int64_t batch, int64_t channels, int64_t size)
 {
     const memory::desc desc = values.get_desc();
-    const memory::dims dims = desc.dims();
+    const memory::dims dims = {batch, channels, size, size};
     const int64_t lanes = KD_WINOGRAD_LANES, all = channels / lanes;
     for (const auto &[tag, runs] : {std::pair{Tag::nChw8c, int64_t{1}},
              std::pair{Tag::nChw16c, int64_t{2}}, std::pair{Tag::nhwc, all}})

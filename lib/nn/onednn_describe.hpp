@@ -30,8 +30,9 @@ dnnl::convolution_forward::primitive_desc describe_convolution(dnnl::algorithm a
 dnnl::pooling_forward::primitive_desc describe_pooling(
     const memory::desc &source, const memory::desc &target);
 
-/* Where the floats of N × channels × size × size lie, if it is as kd_winograd can take them. */
-std::optional<kd_winograd_layout> layout_of(const memory &values, int64_t channels, int64_t size);
+/* Where the floats of batch × channels × size × size lie, if it is as kd_winograd can take them. */
+std::optional<kd_winograd_layout> layout_of(
+    const memory &values, int64_t batch, int64_t channels, int64_t size);
 
 } // namespace kd::nn
 

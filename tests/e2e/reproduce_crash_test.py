@@ -19,7 +19,7 @@ class Reproduce(unittest.TestCase):
         cls.products = kindred.draw(products=2, views=9, size=48)
         cls.stack = kindred.Stack("reproduce").up("--datasets", kindred.folder())
         cls.out = kindred.folder() / "out"
-        cls.command = ("reproduce", cls.products, "--image-size", 32, "--epochs", 6, "--out", cls.out)
+        cls.command = ("reproduce", cls.products, "--image-size", 32, "--epochs", 3, "--out", cls.out)
 
     def trainings(self):
         """Oldest first."""
