@@ -34,6 +34,8 @@ struct kd_access {
     kd_keys keys;
     bucket *buckets;  /* of each key */
     struct stat read; /* the file that keys are from */
+    struct stat told; /* the one that was said not to be readable */
+    bool fails;       /* it still is not */
     int64_t look_ms;  /* monotonic */
     uint64_t version;
     int64_t expiry_ms; /* wall clock: when the next of them expires; INT64_MAX: none does */
@@ -44,7 +46,8 @@ struct kd_access {
 static bool same_file(const struct stat *a, const struct stat *b)
 {
     return a->st_ino == b->st_ino && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+           a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
 /* A key goes on with what it had left. */
@@ -92,7 +95,8 @@ static kd_status load(kd_access *access, int64_t now_ms, kd_error *err)
     return KD_OK;
 }
 
-/* Mutex held. A file that is gone or damaged takes no right away and gives none. */
+/* Mutex held. A file that is gone or damaged takes no right away and gives none, and is tried again
+ * at each look: what is wrong may not be the file's doing. */
 static void refresh(kd_access *access, int64_t now_ms)
 {
     struct stat now;
@@ -107,11 +111,15 @@ static void refresh(kd_access *access, int64_t now_ms)
         memset(&now, 0, sizeof now);
     if (same_file(&now, &access->read))
         return;
-    access->read = now; /* said once, not at each look */
-    if (load(access, now_ms, &err) == KD_OK)
+    if (load(access, now_ms, &err) == KD_OK) {
+        access->read = now;
+        access->fails = false;
         KD_LOG(KD_LOG_INFO, "keys_read", KD_INT("keys", (int64_t)access->keys.n));
-    else
+    } else if (!access->fails || !same_file(&now, &access->told)) { /* said once */
+        access->told = now;
+        access->fails = true;
         kd_log_error(KD_LOG_ERROR, "keys_not_read", &err);
+    }
 }
 
 kd_status kd_access_new(kd_access **out, const char *keys, const char *own, kd_error *err)

@@ -36,7 +36,7 @@ void kd_new_file_drop(kd_new_file *file); /* KD_NEW_FILE_INIT and an ended file 
 /* Such a file of these bytes. */
 KD_MUST_CHECK kd_status kd_file_write(
     const char *path, const void *bytes, size_t len, kd_error *err);
-/* The same, for a secret: only its owner reads it. */
+/* The same, for a secret: only its owner reads it, who is the earlier file's where there is one. */
 KD_MUST_CHECK kd_status kd_file_write_private(
     const char *path, const void *bytes, size_t len, kd_error *err);
 

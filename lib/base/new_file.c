@@ -66,6 +66,19 @@ void kd_new_file_drop(kd_new_file *file)
     *file = (kd_new_file)KD_NEW_FILE_INIT;
 }
 
+/* Who could read the file that is there can read the new one. */
+static kd_status keep_owner(const kd_new_file *file, kd_error *err)
+{
+    struct stat old, new;
+    const int fd = fileno(file->stream);
+    if (stat(file->path, &old) != 0 || fstat(fd, &new) != 0 || old.st_uid == new.st_uid)
+        return KD_OK; /* the rename says what is wrong with a path */
+    return fchown(fd, old.st_uid, old.st_gid) == 0
+               ? KD_OK
+               : kd_error_errno(err, errno, "cannot write %s for its owner, user %u", file->path,
+                     (unsigned)old.st_uid);
+}
+
 static kd_status write_whole(
     const char *path, const void *bytes, size_t len, mode_t mode, kd_error *err)
 {
@@ -74,12 +87,14 @@ static kd_status write_whole(
     if (!file.stream)
         return status;
     file.mode = mode;
-    if (fwrite(bytes, 1, len, file.stream) != len) {
+    if (fwrite(bytes, 1, len, file.stream) != len)
         status = kd_error_errno(err, errno, "cannot write %s", path);
-        kd_new_file_drop(&file);
-        return status;
-    }
-    return kd_new_file_commit(&file, err);
+    else if (mode == 0600)
+        status = keep_owner(&file, err);
+    if (status == KD_OK)
+        return kd_new_file_commit(&file, err);
+    kd_new_file_drop(&file);
+    return status;
 }
 
 kd_status kd_file_write(const char *path, const void *bytes, size_t len, kd_error *err)

@@ -57,7 +57,7 @@ static kd_status make_map(const embedded *queries, size_t dim, const kd_label_na
 
 /* ---- Misses ---- */
 
-static kd_status make_misses(const gateway *g, const embedded *queries, const embedded *gallery,
+static kd_status make_misses(running_job *r, const embedded *queries, const embedded *gallery,
     size_t most, measured *out, kd_error *err)
 {
     size_t asked[MISSES], items[MISSES], n = 0;
@@ -67,7 +67,7 @@ static kd_status make_misses(const gateway *g, const embedded *queries, const em
     const shown s = {.items = items, .n = n, .side = picture_side((1 + ROW_HITS) * ALL_MISSES)};
     if (status == KD_OK)
         status =
-            rows_make(g, &s, queries, gallery, out->eval.hits, out->eval.counts, &out->misses, err);
+            rows_make(r, &s, queries, gallery, out->eval.hits, out->eval.counts, &out->misses, err);
     if (status != KD_OK)
         return status;
     out->n_misses = n;
@@ -76,8 +76,8 @@ static kd_status make_misses(const gateway *g, const embedded *queries, const em
     return KD_OK;
 }
 
-kd_status add_details(const gateway *g, const embedded *queries, const embedded *gallery,
-    size_t dim, size_t n_models, measured *out, kd_error *err)
+kd_status add_details(running_job *r, const embedded *queries, const embedded *gallery, size_t dim,
+    size_t n_models, measured *out, kd_error *err)
 {
     const kd_label_names names = {label_name, (void *)gallery->dataset};
     const size_t share = ALL_MISSES / n_models;
@@ -86,6 +86,6 @@ kd_status add_details(const gateway *g, const embedded *queries, const embedded 
     if (status == KD_OK)
         status = make_map(queries, dim, &names, &out->details, err);
     if (status == KD_OK)
-        status = make_misses(g, queries, gallery, most, out, err);
+        status = make_misses(r, queries, gallery, most, out, err);
     return status;
 }

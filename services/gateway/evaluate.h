@@ -106,7 +106,7 @@ typedef struct evaluation {
 } evaluation;
 
 /* The rows of one model: *rows is owned by the caller, with rows_free. */
-KD_MUST_CHECK kd_status rows_make(const gateway *g, const shown *s, const embedded *queries,
+KD_MUST_CHECK kd_status rows_make(running_job *r, const shown *s, const embedded *queries,
     const embedded *gallery, const kd_hit *hits, const uint32_t *counts, kd_report_row **rows,
     kd_error *err);
 void rows_free(kd_report_row *rows, size_t n);
@@ -120,7 +120,7 @@ KD_MUST_CHECK kd_status strips_write(running_job *r, const char *dir, const prot
 void strips_drop(const char *dir);
 
 /* Adds details and misses to what measure() filled; of more models there are fewer misses each. */
-KD_MUST_CHECK kd_status add_details(const gateway *g, const embedded *queries,
+KD_MUST_CHECK kd_status add_details(running_job *r, const embedded *queries,
     const embedded *gallery, size_t dim, size_t n_models, measured *out, kd_error *err);
 
 /* What is wrong with the dataset, as the report shows it. Empty: not checked. */

@@ -86,10 +86,10 @@ static kd_status add_pictures(running_job *r, evaluation *e, measured *out, cons
                            ? KD_OK
                            : shown_choose(&e->shown, queries, r->spec->evaluate, e->n_models, err);
     if (status == KD_OK)
-        status = rows_make(r->gateway, &e->shown, queries, gallery, out->eval.hits,
-            out->eval.counts, &out->rows, err);
+        status = rows_make(
+            r, &e->shown, queries, gallery, out->eval.hits, out->eval.counts, &out->rows, err);
     if (status == KD_OK)
-        status = add_details(r->gateway, queries, gallery, out->model->dim, e->n_models, out, err);
+        status = add_details(r, queries, gallery, out->model->dim, e->n_models, out, err);
     return status;
 }
 

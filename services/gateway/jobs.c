@@ -232,6 +232,10 @@ void list_jobs(void *state, kd_call *call, const ProtobufCMessage *message)
     kd_status status = KD_OK;
     if (strlen(request->page_token) >= KD_JOB_ID_TEXT)
         status = kd_error_set(&err, KD_INVALID_ARGUMENT, "the page token is not one of ours");
+    else if (!protobuf_c_enum_descriptor_get_value(
+                 &kindred__v1__job_state__descriptor, (int)request->state))
+        status = kd_error_set(
+            &err, KD_INVALID_ARGUMENT, "no state of a job has the number %d", (int)request->state);
     kd_store *const store = store_take(g);
     if (status == KD_OK) /* one more than asked for tells whether there is a next page */
         status = kd_jobs_list(store, (int)request->state, request->kind, request->dead,

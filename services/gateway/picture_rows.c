@@ -93,7 +93,7 @@ static void make_row(const gateway *g, kd_report_row *row, const embedded *queri
     }
 }
 
-kd_status rows_make(const gateway *g, const shown *s, const embedded *queries,
+kd_status rows_make(running_job *r, const shown *s, const embedded *queries,
     const embedded *gallery, const kd_hit *hits, const uint32_t *counts, kd_report_row **rows,
     kd_error *err)
 {
@@ -108,14 +108,20 @@ kd_status rows_make(const gateway *g, const shown *s, const embedded *queries,
     for (size_t i = 0; i < gallery->n; i++)
         index[i] = (by_id){gallery->ids[i], i};
     qsort(index, gallery->n, sizeof *index, compare_ids);
-    for (size_t i = 0; i < s->n; i++) {
+    kd_status status = KD_OK;
+    for (size_t i = 0; i < s->n && status == KD_OK; i++) {
         const size_t q = find_row(queries, s->items[i]);
-        if (q != SIZE_MAX)
-            make_row(g, &(*rows)[i], queries, q, gallery, index, hits + q * KD_EVAL_HITS, counts[q],
-                s->side);
+        status = job_step(r, err); /* a row is six pictures */
+        if (q != SIZE_MAX && status == KD_OK)
+            make_row(r->gateway, &(*rows)[i], queries, q, gallery, index, hits + q * KD_EVAL_HITS,
+                counts[q], s->side);
     }
     free(index);
-    return KD_OK;
+    if (status != KD_OK) {
+        rows_free(*rows, s->n);
+        *rows = NULL;
+    }
+    return status;
 }
 
 void rows_free(kd_report_row *rows, size_t n)

@@ -1,3 +1,5 @@
+#include <fcntl.h>
+
 #include "tests/access/room.h"
 
 #define BEARER_TEXT 80
@@ -108,6 +110,38 @@ static void test_access_check__wrong_revoked_and_expired_keys_are_refused(void *
     g_now.mono_ms += 1000;
     CHECK_INT(KD_UNAUTHENTICATED, check(access, text, KD_SCOPE_READ));
     CHECK_STR("API key 'long' is revoked", g_err.message);
+    kd_access_free(access);
+}
+
+/* Also one that looks as before but for who may read it, or when it was changed. */
+static void test_access_check__every_change_of_the_file_is_read(void **state)
+{
+    char text[KD_KEY_TEXT];
+    kd_key revoked;
+    struct stat before;
+    (void)state;
+    (void)make_key("kept", KD_SCOPE_READ, 0, text);
+    kd_buf keys = KD_BUF_INIT;
+    CHECK_OK(kd_file_read(g_path, 1 << 16, &keys, &g_err), g_err);
+    kd_access *const access = open_access(NULL);
+    CHECK_INT(KD_OK, check(access, text, KD_SCOPE_READ));
+    CHECK_OK(kd_keys_revoke(g_path, "kept", &revoked, &g_err), g_err);
+    g_now.mono_ms += 1000;
+    CHECK_INT(KD_UNAUTHENTICATED, check(access, text, KD_SCOPE_READ));
+
+    /* The same bytes long, in the same file, with its time put back. */
+    CHECK_INT(0, stat(g_path, &before));
+    FILE *const file = fopen(g_path, "r+");
+    CHECK(file && keys.len < (size_t)before.st_size);
+    CHECK_INT(keys.len, fwrite(keys.data, 1, keys.len, file));
+    for (size_t i = keys.len; i < (size_t)before.st_size; i++)
+        CHECK_INT(' ', fputc(' ', file));
+    CHECK_INT(0, fclose(file));
+    const struct timespec times[2] = {before.st_atim, before.st_mtim};
+    CHECK_INT(0, utimensat(AT_FDCWD, g_path, times, 0));
+    g_now.mono_ms += 1000;
+    CHECK_INT(KD_OK, check(access, text, KD_SCOPE_READ));
+    kd_buf_free(&keys);
     kd_access_free(access);
 }
 
@@ -265,6 +299,7 @@ int main(void)
         TEST(without_keys_all_is_allowed),
         TEST(a_scope_has_those_below_it),
         TEST(wrong_revoked_and_expired_keys_are_refused),
+        TEST(every_change_of_the_file_is_read),
         TEST(a_rate_is_kept_to),
         TEST(a_service_does_no_more_than_its_caller_may),
         TEST(without_a_file_only_services_are_let_in),

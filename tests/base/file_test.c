@@ -45,6 +45,21 @@ static void test_base_file__a_written_file_is_read_back(void **state)
     kd_buf_free(&text);
 }
 
+static void test_base_file__a_secret_stays_its_owners(void **state)
+{
+    struct stat now;
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    CHECK_OK(kd_file_write_private(in_dir("keys"), "old", 3, &g_err), g_err);
+    CHECK_INT(0, chown(in_dir("keys"), 1234, 5678));
+    CHECK_OK(kd_file_write_private(in_dir("keys"), "new", 3, &g_err), g_err);
+    CHECK_INT(0, stat(in_dir("keys"), &now));
+    CHECK_INT(1234, now.st_uid);
+    CHECK_INT(5678, now.st_gid);
+    CHECK_INT(0600, now.st_mode & 07777);
+}
+
 static void test_new_file__is_there_whole_or_not_at_all(void **state)
 {
     kd_new_file file;
@@ -279,6 +294,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_base_file__a_written_file_is_read_back),
+        cmocka_unit_test(test_base_file__a_secret_stays_its_owners),
         cmocka_unit_test(test_new_file__is_there_whole_or_not_at_all),
         cmocka_unit_test(test_base_file__moves_within_and_across_file_systems),
         cmocka_unit_test(test_base_file__limits_and_absence_are_told),

@@ -96,6 +96,15 @@ static void test_cli_text__numbers_for_people(void **state)
     CHECK_STR("", cli_when(0, text));
 }
 
+static void test_cli_text__nothing_steers_the_terminal(void **state)
+{
+    (void)state;
+    char *const text = cli_clean("a\033]0;x\007.jpg \xC2\x9B"
+                                 "31m \xC2\xA0 \xC3\x9F");
+    CHECK_STR("a?]0;x?.jpg ?31m \xC2\xA0 \xC3\x9F", text);
+    free(text);
+}
+
 static void test_cli_text__help_fits_the_terminal(void **state)
 {
     (void)state;
@@ -217,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_cli_table__fits_the_terminal),
         cmocka_unit_test(test_cli_table__fields_stand_left_and_empty_ones_are_left_out),
         cmocka_unit_test(test_cli_text__numbers_for_people),
+        cmocka_unit_test(test_cli_text__nothing_steers_the_terminal),
         cmocka_unit_test(test_cli_text__help_fits_the_terminal),
         cmocka_unit_test(test_cli_progress__says_where_it_is_and_fits_the_terminal),
         cmocka_unit_test(test_cli_error__exit_status_follows_the_code),

@@ -89,8 +89,10 @@ static void skip(run *r, size_t place, const char *reason)
     /* Most reasons name the file already. */
     char *const line = cli_must(
         strstr(reason, path) ? kd_format("%s", reason) : kd_format("%s: %s", path, reason));
+    char *const clean = cli_clean(line);
     cli_bar_clear(&r->bar);
-    (void)fprintf(stderr, "kindred %s: skipped: %s\n", r->command, line);
+    (void)fprintf(stderr, "kindred %s: skipped: %s\n", r->command, clean);
+    free(clean);
     (void)json_array_append_new(r->skipped, cli_json_text(line));
     free(line);
     free(path);

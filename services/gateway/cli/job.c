@@ -216,15 +216,16 @@ static int job_show(int argc, const char **argv)
     kd_error err = KD_ERROR_INIT;
     request.job_id = (char *)(uintptr_t)args[0];
     exit_status = EXIT_DONE;
-    if (cli_ask(&common, CLI_GATEWAY, "GetJob", &request.base, CLI_CALL_MS, &response, &err) !=
-        KD_OK)
+    kd_status status =
+        cli_ask(&common, CLI_GATEWAY, "GetJob", &request.base, CLI_CALL_MS, &response, &err);
+    if (status == KD_OK && html)
+        status = cli_fetch_curves(&common, args[0], html, &err);
+    if (status != KD_OK)
         exit_status = cli_error(&common, argv[0], &err);
     else if (response->job && common.json)
         cli_print_message(&response->job->base);
     else if (response->job)
         print_job(response->job);
-    if (exit_status == EXIT_DONE && html && cli_fetch_curves(&common, args[0], html, &err) != KD_OK)
-        exit_status = cli_error(&common, argv[0], &err);
     kd_message_free(response);
     free(args);
     return exit_status;

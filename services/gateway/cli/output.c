@@ -47,11 +47,14 @@ int cli_error(const cli_common *common, const char *command, const kd_error *err
     if (common->json)
         cli_print_json(json_pack("{s: {s: s, s: o}}", "error", "code", kd_status_name(err->status),
             "message", cli_json_text(err->message)));
-    else
-        (void)fprintf(stderr, "kindred %s: %s%s\n", command, err->message,
-            strncmp(err->message, nobody, strlen(nobody)) != 0
+    else {
+        char *const message = cli_clean(err->message);
+        (void)fprintf(stderr, "kindred %s: %s%s\n", command, message,
+            strncmp(message, nobody, strlen(nobody)) != 0
                 ? ""
                 : "; `kindred up` starts one here, --gateway HOST:PORT names another");
+        free(message);
+    }
     switch (err->status) {
     case KD_UNAVAILABLE:
         return EXIT_UNREACHABLE;

@@ -31,8 +31,11 @@ static void print_skipped(const Kindred__V1__JobResult *result)
     (void)fflush(stdout);
     (void)fprintf(
         stderr, "%s could not be read:\n", cli_some(result->skipped, "image", "images", text));
-    for (size_t i = 0; i < result->n_skipped_names; i++)
-        (void)fprintf(stderr, "  %s\n", result->skipped_names[i]);
+    for (size_t i = 0; i < result->n_skipped_names; i++) {
+        char *const name = cli_clean(result->skipped_names[i]);
+        (void)fprintf(stderr, "  %s\n", name);
+        free(name);
+    }
     if (result->skipped > result->n_skipped_names)
         (void)fprintf(stderr, "  and %llu more\n",
             (unsigned long long)(result->skipped - result->n_skipped_names));

@@ -66,10 +66,15 @@ const char *cli_some(uint64_t n, const char *one, const char *many, char text[CL
 
 char *cli_clean(const char *text)
 {
-    char *const copy = cli_must(strdup(text ? text : ""));
-    for (char *c = copy; *c; c++)
-        if (iscntrl((unsigned char)*c))
-            *c = '?';
+    char *const copy = cli_must(strdup(text ? text : "")), *to = copy;
+    for (const char *c = copy; *c; c++) {
+        /* U+0080 to U+009F in UTF-8, which some terminals obey like those of ASCII. */
+        const bool high = (unsigned char)c[0] == 0xC2 && (unsigned char)c[1] >= 0x80 &&
+                          (unsigned char)c[1] < 0xA0;
+        *to++ = high || iscntrl((unsigned char)*c) ? '?' : *c;
+        c += high;
+    }
+    *to = '\0';
     return copy;
 }
 

@@ -213,11 +213,12 @@ static kd_status settle(up *u, kd_error *err)
     kd_status status = check_address("--listen", u->stack.listen, err);
     if (status == KD_OK)
         status = check_address("--http", u->stack.http, err);
-    if (status == KD_OK && !kd_is_loopback(u->stack.listen) && u->n_given == 0)
+    const bool local = kd_is_loopback(u->stack.listen);
+    if (status == KD_OK && (!local || !kd_is_loopback(u->stack.http)) && u->n_given == 0)
         status = kd_error_set(err, KD_INVALID_ARGUMENT,
-            "with --listen %s other machines could read every file here through a job: give "
+            "with %s %s other machines could read every file here through a job: give "
             "--datasets DIR, the folders that they may read",
-            u->stack.listen);
+            local ? "--http" : "--listen", local ? u->stack.http : u->stack.listen);
     if (status == KD_OK)
         status = settle_datasets(u, err);
     if (status == KD_OK)

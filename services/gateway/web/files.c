@@ -93,7 +93,11 @@ void web_report(void *state, kd_http_request *request, kd_http_answer *answer)
     const web *const w = state;
     const char *const job = kd_http_part(request, 0), *const file = kd_http_part(request, 1);
     kd_error err = KD_ERROR_INIT;
-    kd_status status = kd_check_name("job", job, &err);
+    /* No call behind this one counts it. */
+    kd_status status = kd_access_check(w->gateway->process->access,
+        kd_http_header(request, "Authorization"), NULL, KD_SCOPE_READ, NULL, &err);
+    if (status == KD_OK)
+        status = kd_check_name("job", job, &err);
     const char *const type = report_file_type(file);
     if (status == KD_OK && !type)
         status = kd_error_set(&err, KD_NOT_FOUND,

@@ -29,7 +29,8 @@ void web_search(void *state, kd_http_request *request, kd_http_answer *answer)
     if (status == KD_OK && images.n == 1 && search->query_case != 0)
         status = kd_error_set(&err, KD_INVALID_ARGUMENT,
             "the search has a picture as its body and another query beside it");
-    if (status == KD_OK && images.n == 1) { /* borrowed for the call */
+    const bool borrows = status == KD_OK && images.n == 1;
+    if (borrows) {
         search->query_case = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY_IMAGE;
         search->image = images.raw[0];
     }
@@ -39,7 +40,7 @@ void web_search(void *state, kd_http_request *request, kd_http_answer *answer)
         web_answer_json(answer, response, 9);
     else
         kd_http_fail(answer, &err);
-    if (search && images.n == 1) {
+    if (borrows) { /* the picture is not the message's to free */
         search->query_case = KINDRED__V1__SEARCH_PRODUCTS_REQUEST__QUERY__NOT_SET;
         search->image = (ProtobufCBinaryData){0, NULL};
     }

@@ -123,8 +123,9 @@ export async function showImage(img, path) {
         img.src = path;
         return;
     }
-    const blob = await (await fetchOk(path)).blob();
-    img.src = URL.createObjectURL(blob);
+    const url = URL.createObjectURL(await (await fetchOk(path)).blob());
+    img.onload = img.onerror = () => URL.revokeObjectURL(url);
+    img.src = url;
 }
 
 // ---- A job's changes
