@@ -160,8 +160,10 @@ kd_status collection_move(collection *c, const char *path, kd_error *err)
     c->db = NULL;
     const kd_status status = move_closed(c, path, err);
     if (status == KD_OK) {
+        pthread_rwlock_wrlock(&c->memory); /* descriptions wait for no change */
         free(c->path);
         c->path = copy;
+        pthread_rwlock_unlock(&c->memory);
     } else {
         db_meta meta;
         free(copy);
@@ -234,10 +236,8 @@ void collection_describe(collection *c, collection_info *info)
     *info = (collection_info){.dim = c->meta.dim, .created_ms = c->meta.created_ms};
     (void)kd_copy(info->name, sizeof info->name, c->name);
     (void)kd_copy(info->model_id, sizeof info->model_id, c->meta.model_id);
-    pthread_mutex_lock(&c->changes);
-    info->disk_bytes = db_bytes(c->path);
-    pthread_mutex_unlock(&c->changes);
     pthread_rwlock_rdlock(&c->memory);
+    char *const path = strdup(c->path);
     info->count = items_count(c->items);
     info->classes = items_classes(c->items);
     info->super_classes = items_super_classes(c->items);
@@ -249,6 +249,8 @@ void collection_describe(collection *c, collection_info *info)
             (void)kd_copy(info->problem, sizeof info->problem, c->problems[i].message);
     describe_parts(c, info);
     pthread_rwlock_unlock(&c->memory);
+    info->disk_bytes += path ? db_bytes(path) : 0;
+    free(path);
     pthread_mutex_lock(&c->live.lock);
     info->live_queries = c->live.queries;
     info->live_recall = c->live.expected > 0 ? (float)(c->live.found / c->live.expected) : 0;
@@ -345,14 +347,20 @@ static kd_status check_size(size_t n, kd_error *err)
         n, COLLECTION_MAX_BATCH);
 }
 
-kd_status collection_check_usable(const collection *c, kd_error *err)
+kd_status collection_check_open(const collection *c, kd_error *err)
 {
     if (c->retired)
         return kd_error_set(err, KD_NOT_FOUND, "collection '%s' was deleted or replaced", c->name);
     if (!c->db)
         return kd_error_set(err, KD_UNAVAILABLE, "the file of collection '%s' is closed", c->name);
-    if (c->unsynced.status == KD_OK)
-        return KD_OK;
+    return KD_OK;
+}
+
+kd_status collection_check_usable(const collection *c, kd_error *err)
+{
+    const kd_status status = collection_check_open(c, err);
+    if (status != KD_OK || c->unsynced.status == KD_OK)
+        return status;
     if (err)
         *err = c->unsynced;
     return c->unsynced.status;

@@ -224,7 +224,7 @@ kd_status db_verify_vectors(
     (void)sqlite3_finalize(s);
     if (code != SQLITE_DONE)
         return db_fail_reading(d, code, err);
-    if (n < limit)
+    if (n < limit || *from > COLLECTION_MAX_ID)
         *from = DB_VERIFIED;
     return KD_OK;
 }

@@ -64,7 +64,9 @@ enum { COLLECTION_FILES, COLLECTION_INDEXES, COLLECTION_TRUTH };
 /* Keeps how a step of work ended, and logs what is new of it. With no lock but files. */
 void collection_told(collection *c, kd_error *kept, const kd_error *now);
 
-/* With changes locked: KD_NOT_FOUND when retired, KD_UNAVAILABLE without a file. */
+/* With changes locked: KD_NOT_FOUND when retired, KD_UNAVAILABLE without a file. Usable, for
+ * changes, is what also has synced all that it said it would. */
+KD_MUST_CHECK kd_status collection_check_open(const collection *c, kd_error *err);
 KD_MUST_CHECK kd_status collection_check_usable(const collection *c, kd_error *err);
 
 /* With memory locked: what its searches are like, EXACT, HNSW or IVF. */

@@ -32,32 +32,51 @@ kd_status collection_find_keys(
     return status;
 }
 
-/* The number of the image with this key: the one it has, else a new one, which the keys of this
- * change remember. */
-static kd_status number_of(
-    collection *c, keys *of_change, const char *key, uint64_t *image_id, kd_error *err)
+/* A change: its rows, and the keys that it has given numbers so far. */
+typedef struct change {
+    const collection_row *rows;
+    size_t n;
+    keys *keys;
+    bool high; /* it names images by numbers such as keys are given */
+} change;
+
+static bool names(const change *all, uint64_t image_id)
 {
-    bool there = keys_find(of_change, key, image_id);
+    for (size_t i = 0; i < all->n && all->high; i++)
+        if (!all->rows[i].item.key && all->rows[i].item.image_id == image_id)
+            return true;
+    return false;
+}
+
+/* The number of the image with this key: the one it has, else a new one. */
+static kd_status number_of(
+    collection *c, const change *all, const char *key, uint64_t *image_id, kd_error *err)
+{
+    bool there = keys_find(all->keys, key, image_id);
     if (there)
         return KD_OK;
     kd_status status = db_find_key(c->db, key, image_id, &there, err);
     while (status == KD_OK && !there) {
         collection_item taken;
         *image_id = keys_next(c->keys);
-        there = !items_get(c->items, *image_id, &taken); /* somebody's own number */
+        /* Else it is somebody's own number. */
+        there = !items_get(c->items, *image_id, &taken) && !names(all, *image_id);
     }
-    return status == KD_OK ? keys_put(of_change, *image_id, key, err) : status;
+    return status == KD_OK ? keys_put(all->keys, *image_id, key, err) : status;
 }
 
 static kd_status number_all(
     collection *c, keys *of_change, collection_row *rows, size_t n, kd_error *err)
 {
+    change all = {rows, n, of_change, false};
     kd_status status = KD_OK;
+    for (size_t i = 0; i < n; i++)
+        all.high = all.high || (!rows[i].item.key && rows[i].item.image_id >= KEYS_FIRST);
     for (size_t i = 0; i < n && status == KD_OK; i++) {
         collection_item *const item = &rows[i].item;
         const char *const theirs = item->key ? NULL : keys_of(c->keys, item->image_id);
         if (item->key)
-            status = number_of(c, of_change, item->key, &item->image_id, err);
+            status = number_of(c, &all, item->key, &item->image_id, err);
         else if (theirs)
             status = kd_error_set(err, KD_FAILED_PRECONDITION,
                 "%" PRIu64 " is the number of image '%.100s', which goes by that key",

@@ -250,6 +250,9 @@ static void choose(const collection *c, job *j)
         if (all[i] && !all[i]->busy && all[i]->dead == all[i]->rows.n && want(j, all[i], REWRITE))
             return;
     for (size_t i = 0; i < PARTS_MOST; i++)
+        if (all[i] && unwanted_index(c, all[i]) && want(j, all[i], DROP_INDEX))
+            return;
+    for (size_t i = 0; i < PARTS_MOST; i++)
         if (all[i] && all[i]->frozen)
             (void)want(j, all[i], REWRITE);
     if (j->n > 0)
@@ -265,8 +268,6 @@ static void choose(const collection *c, job *j)
         if (s->damaged && want(j, s, RESCUE))
             return;
         if (s->dead * DEAD_PART >= s->rows.n && may_merge(c, s) && want(j, s, REWRITE))
-            return;
-        if (unwanted_index(c, s) && want(j, s, DROP_INDEX))
             return;
     }
     choose_merge(c, j);

@@ -238,7 +238,7 @@ kd_status collection_list(
         return no_memory(err);
     /* Between the look at the disk and the look at memory nothing may change. */
     pthread_mutex_lock(&c->changes);
-    kd_status status = collection_check_usable(c, err);
+    kd_status status = collection_check_open(c, err);
     if (status == KD_OK)
         status = db_page(c->db, from, limit, ids, &n, err);
     if (status == KD_OK) {

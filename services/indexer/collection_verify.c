@@ -27,7 +27,7 @@ static kd_status mend(collection *c, const db_bad_vector *bad, float *vector, kd
     return status;
 }
 
-/* With changes locked. */
+/* With changes locked. What is lost does not keep the others from being read. */
 static kd_status verify(collection *c, kd_error *err)
 {
     db_bad_vector bad[STEP];
@@ -36,10 +36,18 @@ static kd_status verify(collection *c, kd_error *err)
     kd_status status = vector ? KD_OK : kd_error_memory(err, "a vector");
     if (status == KD_OK)
         status = db_verify_vectors(c->db, &c->verified, STEP, bad, &n_bad, err);
-    for (size_t i = 0; i < n_bad && status == KD_OK; i++)
+    kd_status lost = KD_OK;
+    for (size_t i = 0; i < n_bad && status == KD_OK; i++) {
         status = mend(c, &bad[i], vector, err);
+        if (status == KD_DATA_LOSS) {
+            lost = status;
+            status = KD_OK;
+        }
+    }
+    if (status != KD_OK)
+        c->verified = DB_VERIFIED; /* it is told until the next start */
     free(vector);
-    return status;
+    return status != KD_OK ? status : lost;
 }
 
 bool collection_verify(collection *c)
@@ -50,9 +58,8 @@ bool collection_verify(collection *c)
         return false;
     pthread_mutex_lock(&c->changes);
     if (c->verified != DB_VERIFIED && collection_check_usable(c, NULL) == KD_OK) {
-        more = verify(c, &err) == KD_OK && c->verified != DB_VERIFIED;
-        if (err.status != KD_OK)
-            c->verified = DB_VERIFIED; /* it is told until the next start */
+        (void)verify(c, &err);
+        more = c->verified != DB_VERIFIED;
     }
     pthread_mutex_unlock(&c->changes);
     if (err.status != KD_OK)

@@ -186,9 +186,10 @@ void list_items(void *state, kd_call *call, const ProtobufCMessage *message)
         status = page_read(&p, c, from, size, request->with_vectors, &err);
     if (status == KD_OK) {
         const size_t read = p.found.counts[0];
-        if (read == size) /* a full page may be the last: then the next is empty */
-            (void)snprintf(token, sizeof token, "%llu",
-                (unsigned long long)p.found.hits[read - 1].item.image_id + 1);
+        const uint64_t last = read ? p.found.hits[read - 1].item.image_id : 0;
+        if (read == size &&
+            last < COLLECTION_MAX_ID) /* it may be the last: then the next is empty */
+            (void)snprintf(token, sizeof token, "%llu", (unsigned long long)last + 1);
         response.n_items = p.n;
         response.items = p.item_list;
         response.next_page_token = token;

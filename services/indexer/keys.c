@@ -7,8 +7,6 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-#define FIRST ((uint64_t)1 << 52)
-
 typedef struct named {
     uint64_t image_id;
     UT_hash_handle by_id, by_key;
@@ -25,7 +23,7 @@ kd_status keys_new(keys **out, kd_error *err)
     *out = calloc(1, sizeof **out);
     if (!*out)
         return kd_error_memory(err, "a collection's keys");
-    (*out)->next = FIRST;
+    (*out)->next = KEYS_FIRST;
     return KD_OK;
 }
 

@@ -23,6 +23,7 @@ uint64_t keys_bytes(const keys *all); /* memory in use, about */
 
 /* A number that no image with a key has had since the collection was opened. They begin where
  * nobody who counts comes, and JavaScript still tells them apart. */
+#define KEYS_FIRST ((uint64_t)1 << 52)
 uint64_t keys_next(keys *all);
 
 #endif

@@ -45,6 +45,8 @@ kd_status parts_reserve(parts *p, size_t n, kd_error *err)
 /* The image's row in a segment is dead from now on, if it has one. */
 static void leave_segment(parts *p, uint32_t place)
 {
+    if (place >= p->room) /* there was no memory for it */
+        return;
     location *const at = &p->where[place];
     if (at->slot > 0) {
         segment *const s = p->segments[at->slot - 1];
@@ -182,8 +184,10 @@ static void merge(
     while (n < k && (a < n_old || b < n_some)) {
         const bool first = b == n_some || (a < n_old && before(&old[a], &some[b]));
         const kd_hit hit = first ? old[a++] : some[b++];
-        if (!search->engine.groups ||
-            see(&groups, search->engine.groups[items_place(search->items, hit.id)]))
+        uint32_t place = 0;
+        /* One of an earlier part may have left the collection since: see sampler.c. */
+        if (!search->engine.groups || (items_find_place(search->items, hit.id, &place) &&
+                                          see(&groups, search->engine.groups[place])))
             hits[n++] = hit;
     }
     *count = (uint32_t)n;

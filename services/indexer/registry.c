@@ -51,7 +51,8 @@ void registry_place_add(registry *r, const char *name, collection *c, const kd_e
 
 /* ---- Opening ---- */
 
-/* A change that a crash cut off: forward where the new state is complete, else back. */
+/* A change that a crash cut off: forward where the new state is complete, else back. What can't be
+ * done now, on a disk that is read-only, keeps no other collection away. */
 static kd_status clear_up(registry *r, const char *entry, kd_error *err)
 {
     char name[COLLECTION_NAME_SIZE + 8]; /* with the step behind it */
@@ -71,9 +72,12 @@ static kd_status clear_up(registry *r, const char *entry, kd_error *err)
         status = kd_remove_tree(from, err);
     else if (rename(from, to) != 0)
         status = kd_error_errno(err, errno, "cannot rename %s", from);
+    if (from && to && status != KD_OK)
+        kd_log_error(KD_LOG_ERROR, "leftover_stays", err);
+    const bool had_memory = from && to;
     free(from);
     free(to);
-    return status;
+    return had_memory ? KD_OK : status;
 }
 
 static kd_status open_one(registry *r, const char *name, kd_error *err)
@@ -196,7 +200,8 @@ void registry_open_again(registry *r, const char *name)
 {
     kd_error damage = KD_ERROR_INIT;
     collection *c = NULL;
-    pthread_mutex_lock(&r->changes);
+    if (pthread_mutex_trylock(&r->changes) != 0)
+        return;
     place *const p = registry_place(r, name);
     char *const path = p ? registry_folder(r, name, "") : NULL;
     if (path && !p->c && registry_may_open(p) && kd_mono_ms() >= p->again_ms) {
@@ -233,7 +238,7 @@ static const place *look_up(registry *r, const char *name, kd_error *err)
     char real[COLLECTION_NAME_SIZE];
     pthread_rwlock_rdlock(&r->table);
     const place *p = resolve(r, name, err);
-    if (!p || p->c || !registry_may_open(p))
+    if (!p || p->c || !registry_may_open(p) || kd_mono_ms() < p->again_ms)
         return p;
     (void)kd_copy(real, sizeof real, p->name);
     pthread_rwlock_unlock(&r->table);

@@ -17,6 +17,7 @@ struct sampler {
     kd_queue *queue; /* owned, of jobs */
     pthread_t thread;
     bool started;
+    atomic_bool ends;
     atomic_uint_fast64_t drawn;
     pthread_mutex_t lock; /* of busy */
     pthread_cond_t idle;
@@ -174,7 +175,8 @@ static void *work(void *arg)
 {
     sampler *const s = arg;
     for (job *j; (j = kd_queue_pop(s->queue, -1));) {
-        run(j);
+        if (!atomic_load(&s->ends))
+            run(j);
         job_free(j);
         pthread_mutex_lock(&s->lock);
         if (--s->busy == 0)
@@ -224,6 +226,7 @@ void sampler_free(sampler *s)
     if (!s)
         return;
     if (s->started) {
+        atomic_store(&s->ends, true); /* what waits is not worth waiting for */
         kd_queue_close(s->queue);
         pthread_join(s->thread, NULL);
     }

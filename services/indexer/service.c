@@ -125,10 +125,12 @@ static void update_collection(void *state, kd_call *call, const ProtobufCMessage
     kd_status status = registry_find(x->registry, request->name, &c, &err);
     if (status == KD_OK) {
         collection_settings settings;
+        pthread_mutex_lock(&x->updates);
         collection_get_settings(c, &settings);
         status = settings_from_messages(request->index, request->durability, &settings, &err);
         if (status == KD_OK)
             status = collection_configure(c, &settings, &err);
+        pthread_mutex_unlock(&x->updates);
     }
     collection_release(c);
     if (status != KD_OK) {

@@ -269,6 +269,7 @@ static void test_access_check__what_a_key_began_goes_on_while_it_is_valid(void *
     kd_access *const access = open_access(own);
     const kd_caller early = let_in(access, NULL);
     CHECK(kd_access_holds(access, &early));
+    const kd_caller early_service = let_in(access, own);
     (void)make_key("long", KD_SCOPE_READ, 0, text);
     kd_key wanted = {.scope = KD_SCOPE_READ, .name = "short", .expires_ms = kd_wall_ms() + 2000};
     CHECK_OK(kd_keys_create(g_path, &wanted, &made, short_lived, &g_err), g_err);
@@ -278,6 +279,7 @@ static void test_access_check__what_a_key_began_goes_on_while_it_is_valid(void *
     CHECK(kd_access_holds(access, &keyed) && kd_access_holds(access, &service));
     CHECK(kd_access_holds(access, &hasty));
     CHECK(!kd_access_holds(access, &early)); /* keys are asked for now */
+    CHECK(kd_access_holds(access, &early_service));
 
     uint64_t version = kd_access_version(access);
     CHECK_INT(version, kd_access_version(access));

@@ -182,8 +182,11 @@ class Access(unittest.TestCase):
 
     def test_nothing_listens_to_others_unprotected(self):
         stack = kindred.Stack("open")
-        for args in (("--listen", "0.0.0.0:0", "--datasets", "/tmp"), ("--http", "0.0.0.0:0")):
-            up = stack.try_up(*args)
+        for args in (("--listen", "0.0.0.0:0"), ("--http", "0.0.0.0:0")):
+            every_file = stack.try_up(*args, "--insecure")
+            self.assertEqual(every_file.status, 2, every_file)
+            self.assertIn("--datasets DIR", every_file.err)
+            up = stack.try_up(*args, "--datasets", "/tmp")
             self.assertEqual(up.status, 2, up)
             self.assertIn("kindred key create", up.err)
             self.assertIn("--insecure", up.err)

@@ -152,6 +152,33 @@ static void test_keys__numbers_and_keys_do_not_meet(void **state)
     collection_release(c);
 }
 
+static void test_keys__and_numbers_do_not_meet_within_a_change(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = made();
+    CHECK_OK(put(c, "a", 1, 1, &err), err);
+    uint64_t last = id_of(c, "a");
+    for (size_t keyed = 0; keyed < 2; keyed++) { /* the new key before the number, and behind it */
+        image images[2];
+        collection_row rows[2];
+        for (size_t i = 0; i < 2; i++) {
+            image_make(&images[i], last + 1, 1);
+            rows[i] = images[i].row;
+        }
+        const char *const name = keyed == 0 ? "b" : "c";
+        rows[keyed].item.key = name;
+        CHECK_OK(collection_upsert(c, MODEL, rows, 2, NULL, &err), err);
+        check_image(c, last + 1, 1);
+        CHECK_INT(last + 2, id_of(c, name));
+        last += 2;
+    }
+    CHECK_INT(5, count_of(c));
+    c = reopened(c);
+    CHECK_INT(5, count_of(c));
+    collection_release(c);
+}
+
 static void test_keys__bad_ones_are_refused(void **state)
 {
     (void)state;
@@ -205,6 +232,7 @@ int main(void)
         ROOM_TEST(test_keys__a_removed_one_is_another_image_when_it_comes_again),
         ROOM_TEST(test_keys__of_one_change_may_repeat),
         ROOM_TEST(test_keys__numbers_and_keys_do_not_meet),
+        ROOM_TEST(test_keys__and_numbers_do_not_meet_within_a_change),
         ROOM_TEST(test_keys__bad_ones_are_refused),
         ROOM_TEST(test_keys__a_changed_one_is_damage),
     };

@@ -1,6 +1,7 @@
 /* Segments: what is searched is what was stored, whatever was sealed, merged or indexed. */
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
+#include "services/indexer/collection_internal.h"
 #include "services/indexer/sampler.h"
 #include "tests/indexer/boots.h"
 
@@ -76,11 +77,11 @@ static void test_segments__leave_sealed_vectors_out_of_memory(void **state)
 /* Without a filter and with ones that 1 %, 10 % and 50 % of some 6000 images pass. */
 static void check_recall(collection *c)
 {
-    static const double parts[] = {0.01, 0.1, 0.5};
+    static const double shares[] = {0.01, 0.1, 0.5};
     CHECK(recall(c, (collection_filter){0}) >= 0.93);
     for (size_t i = 0; i < 3; i++) {
         const collection_condition price = {
-            .name = "price", .min = 0, .max = 6000 * parts[i] * 1.5};
+            .name = "price", .min = 0, .max = 6000 * shares[i] * 1.5};
         CHECK(recall(c, (collection_filter){.conditions = &price, .n_conditions = 1}) >= 0.93);
     }
 }
@@ -267,6 +268,26 @@ static void test_live_recall__is_measured_on_live_queries(void **state)
     collection_release(c);
 }
 
+/* As when live recall is measured, part by part, and an image is removed between two. */
+static void test_parts__a_hit_may_have_left_the_collection(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *const c = make_boots(NULL);
+    put(c, 0, 5, 1);
+    const parts_search how = {
+        .engine = {.k = 3, .groups = items_class_of(c->items), .n_tags = items_places(c->items)},
+        .items = c->items};
+    kd_hit hits[3] = {{.id = 77777, .score = 2}};
+    uint32_t count = 1;
+    float query[DIM];
+    CHECK(collection_vector(c, 1, query));
+    CHECK_OK(parts_search_rows(&c->parts, NULL, 0, SIZE_MAX, query, &how, hits, &count, &err), err);
+    CHECK(count > 0);
+    CHECK_INT(1, hits[0].id);
+    collection_release(c);
+}
+
 #define SEGMENTS_TEST(name) cmocka_unit_test_setup_teardown(name, enter, room_leave)
 
 int main(void)
@@ -280,6 +301,7 @@ int main(void)
         SEGMENTS_TEST(test_index_auto__is_approximate_from_a_size_on),
         SEGMENTS_TEST(test_settings__last_and_are_checked),
         SEGMENTS_TEST(test_live_recall__is_measured_on_live_queries),
+        SEGMENTS_TEST(test_parts__a_hit_may_have_left_the_collection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
