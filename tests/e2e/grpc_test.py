@@ -127,6 +127,7 @@ class EveryMethod(unittest.TestCase):
         watched = self.ok(f"{gateway}/WatchJob", job_id=job.id)
         self.assertEqual(watched[-1].job.state, 3, watched[-1])
         self.assertEqual(self.ok(f"{gateway}/GetJob", job_id=job.id).job.state, 3)
+        self.fails(INVALID, f"{gateway}/ListJobs", state=99)
         self.assertEqual([one.id for one in self.ok(f"{gateway}/ListJobs").jobs],
                          [second.id, job.id])
         self.fails(PRECONDITION, f"{gateway}/CancelJob", job_id=job.id)
