@@ -170,6 +170,13 @@ class InABrowser(unittest.TestCase):
         self.picture(page, "job-cancelled")
         self.calm(page)
 
+    def test_report__that_has_no_place_is_one_error(self):
+        taken = kindred.folder() / "taken"
+        taken.write_text("a file", encoding="utf-8")
+        failed = web.stack.run("evaluate", web.photos, "--model", "plain", "--out", taken, "--json")
+        self.assertEqual(failed.status, 1, failed)
+        self.assertIn("taken", failed.error["message"])
+
     def test_report__opens_under_its_own_policy(self):
         web.stack.ok("evaluate", web.photos, "--model", "plain", "--out", kindred.folder() / "out")
         page = self.page("/reports")
