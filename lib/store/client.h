@@ -13,6 +13,8 @@ struct kd_store {
     uint32_t timeout_ms;
     uint32_t stale_ms;
     redisContext *context; /* NULL: not connected */
+    /* Names what kd_jobs_take asks for until it has heard of a job; empty: none yet. */
+    char token[17];
 };
 
 /* Connects where there is no connection, or where the one there is was closed by the other side

@@ -113,7 +113,8 @@ KD_MUST_CHECK kd_status kd_jobs_retry(kd_store *store, const char *id, kd_error 
  * at once; then stale ones of others; then new ones), waiting up to wait_ms. *taken false: none
  * came. Jobs cancelled meanwhile are acknowledged and passed over; those over the attempts are
  * failed. Only for an idle consumer: a job that it still holds counts as left behind by its last
- * life. */
+ * life. A take whose answer was lost, as Redis was silent or went away, gave its job to nobody:
+ * the store's next take has it as the same attempt. */
 KD_MUST_CHECK kd_status kd_jobs_take(kd_store *store, const char *queue, const char *consumer,
     uint32_t wait_ms, kd_job *out, bool *taken, kd_error *err);
 /* Writes progress (len 0: only renews) and learns of cancellation. KD_ABORTED: a newer attempt

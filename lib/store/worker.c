@@ -1,8 +1,10 @@
 /* Jobs as their worker sees them: take, progress, finish. */
 #include <assert.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/hash.h"
 #include "lib/base/log.h"
 #include "lib/store/client.h"
 
@@ -11,9 +13,11 @@
 
 /* Finds the next entry and makes its job this consumer's, in one step: between a claim and the
  * higher attempt no old owner can renew. Answers {id, fields} or false. The entry that a blocking
- * read delivered before is among the consumer's own. */
+ * read delivered before is among the consumer's own. A job that this token took already is one
+ * whose answer was given up, as Redis was silent: nobody began it, so the attempt stays. */
 static const char take_script[] = KD_JOB_LUA
     "local stream, consumer, idle, most = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])\n"
+    "local token = ARGV[4]\n"
     "local group = '" KD_QUEUE_GROUP "'\n"
     "local function deliver(from)\n"
     "  local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1,\n"
@@ -31,11 +35,13 @@ static const char take_script[] = KD_JOB_LUA
     "  local id = entry[2] and entry[2][2] or ''\n"
     "  local key = '" KD_JOB_KEY "' .. id\n"
     "  local job = redis.call('HMGET', key, 'state', 'attempt', 'cancel', 'entry', 'started',\n"
-    "    'created')\n"
+    "    'created', 'token')\n"
     "  if job[4] == entry[1] and (job[1] == '1' or job[1] == '2') then\n"
     "    if job[3] == '1' then\n"
     "      redis.call('HSET', key, 'state', 5, 'finished', now(),\n"
     "        'error_status', 1, 'error_message', 'cancelled')\n"
+    "    elseif job[1] == '2' and job[7] == token then\n"
+    "      return {id, read(id)}\n"
     "    elseif tonumber(job[2]) >= most then\n"
     "      redis.call('HSET', key, 'state', 4, 'dead', 1, 'finished', now(), 'error_status', 10,\n"
     "        'error_message', 'given up after ' .. job[2] ..\n"
@@ -43,7 +49,7 @@ static const char take_script[] = KD_JOB_LUA
     "      redis.call('ZADD', '" KD_DEAD_KEY "', job[6], id)\n"
     "    else\n"
     "      redis.call('HSET', key, 'state', 2, 'attempt', job[2] + 1,\n"
-    "        'started', job[5] == '0' and now() or job[5])\n"
+    "        'started', job[5] == '0' and now() or job[5], 'token', token)\n"
     "      return {id, read(id)}\n"
     "    end\n"
     "  end\n"
@@ -75,15 +81,25 @@ static void give_back(kd_store *store, const char *id, const redisReply *fields)
         kd_log_error(KD_LOG_WARN, "job_not_given_back", &err);
 }
 
+static kd_status make_token(kd_store *store, kd_error *err)
+{
+    uint8_t random[(sizeof store->token - 1) / 2];
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        return kd_error_set(err, KD_INTERNAL, "no random bytes for a worker's token");
+    kd_hex(random, sizeof random, store->token);
+    return KD_OK;
+}
+
 static kd_status take_once(kd_store *store, const char *queue, const char *consumer, kd_job *out,
     bool *taken, kd_error *err)
 {
     redisReply *reply = NULL;
-    kd_status status =
-        kd_store_command(store, &reply, 0, err, "EVAL %s 1 " KD_QUEUE_KEY "%s %s %u %u",
-            take_script, queue, consumer, (unsigned)store->stale_ms, KD_JOB_MAX_ATTEMPTS);
+    kd_status status = kd_store_command(store, &reply, 0, err,
+        "EVAL %s 1 " KD_QUEUE_KEY "%s %s %u %u %s", take_script, queue, consumer,
+        (unsigned)store->stale_ms, KD_JOB_MAX_ATTEMPTS, store->token);
     if (status != KD_OK || reply->type == REDIS_REPLY_NIL)
         goto out;
+    store->token[0] = '\0'; /* heard: who takes this job again begins it anew */
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
         reply->element[0]->type != REDIS_REPLY_STRING ||
         reply->element[1]->type != REDIS_REPLY_ARRAY) {
@@ -119,6 +135,9 @@ kd_status kd_jobs_take(kd_store *store, const char *queue, const char *consumer,
     *taken = false;
     *out = (kd_job){0};
     const int64_t until = kd_mono_ms() + wait_ms;
+    const kd_status ready = *store->token ? KD_OK : make_token(store, err);
+    if (ready != KD_OK)
+        return ready;
     for (;;) {
         kd_error why = KD_ERROR_INIT;
         kd_status status = take_once(store, queue, consumer, out, taken, &why);

@@ -141,6 +141,39 @@ static void test_store_restart__a_redis_that_hangs_is_given_up_in_time(void **st
     kd_store_close(store);
 }
 
+/* It answers later, when nobody listens any more: no job may lose an attempt by that. */
+static void test_store_restart__a_take_that_nobody_heard_of_is_no_attempt(void **state)
+{
+    room *const r = *state;
+    kd_store *store = NULL;
+    kd_job job;
+    bool taken = true;
+    char id[KD_JOB_ID_TEXT];
+    check_nothing_to_take(r, r->a, "other"); /* makes the group */
+    submit(r, "x", id);
+    CHECK_OK(kd_store_open(&store, r->redis.address, 100, &r->err), r->err);
+    CHECK_OK(kd_store_ping(store, &r->err), r->err);
+    CHECK_INT(0, kill(r->redis.pid, SIGSTOP));
+    for (unsigned i = 0; i <= KD_JOB_MAX_ATTEMPTS; i++) {
+        CHECK_FAILS(
+            KD_UNAVAILABLE, kd_jobs_take(store, "train", "w", 0, &job, &taken, &r->err), r->err);
+        CHECK(!taken);
+    }
+    CHECK_INT(0, kill(r->redis.pid, SIGCONT));
+    CHECK_OK(kd_jobs_get(r->b, id, &job, &r->err), r->err); /* behind them */
+    CHECK_INT(KD_JOB_RUNNING, job.state);
+    CHECK_INT(1, job.attempt);
+    kd_job_clear(&job);
+    kd_store_close(r->b);
+    r->b = store; /* the same worker again */
+    job = take(r, r->b, "w");
+    CHECK_INT(1, job.attempt);
+    kd_job_clear(&job);
+    job = take(r, r->b, "w"); /* that one was heard of: this is its next life */
+    CHECK_INT(2, job.attempt);
+    kd_job_clear(&job);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, room_setup, room_teardown)
@@ -152,6 +185,7 @@ int main(void)
         TEST(test_store_restart__a_pending_job_outlives_redis_and_its_worker),
         TEST(test_store_restart__a_waiting_worker_learns_of_it),
         TEST(test_store_restart__a_redis_that_hangs_is_given_up_in_time),
+        TEST(test_store_restart__a_take_that_nobody_heard_of_is_no_attempt),
     };
     return cmocka_run_group_tests_name("store.restart", tests, room_start, room_stop);
 }
