@@ -26,7 +26,16 @@ typedef struct kmeans {
     float *half;        /* k: half the square of each centre's length */
     float *products;    /* BLOCK × k */
     float *far;         /* n: square of each row's distance to its centre */
+    bool (*step)(void *arg);
+    void *arg;
+    bool stopped;
 } kmeans;
+
+static bool go_on(kmeans *m)
+{
+    m->stopped = m->stopped || (m->step && !m->step(m->arg));
+    return !m->stopped;
+}
 
 static const float *row_of(const kmeans *m, size_t i)
 {
@@ -48,7 +57,7 @@ static void choose_centres(kmeans *m)
     size_t chosen = kd_random_next(&state) % m->n;
     for (size_t i = 0; i < m->n; i++)
         m->far[i] = FLT_MAX;
-    for (size_t c = 0; c < m->k; c++) {
+    for (size_t c = 0; c < m->k && go_on(m); c++) {
         float *const centre = m->centres + c * m->dim;
         double sum = 0;
         memcpy(centre, row_of(m, chosen), m->dim * sizeof *centre);
@@ -120,8 +129,8 @@ static void move_centres(kmeans *m)
     }
 }
 
-kd_status kd_kmeans(
-    const float *rows, size_t n, size_t dim, size_t k, uint32_t *clusters, kd_error *err)
+kd_status kd_kmeans(const float *rows, size_t n, size_t dim, size_t k, uint32_t *clusters,
+    bool (*step)(void *arg), void *arg, kd_error *err)
 {
     assert(rows && clusters && dim > 0);
     if (k == 0 || k > n)
@@ -129,7 +138,8 @@ kd_status kd_kmeans(
     if (n * k > KD_KMEANS_MOST / dim)
         return kd_error_set(err, KD_INVALID_ARGUMENT,
             "%zu clusters of %zu rows of %zu values take too long", k, n, dim);
-    kmeans m = {.rows = rows, .n = n, .dim = dim, .k = k, .clusters = clusters};
+    kmeans m = {
+        .rows = rows, .n = n, .dim = dim, .k = k, .clusters = clusters, .step = step, .arg = arg};
     m.centres = calloc(k, dim * sizeof *m.centres);
     m.sums = calloc(k, dim * sizeof *m.sums);
     m.sizes = calloc(k, sizeof *m.sizes);
@@ -141,7 +151,7 @@ kd_status kd_kmeans(
         for (size_t i = 0; i < n; i++)
             clusters[i] = UINT32_MAX;
         choose_centres(&m);
-        for (unsigned round = 0; assign(&m) && round < ROUNDS; round++)
+        for (unsigned round = 0; go_on(&m) && assign(&m) && round < ROUNDS; round++)
             move_centres(&m);
     }
     free(m.centres);
@@ -150,5 +160,7 @@ kd_status kd_kmeans(
     free(m.half);
     free(m.products);
     free(m.far);
-    return good ? KD_OK : kd_error_memory(err, "the clusters");
+    if (!good)
+        return kd_error_memory(err, "the clusters");
+    return m.stopped ? kd_error_set(err, KD_CANCELLED, "the clustering was stopped") : KD_OK;
 }

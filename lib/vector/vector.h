@@ -183,8 +183,9 @@ float kd_score_margin(size_t dim);
 
 /* k-means by Lloyd's rounds (1982; 25 at most) from centres drawn as Arthur and Vassilvitskii do
  * (2007, "k-means++"), with a fixed seed: clusters[i] (n, filled) is below k. KD_INVALID_ARGUMENT
- * for k = 0, k above n, or more work than KD_KMEANS_MOST. */
-KD_MUST_CHECK kd_status kd_kmeans(
-    const float *rows, size_t n, size_t dim, size_t k, uint32_t *clusters, kd_error *err);
+ * for k = 0, k above n, or more work than KD_KMEANS_MOST. step, NULL for none, is called many times
+ * a second; where it gives false the work ends with KD_CANCELLED. */
+KD_MUST_CHECK kd_status kd_kmeans(const float *rows, size_t n, size_t dim, size_t k,
+    uint32_t *clusters, bool (*step)(void *arg), void *arg, kd_error *err);
 
 #endif

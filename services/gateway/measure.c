@@ -17,6 +17,11 @@ static bool pass_step(void *arg, size_t done)
     return job_step(arg, &ignored) == KD_OK;
 }
 
+static bool cluster_step(void *arg)
+{
+    return pass_step(arg, 0);
+}
+
 /* ---- Who is who ---- */
 
 typedef struct placed {
@@ -73,8 +78,8 @@ static kd_status find_selves(const protocol *p, const embedded *queries, const e
 
 /* ---- Clusters ---- */
 
-static kd_status cluster(const embedded *queries, size_t dim, const uint32_t *labels,
-    kd_report_measures *out, kd_error *err)
+static kd_status cluster(running_job *r, const embedded *queries, size_t dim,
+    const uint32_t *labels, kd_report_measures *out, kd_error *err)
 {
     const size_t n = queries->n;
     uint32_t *const found = calloc(n, sizeof *found);
@@ -87,10 +92,12 @@ static kd_status cluster(const embedded *queries, size_t dim, const uint32_t *la
         k += found[i] != found[i - 1];
     kd_status status = KD_OK;
     if (n * k <= KD_KMEANS_MOST / dim) { /* else it would take hours: left out */
-        status = kd_kmeans(queries->values, n, dim, k, found, err);
+        status = kd_kmeans(queries->values, n, dim, k, found, cluster_step, r, err);
         if (status == KD_OK)
             status = kd_mutual_information(labels, found, n, &out->nmi, &out->ami, err);
     }
+    if (status == KD_CANCELLED)
+        status = job_step(r, err); /* says why */
     free(found);
     return status;
 }
@@ -157,7 +164,7 @@ kd_status measure(running_job *r, const protocol *p, const embedded *queries,
     for (unsigned kind = 0; kind < KD_EVAL_KINDS && status == KD_OK; kind++) {
         status = measure_kind(out, first, kind, pool, &out->of[kind], err);
         if (status == KD_OK)
-            status = cluster(queries, dim, labels[kind], &out->of[kind], err);
+            status = cluster(r, queries, dim, labels[kind], &out->of[kind], err);
     }
     kd_pool_free(pool);
     return status;

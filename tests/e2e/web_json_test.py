@@ -137,6 +137,10 @@ class JsonForm(unittest.TestCase):
         self.refused(400, bad, "", ask("POST", "/v1/search?collection=shop", b"no picture", jpeg))
         self.refused(400, bad, "another query beside it", ask(
             "POST", "/v1/search?collection=shop&image_id=1", self.bytes, jpeg))
+        like = {"like": {"positive_image_ids": [self.id]}}
+        both = form(("request", json.dumps(like)), ("image", "a.jpg", self.bytes))
+        self.refused(400, bad, "another query beside it", ask(
+            "POST", "/v1/search?collection=shop", *both))
         self.refused(400, bad, "neither a picture", ask(
             "POST", "/v1/search?collection=shop", "hello", {"Content-Type": "text/plain"}))
         self.refused(400, bad, "not JSON: line 1", ask("POST", "/v1/search", "{", JSON))

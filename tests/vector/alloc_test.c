@@ -268,7 +268,7 @@ static kd_status run_scores(void *arg, kd_error *err)
         .visit_arg = &seen};
     RUN(&first, kd_scores_run(&scores, err), err);
     CHECK(first != KD_OK || seen == ROWS);
-    RUN(&first, kd_kmeans(all->vectors[0], ROWS, DIM, K, clusters, err), err);
+    RUN(&first, kd_kmeans(all->vectors[0], ROWS, DIM, K, clusters, NULL, NULL, err), err);
     return first;
 }
 
