@@ -231,20 +231,18 @@ static kd_status check_own(kd_scope needed, kd_caller *caller, kd_error *err)
     return KD_OK;
 }
 
-/* The hash of the key in the header; false: there is none. */
-static bool read_header(
-    const char *authorization, uint8_t hash[KD_SHA256_BYTES], kd_status *status, kd_error *err)
+/* The hash of the key in the header. */
+static kd_status read_header(
+    const char *authorization, uint8_t hash[KD_SHA256_BYTES], kd_error *err)
 {
     static const char bearer[] = "Bearer ";
     if (!authorization || !*authorization)
-        *status = kd_error_set(
+        return kd_error_set(
             err, KD_UNAUTHENTICATED, "this needs an API key, sent as 'authorization: Bearer KEY'");
-    else if (strncasecmp(authorization, bearer, strlen(bearer)) != 0)
-        *status =
-            kd_error_set(err, KD_UNAUTHENTICATED, "the header authorization is not 'Bearer KEY'");
-    else
-        *status = kd_key_hash(authorization + strlen(bearer), hash, err);
-    return *status == KD_OK;
+    if (strncasecmp(authorization, bearer, strlen(bearer)) != 0)
+        return kd_error_set(
+            err, KD_UNAUTHENTICATED, "the header authorization is not 'Bearer KEY'");
+    return kd_key_hash(authorization + strlen(bearer), hash, err);
 }
 
 kd_status kd_access_check_at(kd_access *access, kd_access_time now, const char *authorization,
@@ -260,10 +258,9 @@ kd_status kd_access_check_at(kd_access *access, kd_access_time now, const char *
     pthread_mutex_lock(&access->mutex);
     refresh(access, now.mono_ms);
     pthread_mutex_unlock(&access->mutex);
-    kd_status status = KD_OK;
     if (!atomic_load(&access->on)) {
         /* What a service began goes on when keys are asked for. */
-        if (access->has_own && read_header(authorization, hash, &status, NULL) &&
+        if (access->has_own && read_header(authorization, hash, NULL) == KD_OK &&
             same_hash(access->own, hash))
             (void)kd_copy(caller->id, sizeof caller->id, SERVICE_ID);
         return KD_OK;
@@ -271,7 +268,8 @@ kd_status kd_access_check_at(kd_access *access, kd_access_time now, const char *
     caller->scope = KD_SCOPE_OPEN;
     if (needed == KD_SCOPE_OPEN)
         return KD_OK;
-    if (!read_header(authorization, hash, &status, err))
+    kd_status status = read_header(authorization, hash, err);
+    if (status != KD_OK)
         return status;
     caller->scope = KD_SCOPE_ADMIN;
     if (on_behalf && *on_behalf && !kd_scope_parse(on_behalf, &caller->scope))

@@ -271,11 +271,12 @@ std::optional<Activation> OneDnnNet::Builder::filter(Plan *plan, const Convoluti
         conv.in != conv.out || !kd_winograd_pays(conv.in, conv.out, plan->batch, source.size))
         return std::nullopt;
     const memory from = source.values;
-    const memory to = added ? *added : in_slot(from.get_desc(), slot);
     const auto from_layout = layout_of(from, plan->batch, conv.in, source.size);
-    const auto to_layout = layout_of(to, plan->batch, conv.out, source.size);
+    const auto to_layout =
+        added ? layout_of(*added, plan->batch, conv.out, source.size) : from_layout;
     if (!from_layout || !to_layout)
         return std::nullopt;
+    const memory to = added ? *added : in_slot(from.get_desc(), slot);
     const memory::desc bias({conv.out}, Type::f32, Tag::x);
     const kd_winograd all = {conv.in, conv.out, plan->batch, source.size, keep_filtered(conv),
         static_cast<float *>(keep(conv.bias, bias, bias).get_data_handle()), *from_layout,

@@ -20,7 +20,8 @@ namespace
 struct Convolution {
     torch::Tensor weight, bias;
     int64_t stride, padding;
-    torch::Tensor filtered; /* kd_winograd's weights, undefined where it is not for this one */
+    /* kd_winograd's weights, where it is for this one: as all such here it ends with ReLU. */
+    torch::Tensor filtered;
 };
 
 struct ConvolutionBlock {
@@ -49,16 +50,16 @@ bool pays(const Convolution &conv, const torch::Tensor &x)
            kd_winograd_pays(x.size(1), x.size(1), x.size(0), x.size(2));
 }
 
-/* ReLU of the convolution and, with add, what is in y. Both are channels last. */
-void filter(const Convolution &conv, const torch::Tensor &x, const torch::Tensor &y, bool add)
+/* ReLU of the convolution and, with add, what is in y. Both are channels last; scratch has a row
+ * for each thread. */
+void filter(const Convolution &conv, const torch::Tensor &x, const torch::Tensor &y, bool add,
+    const torch::Tensor &scratch)
 {
     const int64_t channels = x.size(1), size = x.size(2), runs = channels / KD_WINOGRAD_LANES;
     const kd_winograd_layout layout = {size * size * channels, size * channels, channels, 0, runs};
     const kd_winograd all = {channels, channels, x.size(0), size, conv.filtered.data_ptr<float>(),
         conv.bias.data_ptr<float>(), layout, layout, add, true};
-    const int64_t shares = at::get_num_threads();
-    const auto floats = static_cast<int64_t>(kd_winograd_scratch_floats(&all));
-    const torch::Tensor scratch = torch::empty({shares, floats});
+    const int64_t shares = scratch.size(0), floats = scratch.size(1);
     const float *const from = x.data_ptr<float>();
     float *const to = y.data_ptr<float>(), *const own = scratch.data_ptr<float>();
     at::parallel_for(0, shares, 1, [&](int64_t share, int64_t end) {
@@ -67,11 +68,12 @@ void filter(const Convolution &conv, const torch::Tensor &x, const torch::Tensor
     });
 }
 
-torch::Tensor convolve(const Convolution &conv, const torch::Tensor &x, const char *after)
+torch::Tensor convolve(const Convolution &conv, const torch::Tensor &x, const char *after,
+    const torch::Tensor &scratch)
 {
     if (pays(conv, x)) {
         const torch::Tensor y = torch::empty_like(x);
-        filter(conv, x, y, false);
+        filter(conv, x, y, false, scratch);
         return y;
     }
     const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), dilation(2, 1);
@@ -81,11 +83,11 @@ torch::Tensor convolve(const Convolution &conv, const torch::Tensor &x, const ch
 }
 
 /* ReLU of the sum, in place of `added`. */
-torch::Tensor convolve_add(
-    const Convolution &conv, const torch::Tensor &x, const torch::Tensor &added)
+torch::Tensor convolve_add(const Convolution &conv, const torch::Tensor &x,
+    const torch::Tensor &added, const torch::Tensor &scratch)
 {
     if (pays(conv, x) && added.is_contiguous(torch::MemoryFormat::ChannelsLast)) {
-        filter(conv, x, added, true);
+        filter(conv, x, added, true, scratch);
         return added;
     }
     const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), dilation(2, 1);
@@ -104,10 +106,11 @@ struct OneDnnNet::Buffers {
     torch::ScalarType type;
     int64_t image_size;
     torch::Tensor padded; /* room for the largest batch, N×S×S×3 */
+    torch::Tensor scratch = torch::empty({at::get_num_threads(), 0}); /* kd_winograd's */
     Convolution stem;
     std::vector<ConvolutionBlock> blocks;
 
-    Convolution take(const ConvolutionWeights &conv) const
+    Convolution take(const ConvolutionWeights &conv)
     {
         const int64_t shape[] = {conv.out, conv.in, conv.kernel, conv.kernel};
         const torch::Tensor weight = torch::from_blob(const_cast<float *>(conv.weight), shape);
@@ -119,6 +122,11 @@ struct OneDnnNet::Buffers {
             taken.filtered =
                 torch::empty(static_cast<int64_t>(kd_winograd_weight_floats(conv.in, conv.out)));
             kd_winograd_prepare(taken.filtered.data_ptr<float>(), conv.weight, conv.in, conv.out);
+            kd_winograd needs = {};
+            needs.in = needs.out = conv.in;
+            const auto floats = static_cast<int64_t>(kd_winograd_scratch_floats(&needs));
+            if (floats > scratch.size(1))
+                scratch = torch::empty({scratch.size(0), floats});
         }
         return taken;
     }
@@ -149,7 +157,7 @@ size_t OneDnnNet::bytes() const
         return conv.weight.nbytes() + conv.bias.nbytes() +
                (conv.filtered.defined() ? conv.filtered.nbytes() : 0);
     };
-    size_t all = buffers_->padded.nbytes() + of(buffers_->stem);
+    size_t all = buffers_->padded.nbytes() + buffers_->scratch.nbytes() + of(buffers_->stem);
     for (const ConvolutionBlock &block : buffers_->blocks) {
         all += of(block.conv1) + of(block.conv2);
         if (block.downsample)
@@ -166,12 +174,12 @@ void OneDnnNet::run(const float *pixels, int64_t n, int64_t room, float *feature
         from.padded.narrow(0, 0, n).copy_(x.permute({0, 2, 3, 1}));
         x = from.padded.narrow(0, 0, room).permute({0, 3, 1, 2});
     }
-    x = torch::max_pool2d(convolve(from.stem, x.to(from.type), "relu"), 3, 2, 1);
+    x = torch::max_pool2d(convolve(from.stem, x.to(from.type), "relu", from.scratch), 3, 2, 1);
     for (const ConvolutionBlock &block : from.blocks) {
-        const torch::Tensor y = convolve(block.conv1, x, "relu");
+        const torch::Tensor y = convolve(block.conv1, x, "relu", from.scratch);
         if (block.downsample)
-            x = convolve(*block.downsample, x, "none");
-        x = convolve_add(block.conv2, y, x);
+            x = convolve(*block.downsample, x, "none", from.scratch);
+        x = convolve_add(block.conv2, y, x, from.scratch);
     }
     x = x.mean({2, 3}, false, torch::kFloat).contiguous();
     std::memcpy(

@@ -27,8 +27,9 @@ static kd_status mend(collection *c, const db_bad_vector *bad, float *vector, kd
     return status;
 }
 
-/* With changes locked. What is lost does not keep the others from being read. */
-static kd_status verify(collection *c, kd_error *err)
+/* With changes locked. err is set when something is wrong; a lost vector does not keep the others
+ * from being read. */
+static void verify(collection *c, kd_error *err)
 {
     db_bad_vector bad[STEP];
     size_t n_bad = 0;
@@ -36,18 +37,14 @@ static kd_status verify(collection *c, kd_error *err)
     kd_status status = vector ? KD_OK : kd_error_memory(err, "a vector");
     if (status == KD_OK)
         status = db_verify_vectors(c->db, &c->verified, STEP, bad, &n_bad, err);
-    kd_status lost = KD_OK;
     for (size_t i = 0; i < n_bad && status == KD_OK; i++) {
         status = mend(c, &bad[i], vector, err);
-        if (status == KD_DATA_LOSS) {
-            lost = status;
+        if (status == KD_DATA_LOSS)
             status = KD_OK;
-        }
     }
     if (status != KD_OK)
         c->verified = DB_VERIFIED; /* it is told until the next start */
     free(vector);
-    return status != KD_OK ? status : lost;
 }
 
 bool collection_verify(collection *c)
@@ -58,7 +55,7 @@ bool collection_verify(collection *c)
         return false;
     pthread_mutex_lock(&c->changes);
     if (c->verified != DB_VERIFIED && collection_check_usable(c, NULL) == KD_OK) {
-        (void)verify(c, &err);
+        verify(c, &err);
         more = c->verified != DB_VERIFIED;
     }
     pthread_mutex_unlock(&c->changes);

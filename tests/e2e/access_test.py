@@ -164,6 +164,10 @@ class Access(unittest.TestCase):
         self.assertEqual(client.call_as(bearer(made["key"]), lists)[0], OK)
         codes = [client.call_as(bearer(made["key"]), lists)[0] for _ in range(20)]
         self.assertIn(grpc.StatusCode.RESOURCE_EXHAUSTED, codes)
+        url = "http://" + stack.facts()["services"]["gateway"]["http"]
+        codes = [self.http(url, made["key"], "GET", path) for _ in range(10)
+                 for path in ("/reports/none/report.html", "/v1/jobs/none/report/report.json")]
+        self.assertEqual(set(codes) - {404}, {429})
         stack.ok("index", dataset, "--model", "plain", "--collection", "all")
 
         stack.ok("key", "revoke", "shop")

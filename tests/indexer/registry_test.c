@@ -1,6 +1,9 @@
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "services/indexer/registry_internal.h"
 #include "tests/indexer/room.h"
 
 static registry *reopened(registry *r)
@@ -17,11 +20,11 @@ static void create_with(registry *r, const char *name, size_t n)
     collection_release(c);
 }
 
-static void set_alias(registry *r, const char *alias, const char *name, const char *before)
+static void set_alias(registry *r, const char *alias_name, const char *name, const char *before)
 {
     kd_error err = KD_ERROR_INIT;
     char previous[COLLECTION_NAME_SIZE];
-    CHECK_OK(registry_set_alias(r, alias, name, previous, &err), err);
+    CHECK_OK(registry_set_alias(r, alias_name, name, previous, &err), err);
     CHECK_STR(before, previous);
 }
 
@@ -115,11 +118,11 @@ static void test_registry_alias__swaps_in_one_step_and_lasts(void **state)
     registry_close(r);
 }
 
-static void roll_back(registry *r, const char *alias, const char *to, const char *from)
+static void roll_back(registry *r, const char *alias_name, const char *to, const char *from)
 {
     kd_error err = KD_ERROR_INIT;
     char name[COLLECTION_NAME_SIZE], previous[COLLECTION_NAME_SIZE];
-    CHECK_OK(registry_roll_back_alias(r, alias, name, previous, &err), err);
+    CHECK_OK(registry_roll_back_alias(r, alias_name, name, previous, &err), err);
     CHECK_STR(to, name);
     CHECK_STR(from, previous);
 }
@@ -319,6 +322,50 @@ static void test_registry_open__clears_up_what_a_crash_left(void **state)
     registry_close(r);
 }
 
+/* A folder that something is mounted on can't be removed. */
+static int leave_mounted(void **state)
+{
+    (void)umount(room_path("data/collections/.kept.gone"));
+    return room_leave(state);
+}
+
+static void test_registry_open__goes_on_past_what_it_cannot_clear_up(void **state)
+{
+    (void)state;
+    const char *const gone = room_path("data/collections/.kept.gone");
+    registry *r = opened();
+    create_with(r, "kept", 3);
+    registry_close(r);
+    CHECK_INT(0, mkdir(gone, 0755));
+    if (mount("tmpfs", gone, "tmpfs", 0, "size=16k") != 0) {
+        print_message("mounting needs root: %s\n", strerror(errno));
+        skip();
+    }
+    r = opened();
+    CHECK_INT(3, count_by_name(r, "kept"));
+    CHECK(kd_is_dir(room_path("data/collections/.kept.gone")));
+    registry_close(r);
+}
+
+static void test_registry_find__waits_for_no_change(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    collection *c = NULL;
+    registry *r = opened();
+    create_with(r, "shoes", 3);
+    place *const p = registry_place(r, "shoes");
+    collection_release(p->c);
+    p->c = NULL;
+    (void)kd_error_set(&p->damage, KD_RESOURCE_EXHAUSTED, "no memory then");
+    pthread_mutex_lock(&r->changes); /* as a restore does that reads its file */
+    CHECK_FAILS(KD_RESOURCE_EXHAUSTED, registry_find(r, "shoes", &c, &err), err);
+    CHECK_STR("no memory then", err.message);
+    pthread_mutex_unlock(&r->changes);
+    CHECK_INT(3, count_by_name(r, "shoes"));
+    registry_close(r);
+}
+
 static void test_registry_open__puts_damaged_aliases_aside(void **state)
 {
     (void)state;
@@ -348,6 +395,9 @@ int main(void)
         ROOM_TEST(test_registry_restore__refuses_what_is_no_snapshot),
         ROOM_TEST(test_registry__names_a_damaged_collection_and_serves_the_others),
         ROOM_TEST(test_registry_open__clears_up_what_a_crash_left),
+        cmocka_unit_test_setup_teardown(
+            test_registry_open__goes_on_past_what_it_cannot_clear_up, room_enter, leave_mounted),
+        ROOM_TEST(test_registry_find__waits_for_no_change),
         ROOM_TEST(test_registry_open__puts_damaged_aliases_aside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,6 +150,57 @@ static void test_damage__of_the_truth_of_a_sealed_row_is_mended_or_told(void **s
     CHECK_HAS("the row of image 44 fails its checksum", err.message);
 }
 
+static bool is_zero_in_truth(uint64_t id)
+{
+    sqlite3 *sqlite = NULL;
+    sqlite3_stmt *s = NULL;
+    CHECK_INT(SQLITE_OK, sqlite3_open(room_path("boots/collection.db"), &sqlite));
+    CHECK_INT(SQLITE_OK,
+        sqlite3_prepare_v2(
+            sqlite, "SELECT vector = zeroblob(64) FROM vectors WHERE image_id = ?", -1, &s, NULL));
+    CHECK_INT(SQLITE_OK, sqlite3_bind_int64(s, 1, (int64_t)id));
+    CHECK_INT(SQLITE_ROW, sqlite3_step(s));
+    const bool zero = sqlite3_column_int(s, 0) != 0;
+    CHECK_INT(SQLITE_OK, sqlite3_finalize(s));
+    sqlite3_close(sqlite);
+    return zero;
+}
+
+static void test_verify__goes_on_behind_what_it_cannot_mend(void **state)
+{
+    (void)state;
+    const collection_options options = {.seal_rows = 600};
+    collection *c = make_boots(&options);
+    put(c, 0, 600, 1);
+    settle(c);
+    collection_release(c);
+    damage_truth(44);
+    damage_truth(45);
+    damage_truth(599);
+    c = open_boots(&options);
+    flip(only_file(".vec"), 4096 + 44 * DIM * (long)sizeof(float)); /* while it is mapped */
+    while (collection_verify(c))
+        continue;
+    CHECK_HAS("the vector of image 44 fails its checksum", describe(c).problem);
+    CHECK(is_zero_in_truth(44));
+    CHECK(!is_zero_in_truth(45));
+    CHECK(!is_zero_in_truth(599));
+    collection_release(c);
+}
+
+static void test_verify__ends_with_the_last_id_that_there_is(void **state)
+{
+    (void)state;
+    const collection_options options = {.seal_rows = 256};
+    kd_error err = KD_ERROR_INIT;
+    collection *c = make_boots(&options);
+    put(c, 0, 255, 1);
+    CHECK_OK(put_images(c, COLLECTION_MAX_ID, 1, 1, &err), err); /* as many as a step takes */
+    settle(c);
+    CHECK(!collection_verify(c));
+    collection_release(c);
+}
+
 /* ---- Disks ---- */
 
 static bool mounted;
@@ -203,6 +254,10 @@ int main(void)
             test_damage__of_a_mapped_segment_is_not_copied, enter, room_leave),
         cmocka_unit_test_setup_teardown(
             test_damage__of_the_truth_of_a_sealed_row_is_mended_or_told, enter, room_leave),
+        cmocka_unit_test_setup_teardown(
+            test_verify__goes_on_behind_what_it_cannot_mend, enter, room_leave),
+        cmocka_unit_test_setup_teardown(
+            test_verify__ends_with_the_last_id_that_there_is, enter, room_leave),
         cmocka_unit_test_setup_teardown(
             test_full_disk__leaves_the_exact_part_and_says_why, enter, leave_mounted),
     };

@@ -240,6 +240,41 @@ static void test_settings__last_and_are_checked(void **state)
     collection_release(c);
 }
 
+/* A full disk may let no segment be written before. */
+static void test_settings__indexes_go_before_what_takes_room(void **state)
+{
+    (void)state;
+    const collection_options options = {.seal_rows = 500};
+    collection *c = make_boots(&options);
+    set_index(c, COLLECTION_HNSW, KD_ANN_INT8, 0.9f);
+    put(c, 0, 500, 1);
+    settle(c);
+    put(c, 500, 500, 1);
+    CHECK(collection_tidy(c)); /* frozen */
+    set_index(c, COLLECTION_EXACT, KD_ANN_INT8, 0.9f);
+    CHECK(collection_tidy(c));
+    CHECK_INT(0, count_files(".ann"));
+    CHECK_INT(1, count_files(".vec"));
+    settle(c);
+    CHECK_INT(2, count_files(".vec"));
+    model_check_all(&boots, c);
+    collection_release(c);
+}
+
+/* As a commit does that waits for its disk. */
+static void test_describe__does_not_wait_for_changes(void **state)
+{
+    (void)state;
+    collection *c = make_boots(NULL);
+    put(c, 0, 10, 1);
+    pthread_mutex_lock(&c->changes);
+    CHECK_INT(10, describe(c).count);
+    CHECK(describe(c).disk_bytes > 0);
+    check_image(c, 3, 1);
+    pthread_mutex_unlock(&c->changes);
+    collection_release(c);
+}
+
 static void test_live_recall__is_measured_on_live_queries(void **state)
 {
     (void)state;
@@ -300,6 +335,8 @@ int main(void)
         SEGMENTS_TEST(test_merge__leaves_the_indexes_until_it_has_its_own),
         SEGMENTS_TEST(test_index_auto__is_approximate_from_a_size_on),
         SEGMENTS_TEST(test_settings__last_and_are_checked),
+        SEGMENTS_TEST(test_settings__indexes_go_before_what_takes_room),
+        SEGMENTS_TEST(test_describe__does_not_wait_for_changes),
         SEGMENTS_TEST(test_live_recall__is_measured_on_live_queries),
         SEGMENTS_TEST(test_parts__a_hit_may_have_left_the_collection),
     };

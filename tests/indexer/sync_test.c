@@ -174,6 +174,10 @@ static void test_sync__of_grouped_changes(void **state)
     CHECK_FAILS(KD_INTERNAL, put_images(c, 30, 10, 1, &err), err);
     CHECK_HAS("cannot sync", err.message);
     CHECK_INT(30, count_of(c));
+    collection_found found; /* what is there is read all the same */
+    CHECK_OK(collection_list(c, 0, 100, &found, &err), err);
+    CHECK_INT(30, found.counts[0]);
+    collection_found_free(&found);
     wait_and_sync(c); /* through the file itself */
     CHECK_OK(put_images(c, 30, 10, 1, &err), err);
     collection_release(c);

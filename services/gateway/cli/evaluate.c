@@ -69,28 +69,6 @@ int cli_fetch_report(
     return status == KD_OK ? EXIT_DONE : cli_error(common, command, &err);
 }
 
-/* As cli_run_job, and fetches the report. One document with --json: the job, once the report is
- * there, or what was wrong. */
-static int run_for_report(
-    const cli_common *common, const char *command, Kindred__V1__JobSpec *spec, const char *dir)
-{
-    const cli_watch how = common->json ? CLI_WATCH_QUIET : CLI_WATCH_SUBMITTED;
-    Kindred__V1__Job *job = NULL, *done = NULL;
-    kd_error err = KD_ERROR_INIT;
-    int exit_status = EXIT_DONE;
-    if (cli_submit_job(common, spec, NULL, &job, &err) != KD_OK)
-        exit_status = cli_error(common, command, &err);
-    else
-        exit_status = cli_watch_job(common, command, job->id, how, &done);
-    if (done)
-        exit_status = cli_fetch_report(common, command, done->id, dir);
-    if (done && exit_status == EXIT_DONE && common->json)
-        cli_print_message(&done->base);
-    cli_free_job(done);
-    cli_free_job(job);
-    return exit_status;
-}
-
 static int submit(evaluation *r, const cli_common *common, const char *dataset)
 {
     Kindred__V1__EvaluateSpec evaluate = KINDRED__V1__EVALUATE_SPEC__INIT;
@@ -115,9 +93,14 @@ static int submit(evaluation *r, const cli_common *common, const char *dataset)
     evaluate.check = r->check != 0;
     spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_EVALUATE;
     spec.evaluate = &evaluate;
-    const int exit_status = r->out && !r->detach
-                                ? run_for_report(common, r->command, &spec, r->out)
-                                : cli_run_job(common, r->command, &spec, r->detach != 0, &job);
+    /* With --json one document is printed: the job once its report is there, or what was wrong. */
+    const bool after = r->out && common->json;
+    int exit_status = cli_run_job(common, r->command, &spec, r->detach != 0,
+        after ? CLI_WATCH_QUIET : CLI_WATCH_SUBMITTED, &job);
+    if (job && r->out)
+        exit_status = cli_fetch_report(common, r->command, job->id, r->out);
+    if (job && after && exit_status == EXIT_DONE)
+        cli_print_message(&job->base);
     cli_free_job(job);
     free(gallery);
     free(path);

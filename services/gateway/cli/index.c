@@ -33,7 +33,7 @@ int cmd_index(int argc, const char **argv)
             index.split = (char *)(uintptr_t)split;
         spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_INDEX;
         spec.index = &index;
-        exit_status = cli_run_job(&common, argv[0], &spec, detach != 0, &job);
+        exit_status = cli_run_job(&common, argv[0], &spec, detach != 0, CLI_WATCH_SUBMITTED, &job);
         cli_free_job(job);
         free(index.dataset);
     }

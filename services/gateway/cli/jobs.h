@@ -16,11 +16,6 @@
  * within a day; NULL makes one up, so that a lost answer queues nothing twice. */
 KD_MUST_CHECK kd_status cli_submit_job(const cli_common *common, Kindred__V1__JobSpec *spec,
     const char *request_id, Kindred__V1__Job **job, kd_error *err);
-/* Queues the work, and unless detach watches it to its end, as cli_watch_job does. With detach the
- * job's id is printed (the job with --json). */
-int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobSpec *spec,
-    bool detach, Kindred__V1__Job **done);
-
 typedef enum cli_watch {
     CLI_WATCH_SHOW,      /* prints the result */
     CLI_WATCH_SUBMITTED, /* the same for a job that is known to be there */
@@ -32,6 +27,10 @@ typedef enum cli_watch {
  * left. */
 int cli_watch_job(const cli_common *common, const char *command, const char *job_id, cli_watch how,
     Kindred__V1__Job **done);
+/* Queues the work, and unless detach watches it to its end, as cli_watch_job does. With detach the
+ * job's id is printed (the job with --json). */
+int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobSpec *spec,
+    bool detach, cli_watch how, Kindred__V1__Job **done);
 void cli_free_job(Kindred__V1__Job *job);
 
 /* ---- evaluate.c, job.c ---- */

@@ -261,7 +261,8 @@ static int submit(request *r, const cli_common *common, const char *dataset)
     r->spec.dataset = path;
     spec.spec_case = KINDRED__V1__JOB_SPEC__SPEC_TRAIN;
     spec.train = &r->spec;
-    const int exit_status = cli_run_job(common, r->command, &spec, r->detach != 0, &job);
+    const int exit_status =
+        cli_run_job(common, r->command, &spec, r->detach != 0, CLI_WATCH_SUBMITTED, &job);
     cli_free_job(job);
     free(path);
     return exit_status;

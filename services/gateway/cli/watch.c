@@ -193,7 +193,7 @@ kd_status cli_submit_job(const cli_common *common, Kindred__V1__JobSpec *spec,
 }
 
 int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobSpec *spec,
-    bool detach, Kindred__V1__Job **done)
+    bool detach, cli_watch how, Kindred__V1__Job **done)
 {
     Kindred__V1__Job *job = NULL;
     kd_error err = KD_ERROR_INIT;
@@ -207,7 +207,7 @@ int cli_run_job(const cli_common *common, const char *command, Kindred__V1__JobS
     else if (detach)
         puts(job->id);
     else
-        exit_status = cli_watch_job(common, command, job->id, CLI_WATCH_SUBMITTED, done);
+        exit_status = cli_watch_job(common, command, job->id, how, done);
     cli_free_job(job);
     return exit_status;
 }
