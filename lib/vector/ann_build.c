@@ -155,11 +155,7 @@ static kd_status build_graph(sample *s, const kd_ann_options *options, kd_error 
 static kd_status build_lists(sample *s, const kd_ann_options *options, kd_error *err)
 {
     kd_ann *const ann = s->ann;
-    kd_status status =
-        kd_ivf_fill(&ann->ivf, &ann->rows, s->mask, options->seed, options->pool, err);
-    if (status == KD_OK && options->progress &&
-        !options->progress(options->progress_arg, ann->rows.n, ann->rows.n))
-        status = kd_error_set(err, KD_CANCELLED, "building the index was cancelled");
+    kd_status status = kd_ivf_fill(&ann->ivf, &ann->rows, s->mask, options, err);
     if (status == KD_OK)
         status = find_truth(s, false, err);
     return status == KD_OK ? tune(s, options->target_recall, err) : status;

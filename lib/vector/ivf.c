@@ -112,8 +112,8 @@ static kd_status find_centres(
 }
 
 /* Each row's list, in nearest. */
-static kd_status assign(
-    const kd_ivf *ivf, const kd_rows *rows, uint32_t *nearest, kd_pool *pool, kd_error *err)
+static kd_status assign(const kd_ivf *ivf, const kd_rows *rows, uint32_t *nearest,
+    const kd_ann_options *options, kd_error *err)
 {
     kd_status status = KD_OK;
     uint64_t *const ids = malloc(ivf->lists * sizeof *ids);
@@ -128,9 +128,12 @@ static kd_status assign(
     for (size_t first = 0; first < rows->n && status == KD_OK; first += ASSIGNED) {
         const size_t n = rows->n - first < ASSIGNED ? rows->n - first : ASSIGNED;
         status = kd_scan(&centres, &(kd_search){.k = 1}, rows->vectors + first * rows->dim, n, hits,
-            counts, pool, err);
+            counts, options->pool, err);
         for (size_t i = 0; i < n && status == KD_OK; i++)
             nearest[first + i] = counts[i] ? (uint32_t)hits[i].id : 0;
+        if (status == KD_OK && options->progress &&
+            !options->progress(options->progress_arg, first + n, rows->n))
+            status = kd_error_set(err, KD_CANCELLED, "building the index was cancelled");
     }
     free(ids);
     free(tags);
@@ -139,16 +142,16 @@ static kd_status assign(
     return status;
 }
 
-kd_status kd_ivf_fill(kd_ivf *ivf, const kd_rows *rows, const uint8_t *mask, uint64_t seed,
-    kd_pool *pool, kd_error *err)
+kd_status kd_ivf_fill(kd_ivf *ivf, const kd_rows *rows, const uint8_t *mask,
+    const kd_ann_options *options, kd_error *err)
 {
-    kd_status status = find_centres(ivf, rows, mask, seed, err);
+    kd_status status = find_centres(ivf, rows, mask, options->seed, err);
     if (status != KD_OK)
         return status;
     uint32_t *const nearest = malloc((rows->n + 1) * sizeof *nearest);
     if (!nearest)
         return kd_error_memory(err, "the lists of an approximate index");
-    status = assign(ivf, rows, nearest, pool, err);
+    status = assign(ivf, rows, nearest, options, err);
     if (status == KD_OK) { /* a counting sort */
         for (size_t row = 0; row < rows->n; row++)
             ivf->starts[nearest[row]]++;

@@ -21,9 +21,10 @@ KD_MUST_CHECK kd_status kd_ivf_new(kd_ivf *ivf, size_t n, size_t dim, kd_error *
 void kd_ivf_free(kd_ivf *ivf);
 size_t kd_ivf_bytes(const kd_ivf *ivf);
 
-/* The centres are those of rows whose bit is set in mask. */
+/* The centres are those of rows whose bit is set in mask. Of the options seed, pool and progress
+ * count; KD_CANCELLED when progress says so. */
 KD_MUST_CHECK kd_status kd_ivf_fill(kd_ivf *ivf, const kd_rows *rows, const uint8_t *mask,
-    uint64_t seed, kd_pool *pool, kd_error *err);
+    const kd_ann_options *options, kd_error *err);
 
 /* The best `keep` rows of the `probes` nearest lists that pass (room for as many), in no order. */
 KD_MUST_CHECK kd_status kd_ivf_search(const kd_ivf *ivf, const kd_codes *codes,

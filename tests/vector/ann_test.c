@@ -297,6 +297,12 @@ static bool stop(void *arg, size_t done, size_t of)
     return false;
 }
 
+static bool stop_early(void *arg, size_t done, size_t of)
+{
+    CHECK(FEWER > 1 || done < of); /* not when all is done */
+    return stop(arg, done, of);
+}
+
 static void test_ann_build__stops_when_told_and_refuses_what_makes_no_sense(void **state)
 {
     world *w = *state;
@@ -308,6 +314,11 @@ static void test_ann_build__stops_when_told_and_refuses_what_makes_no_sense(void
     options.progress_arg = &calls;
     CHECK_FAILS(KD_CANCELLED, kd_ann_build(&ann, &w->rows, &options, &err), err);
     CHECK_INT(1, calls);
+    assert_null(ann);
+    options.kind = KD_ANN_IVF;
+    options.progress = stop_early;
+    CHECK_FAILS(KD_CANCELLED, kd_ann_build(&ann, &w->rows, &options, &err), err);
+    CHECK_INT(2, calls);
     assert_null(ann);
     options.target_recall = 1.5f;
     CHECK_FAILS(KD_INVALID_ARGUMENT, kd_ann_build(&ann, &w->rows, &options, &err), err);
