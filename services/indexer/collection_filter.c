@@ -32,22 +32,16 @@ static bool id_set_add(id_set *set, uint32_t id)
 }
 
 /* All ids in use with that name, else the id itself. False without memory. */
-static bool id_set_resolve(id_set *set, label_id *table, const char *word)
+static bool id_set_resolve(id_set *set, const labels *table, const char *word)
 {
-    const size_t before = set->n;
-    label_id *of, *next;
-    HASH_ITER(hh, table, of, next)
-    {
-        for (const label *l = of->names; l; l = l->next)
-            if (strcmp(l->name, word) == 0 && !id_set_add(set, of->id))
-                return false;
-    }
+    const label_name *const of = labels_find_name(table, word);
+    for (const label *l = of ? of->ids : NULL; l; l = l->same)
+        if (!id_set_add(set, l->id))
+            return false;
     uint64_t number;
-    if (set->n > before || !kd_parse_u64(word, 0, UINT32_MAX, &number))
+    if (of || !kd_parse_u64(word, 0, UINT32_MAX, &number))
         return true;
-    const uint32_t id = (uint32_t)number;
-    HASH_FIND(hh, table, &id, sizeof id, of);
-    return !of || id_set_add(set, id);
+    return !labels_find(table, (uint32_t)number) || id_set_add(set, (uint32_t)number);
 }
 
 /* ---- Masks ---- */
@@ -59,7 +53,7 @@ static void keep(uint8_t *mask, size_t place, bool in)
 }
 
 /* Leaves the places whose id in ids_of is one that the words name. */
-static kd_status keep_named(const items *all, label_id *table, const uint32_t *ids_of,
+static kd_status keep_named(const items *all, const labels *table, const uint32_t *ids_of,
     const char *const *words, size_t n_words, const char *what, uint8_t *mask, kd_error *err)
 {
     id_set set = {0};
@@ -145,10 +139,10 @@ kd_status items_mask(
     memset(bits, 0xff, bytes);
     kd_status status = KD_OK;
     if (filter->n_super_classes)
-        status = keep_named(all, all->super_classes, all->super_class_of, filter->super_classes,
+        status = keep_named(all, &all->super_classes, all->super_class_of, filter->super_classes,
             filter->n_super_classes, "super-class", bits, err);
     if (status == KD_OK && filter->n_classes)
-        status = keep_named(all, all->classes, all->class_of, filter->classes, filter->n_classes,
+        status = keep_named(all, &all->classes, all->class_of, filter->classes, filter->n_classes,
             "class", bits, err);
     if (status == KD_OK && filter->n_image_ids)
         status = keep_ids(all, filter->image_ids, filter->n_image_ids, bits, bytes, err);

@@ -9,81 +9,12 @@ kd_status items_new(items **out, kd_error *err)
     return *out ? KD_OK : kd_error_memory(err, "a collection's items");
 }
 
-/* ---- Labels ---- */
-
-static label_id *label_id_take(label_id **table, uint32_t id)
-{
-    label_id *found = NULL;
-    HASH_FIND(hh, *table, &id, sizeof id, found);
-    if (found)
-        return found;
-    found = calloc(1, sizeof *found);
-    if (!found)
-        return NULL;
-    found->id = id;
-    HASH_ADD(hh, *table, id, sizeof found->id, found);
-    if (!found->hh.tbl) {
-        free(found);
-        return NULL;
-    }
-    return found;
-}
-
-static void label_id_drop_if_unused(label_id **table, label_id *of)
-{
-    if (of->names)
-        return;
-    HASH_DELETE(hh, *table, of);
-    free(of);
-}
-
-/* A use of the label, given back by label_drop; NULL without memory. */
-static label *label_take(label_id **table, uint32_t id, const char *name)
-{
-    label_id *const of = label_id_take(table, id);
-    if (!of)
-        return NULL;
-    label *found = of->names;
-    while (found && strcmp(found->name, name) != 0)
-        found = found->next;
-    if (!found) {
-        const size_t size = strlen(name) + 1;
-        found = malloc(sizeof *found + size);
-        if (!found) {
-            label_id_drop_if_unused(table, of);
-            return NULL;
-        }
-        *found = (label){.uses = 0, .next = of->names};
-        memcpy(found->name, name, size);
-        of->names = found;
-    }
-    found->uses++;
-    return found;
-}
-
-static void label_drop(label_id **table, uint32_t id, label *used)
-{
-    if (!used || --used->uses > 0)
-        return;
-    label_id *of = NULL;
-    HASH_FIND(hh, *table, &id, sizeof id, of);
-    for (label **at = of ? &of->names : NULL; at && *at; at = &(*at)->next) {
-        if (*at == used) {
-            *at = used->next;
-            break;
-        }
-    }
-    free(used);
-    if (of)
-        label_id_drop_if_unused(table, of);
-}
-
 /* ---- Items ---- */
 
 static void entry_free(items *all, entry *e)
 {
-    label_drop(&all->classes, e->class_id, e->class_label);
-    label_drop(&all->super_classes, e->super_class_id, e->super_class_label);
+    labels_drop(&all->classes, e->class_label);
+    labels_drop(&all->super_classes, e->super_class_label);
     all->text_bytes -= strlen(e->uri) + strlen(e->attributes) + 2;
     free(e);
 }
@@ -144,9 +75,9 @@ kd_status items_put(items *all, const collection_item *item, kd_error *err)
     e->image_id = item->image_id;
     e->class_id = item->class_id;
     e->super_class_id = item->super_class_id;
-    e->class_label = label_take(&all->classes, item->class_id, item->class_name);
+    e->class_label = labels_take(&all->classes, item->class_id, item->class_name);
     e->super_class_label =
-        label_take(&all->super_classes, item->super_class_id, item->super_class_name);
+        labels_take(&all->super_classes, item->super_class_id, item->super_class_name);
     if (!e->class_label || !e->super_class_label) {
         entry_free(all, e);
         return kd_error_memory(err, "a collection's items");
@@ -206,8 +137,8 @@ bool items_get(const items *all, uint64_t image_id, collection_item *item)
     *item = (collection_item){.image_id = image_id,
         .class_id = e->class_id,
         .super_class_id = e->super_class_id,
-        .class_name = e->class_label->name,
-        .super_class_name = e->super_class_label->name,
+        .class_name = e->class_label->of->name,
+        .super_class_name = e->super_class_label->of->name,
         .uri = e->uri,
         .attributes = e->attributes};
     return true;
@@ -220,17 +151,16 @@ uint64_t items_count(const items *all)
 
 uint64_t items_classes(const items *all)
 {
-    return HASH_COUNT(all->classes);
+    return HASH_COUNT(all->classes.by_id);
 }
 
 uint64_t items_super_classes(const items *all)
 {
-    return HASH_COUNT(all->super_classes);
+    return HASH_COUNT(all->super_classes.by_id);
 }
 
 uint64_t items_bytes(const items *all)
 {
-    const uint64_t labels = HASH_COUNT(all->classes) + HASH_COUNT(all->super_classes);
     uint64_t cells = 0;
     const column *c, *next;
     HASH_ITER(hh, all->columns, c, next)
@@ -238,7 +168,8 @@ uint64_t items_bytes(const items *all)
         cells += c->room * (sizeof *c->kinds + sizeof *c->cells);
     }
     return HASH_COUNT(all->entries) * sizeof(entry) + all->text_bytes + cells +
-           3 * all->room * sizeof(uint32_t) + labels * (sizeof(label_id) + sizeof(label));
+           3 * all->room * sizeof(uint32_t) + labels_bytes(&all->classes) +
+           labels_bytes(&all->super_classes);
 }
 
 uint32_t items_place(const items *all, uint64_t image_id)

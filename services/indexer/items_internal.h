@@ -4,25 +4,7 @@
 #define KD_INDEXER_ITEMS_INTERNAL_H
 
 #include "services/indexer/collection_items.h"
-
-/* A bigger table that cannot be had only makes look-ups slower; a first one that cannot be had is
- * seen by the caller: the element is then in no table. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
-/* One name of one class. An id has one name, unless its images were not all given the same. */
-typedef struct label {
-    uint64_t uses;
-    struct label *next; /* another name of the same id */
-    char name[];
-} label;
-
-/* All names of one id. */
-typedef struct label_id {
-    uint32_t id;
-    label *names; /* owned, never empty */
-    UT_hash_handle hh;
-} label_id;
+#include "services/indexer/labels.h"
 
 /* One attribute of all images that have it, by place. */
 typedef struct column {
@@ -50,9 +32,8 @@ typedef struct entry {
 } entry;
 
 struct items {
-    entry *entries; /* a uthash table, owned; as the next two */
-    label_id *classes;
-    label_id *super_classes;
+    entry *entries; /* a uthash table, owned */
+    labels classes, super_classes;
     uint64_t text_bytes;
 
     uint32_t *class_of, *super_class_of; /* by place, owned, as vacant */

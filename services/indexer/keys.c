@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* As items_internal.h has it. */
+/* As labels.h has it. */
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 

@@ -1,4 +1,5 @@
 /* What a search lets through, against a model: every image, scored and sorted. */
+#include "services/indexer/labels.h"
 #include "tests/indexer/room.h"
 
 enum { N = 300 };
@@ -346,6 +347,41 @@ static void test_collection_search__by_examples(void **state)
     collection_release(c);
 }
 
+static size_t ids_of(const labels *all, const char *name)
+{
+    const label_name *const of = labels_find_name(all, name);
+    size_t n = 0;
+    for (const label *l = of ? of->ids : NULL; l; l = l->same, n++)
+        CHECK(labels_find(all, l->id) != NULL);
+    return n;
+}
+
+static void test_labels__are_found_by_id_and_by_name(void **state)
+{
+    (void)state;
+    labels all = {0};
+    label *used[6];
+    for (uint32_t i = 0; i < 4; i++) /* the name of four ids, none */
+        used[i] = labels_take(&all, i, "");
+    used[4] = labels_take(&all, 1, "chair"); /* a second name */
+    used[5] = labels_take(&all, 1, "chair"); /* used twice */
+    CHECK(used[4] == used[5]);
+    CHECK_INT(4, ids_of(&all, ""));
+    CHECK_INT(1, ids_of(&all, "chair"));
+    CHECK_INT(0, ids_of(&all, "table"));
+    static const size_t order[] = {1, 3, 0, 4, 2};
+    static const size_t left[] = {3, 2, 1, 1, 0};
+    for (size_t i = 0; i < 5; i++) {
+        labels_drop(&all, used[order[i]]);
+        CHECK_INT(left[i], ids_of(&all, ""));
+        CHECK_INT(1, ids_of(&all, "chair"));
+        CHECK((labels_find(&all, (uint32_t)order[i]) != NULL) == (order[i] == 1));
+    }
+    labels_drop(&all, used[5]);
+    CHECK_INT(0, ids_of(&all, "chair"));
+    CHECK(!all.by_id && !all.by_name);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +391,7 @@ int main(void)
         ROOM_TEST(test_collection_upsert__limits_the_names_of_attributes),
         ROOM_TEST(test_collection_search__filters_hold_after_changes),
         ROOM_TEST(test_collection_search__by_examples),
+        cmocka_unit_test(test_labels__are_found_by_id_and_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
