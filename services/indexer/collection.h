@@ -163,8 +163,11 @@ KD_MUST_CHECK kd_status collection_check_model(
 /* How it is searched and written from now on; lasts. What it takes is built beside searches. */
 KD_MUST_CHECK kd_status collection_configure(
     collection *c, const collection_settings *settings, kd_error *err);
-
-void collection_get_settings(collection *c, collection_settings *settings);
+/* Likewise, as change makes them of those that hold; nobody else changes them meanwhile, and it
+ * uses no collection. */
+KD_MUST_CHECK kd_status collection_reconfigure(collection *c,
+    kd_status (*change)(void *arg, collection_settings *settings, kd_error *err), void *arg,
+    kd_error *err);
 
 /* ---- Changes: when they return KD_OK, the change is on disk (see durability_window_ms) and the
  * next search sees it ---- */

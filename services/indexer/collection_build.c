@@ -26,7 +26,17 @@ static bool fits(const collection *c, const kd_ann *ann)
            kd_ann_made_for(ann, kind_of(collection_in_use(c)), how->storage, how->target_recall);
 }
 
-/* Segments without any index come before those with another. */
+/* Whether s comes before the other: one whose index is to be loaded, then one without any, then the
+ * larger. */
+static bool is_sooner(const segment *s, const segment *other)
+{
+    if (s->stored != other->stored)
+        return s->stored;
+    if (!s->ann != !other->ann)
+        return !s->ann;
+    return s->rows.n > other->rows.n;
+}
+
 segment *collection_unindexed(const collection *c, segment *const *but, size_t n, int64_t now_ms)
 {
     segment *found = NULL;
@@ -38,7 +48,7 @@ segment *collection_unindexed(const collection *c, segment *const *but, size_t n
             !s || !s->map || s->busy || s->damaged || s->again_ms > now_ms || fits(c, s->ann);
         for (size_t j = 0; j < n && !out; j++)
             out = s == but[j];
-        if (!out && (!found || (found->ann && !s->ann) || s->rows.n > found->rows.n))
+        if (!out && (!found || is_sooner(s, found)))
             found = s;
     }
     return found;
@@ -154,7 +164,7 @@ bool collection_build(collection *c)
     kd_ann *const old = ann ? s->ann : NULL;
     if (ann)
         s->ann = ann;
-    s->busy = false;
+    s->busy = s->stored = false;
     if (!ann)
         s->again_ms = kd_mono_ms() + AGAIN_MS;
     pthread_rwlock_unlock(&c->memory);

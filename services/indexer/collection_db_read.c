@@ -219,7 +219,7 @@ kd_status db_verify_vectors(
         const uint64_t image_id = (uint64_t)sqlite3_column_int64(s, 0);
         if (!is_whole(d, s))
             bad[(*n_bad)++] = (db_bad_vector){image_id, (uint64_t)sqlite3_column_int64(s, 1)};
-        *from = image_id + 1;
+        *from = image_id < COLLECTION_MAX_ID ? image_id + 1 : DB_VERIFIED;
     }
     (void)sqlite3_finalize(s);
     if (code != SQLITE_DONE)

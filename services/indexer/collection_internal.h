@@ -24,6 +24,7 @@ typedef struct merge {
     segment *sources[PARTS_MOST];
     size_t n;
     segment *target; /* owned, as picks; NULL: nothing is alive */
+    bool waiting;    /* its file says so */
     segment_pick *picks;
     size_t n_picks;
 } merge;
@@ -45,6 +46,7 @@ struct collection {
     db *db;     /* NULL: could not be opened again after a move */
     bool retired;
     uint64_t verified; /* vectors of db up to this id */
+    int64_t verify_ms; /* which failed: not again before */
     kd_error unsynced; /* why the last sync failed: no more is taken until one is done */
     pthread_rwlock_t memory;
     parts parts;
@@ -64,9 +66,9 @@ enum { COLLECTION_FILES, COLLECTION_INDEXES, COLLECTION_TRUTH };
 /* Keeps how a step of work ended, and logs what is new of it. With no lock but files. */
 void collection_told(collection *c, kd_error *kept, const kd_error *now);
 
-/* With changes locked: KD_NOT_FOUND when retired, KD_UNAVAILABLE without a file. Usable, for
- * changes, is what also has synced all that it said it would. */
+/* With changes locked, to read: KD_NOT_FOUND when retired, KD_UNAVAILABLE without a file. */
 KD_MUST_CHECK kd_status collection_check_open(const collection *c, kd_error *err);
+/* Likewise, to change: also why the last sync failed. */
 KD_MUST_CHECK kd_status collection_check_usable(const collection *c, kd_error *err);
 
 /* With memory locked: what its searches are like, EXACT, HNSW or IVF. */
@@ -77,7 +79,8 @@ KD_MUST_CHECK kd_status collection_load(collection *c, kd_error *err);
 
 /* collection_seal.c. Needs files (or that nobody else has the collection): makes one segment of
  * what is alive in the others, moves the rows there and drops them with their files; where they
- * have an index, this is left pending until the new one has. KD_CANCELLED when it was halted. */
+ * have an index, this is left pending until the new one has, and is nothing yet for who opens the
+ * collection after a crash. KD_CANCELLED when it was halted. */
 KD_MUST_CHECK kd_status collection_rewrite(
     collection *c, segment *const *sources, size_t n, kd_error *err);
 /* With files locked: moves the rows, drops the sources, frees m. */

@@ -47,10 +47,14 @@ static void open_segment(loading *l, uint64_t number)
         segment_unlink(c->path, number);
         return;
     }
-    const kd_status status = segment_open(&s, c->path, number, c->meta.dim, &err);
+    const kd_status status = segment_open(&s, c->path, number, SEGMENT_FILE, c->meta.dim, &err);
     if (status == KD_OK) {
+        char *const index = segment_file(c->path, number, "ann");
         if (c->meta.settings.index == COLLECTION_EXACT)
             segment_unlink_index(c->path, number);
+        else
+            s->stored = index && kd_is_file(index);
+        free(index);
         parts_add(&c->parts, s);
         l->opened[l->n_opened++] = s;
         return;
@@ -78,9 +82,10 @@ static size_t list_segments(const char *folder, uint64_t *numbers, size_t most)
         const size_t len = ending ? (size_t)(ending - entry->d_name) : 0;
         if (len > 0 && len < sizeof digits)
             memcpy(digits, entry->d_name, len);
-        if (file && ending && strcmp(ending, KD_NEW_FILE_ENDING) == 0)
+        if (file && ending &&
+            (strcmp(ending, KD_NEW_FILE_ENDING) == 0 || strcmp(ending, "." SEGMENT_WAITING) == 0))
             (void)unlink(file);
-        else if (ending && strcmp(ending, ".vec") == 0 && n < most &&
+        else if (ending && strcmp(ending, "." SEGMENT_FILE) == 0 && n < most &&
                  kd_parse_u64(digits, 1, UINT64_MAX - 1, &numbers[n]))
             n++;
         free(file);

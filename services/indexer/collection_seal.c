@@ -103,6 +103,10 @@ void merge_free(merge *m)
 
 void merge_finish(collection *c, merge *m)
 {
+    kd_error err = KD_ERROR_INIT;
+    /* one that isn't kept is of use until the end: then its rows are read from the truth */
+    if (m->waiting && segment_keep(c->path, m->target->number, &err) != KD_OK)
+        kd_log_error(KD_LOG_ERROR, "segment_not_kept", &err);
     if (m->target)
         move_in(c, m->target, m->picks, m->n_picks);
     m->target = NULL; /* it is the collection's */
@@ -112,8 +116,9 @@ void merge_finish(collection *c, merge *m)
 
 /* Writes what the sources become; nothing of it shows. */
 static kd_status prepare(
-    collection *c, segment *const *sources, size_t n, merge **out, kd_error *err)
+    collection *c, segment *const *sources, size_t n, bool waiting, merge **out, kd_error *err)
 {
+    const char *const ending = waiting ? SEGMENT_WAITING : SEGMENT_FILE;
     merge *const m = calloc(1, sizeof *m);
     if (!m)
         return kd_error_memory(err, "the rows of a segment");
@@ -122,9 +127,11 @@ static kd_status prepare(
     kd_status status = pick(c, sources, n, &m->picks, &m->n_picks, err);
     if (status == KD_OK && m->n_picks > 0) {
         const uint64_t number = ++c->last_number;
-        status = segment_write(c->path, number, c->meta.dim, m->picks, m->n_picks, &c->halt, err);
+        m->waiting = waiting;
+        status = segment_write(
+            c->path, number, ending, c->meta.dim, m->picks, m->n_picks, &c->halt, err);
         if (status == KD_OK)
-            status = segment_open(&m->target, c->path, number, c->meta.dim, err);
+            status = segment_open(&m->target, c->path, number, ending, c->meta.dim, err);
         if (status != KD_OK)
             segment_unlink(c->path, number);
     }
@@ -139,20 +146,22 @@ static kd_status prepare(
 kd_status collection_rewrite(collection *c, segment *const *sources, size_t n, kd_error *err)
 {
     merge *m = NULL;
-    const kd_status status = prepare(c, sources, n, &m, err);
+    bool indexed = false;
+    pthread_rwlock_rdlock(&c->memory);
+    for (size_t i = 0; i < n; i++)
+        indexed |= sources[i]->ann != NULL;
+    const bool later = indexed && collection_in_use(c) != COLLECTION_EXACT && !c->pending;
+    pthread_rwlock_unlock(&c->memory);
+    const kd_status status = prepare(c, sources, n, later, &m, err);
     if (status != KD_OK)
         return status;
-    pthread_rwlock_wrlock(&c->memory);
-    bool later = m->target && collection_in_use(c) != COLLECTION_EXACT && !c->pending;
-    size_t indexed = 0;
-    for (size_t i = 0; i < n; i++)
-        indexed += sources[i]->ann != NULL;
-    later = later && indexed > 0;
-    if (later)
+    if (m->waiting) {
+        pthread_rwlock_wrlock(&c->memory);
         c->pending = m;
-    pthread_rwlock_unlock(&c->memory);
-    if (!later)
+        pthread_rwlock_unlock(&c->memory);
+    } else {
         merge_finish(c, m);
+    }
     return KD_OK;
 }
 
@@ -196,10 +205,12 @@ static size_t tier_of(const collection *c, const segment *s)
     return tier;
 }
 
-/* One merge at a time waits for its index. */
+/* One merge at a time waits for its index, and none knows what it would drop before the sources'
+ * indexes are loaded. */
 static bool may_merge(const collection *c, const segment *s)
 {
-    return !s->busy && !s->damaged && !(c->pending && s->ann);
+    return !s->busy && !s->damaged && !(c->pending && s->ann) &&
+           !(s->stored && collection_in_use(c) != COLLECTION_EXACT);
 }
 
 /* Segments of like size, the smallest first. */
@@ -314,7 +325,7 @@ static kd_status rescue(collection *c, segment *s, kd_error *err)
         const uint32_t place = s->tags[row];
         if (place != SEGMENT_DEAD) {
             const uint64_t id = s->rows.ids[row];
-            status = collection_check_usable(c, err);
+            status = collection_check_open(c, err);
             if (status == KD_OK)
                 status = db_vector(c->db, id, s->hashes[row], vector, err);
             if (status == KD_OK) {

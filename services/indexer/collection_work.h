@@ -20,7 +20,8 @@ bool collection_tidy(collection *c);
 bool collection_build(collection *c);
 
 /* Reads some of the vectors in collection.db that opening left out because a segment has them;
- * mends one that fails its checksum from there. True: there are more. */
+ * mends one that fails its checksum from there. One that can't be mended is told and passed over.
+ * True: there are more. */
 bool collection_verify(collection *c);
 
 /* Syncs when the oldest change is nearly as old as the window of durability allows. *next_ms is

@@ -55,13 +55,11 @@ void get_item(void *state, kd_call *call, const ProtobufCMessage *message)
     Kindred__V1__GetItemResponse response = KINDRED__V1__GET_ITEM_RESPONSE__INIT;
     collection *c = NULL;
     collection_found found = {0};
-    collection_info info = {.dim = 0};
     kd_error err = KD_ERROR_INIT;
     float *values = NULL;
     kd_status status = registry_find(x->registry, request->collection, &c, &err);
     if (status == KD_OK) {
-        collection_describe(c, &info);
-        values = calloc(info.dim + 1, sizeof *values);
+        values = calloc(collection_dim(c) + 1, sizeof *values);
         status = values ? KD_OK : kd_error_memory(&err, "a vector");
     }
     uint64_t image_id = request->image_id;
@@ -74,9 +72,9 @@ void get_item(void *state, kd_call *call, const ProtobufCMessage *message)
         status = kd_error_memory(&err, "an image");
     if (status == KD_OK) {
         response.item = &item;
-        response.n_values = info.dim;
+        response.n_values = collection_dim(c);
         response.values = values;
-        response.model_id = info.model_id;
+        response.model_id = (char *)(uintptr_t)collection_model(c);
         kd_call_reply(call, &response.base);
     } else {
         kd_call_fail(call, &err);
@@ -186,9 +184,9 @@ void list_items(void *state, kd_call *call, const ProtobufCMessage *message)
         status = page_read(&p, c, from, size, request->with_vectors, &err);
     if (status == KD_OK) {
         const size_t read = p.found.counts[0];
-        const uint64_t last = read ? p.found.hits[read - 1].item.image_id : 0;
-        if (read == size &&
-            last < COLLECTION_MAX_ID) /* it may be the last: then the next is empty */
+        const uint64_t last = read ? p.found.hits[read - 1].item.image_id : COLLECTION_MAX_ID;
+        /* a full page may be the last: then the next is empty */
+        if (read == size && last < COLLECTION_MAX_ID)
             (void)snprintf(token, sizeof token, "%llu", (unsigned long long)last + 1);
         response.n_items = p.n;
         response.items = p.item_list;

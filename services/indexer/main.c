@@ -38,7 +38,6 @@ static kd_status start(kd_process *process, kd_error *err)
     if (!x)
         return kd_error_memory(err, "the indexer");
     process->state = x;
-    pthread_mutex_init(&x->updates, NULL);
     x->upserted = kd_metrics_counter(
         process->metrics, "kindred_index_upserted_total", "", "Images added or replaced");
     x->deleted =
@@ -90,7 +89,6 @@ static void stop(kd_process *process)
     kd_pool_free(x->pool);
     kd_pool_free(x->build_pool);
     free(x->snapshots_dir);
-    pthread_mutex_destroy(&x->updates);
     free(x);
 }
 

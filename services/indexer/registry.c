@@ -51,8 +51,22 @@ void registry_place_add(registry *r, const char *name, collection *c, const kd_e
 
 /* ---- Opening ---- */
 
+/* Back from where a replacement that a crash cut off put it. */
+static kd_status take_back(const registry *r, const char *name, kd_error *err)
+{
+    kd_status status = KD_OK;
+    char *const from = registry_folder(r, name, STEP_OLD), *const to = registry_folder(r, name, "");
+    if (!from || !to)
+        status = kd_error_memory(err, "a path");
+    else if (rename(from, to) != 0)
+        status = kd_error_errno(err, errno, "cannot rename %s", from);
+    free(from);
+    free(to);
+    return status;
+}
+
 /* A change that a crash cut off: forward where the new state is complete, else back. What can't be
- * done now, on a disk that is read-only, keeps no other collection away. */
+ * done now, as on a read-only disk, stops no other collection. */
 static kd_status clear_up(registry *r, const char *entry, kd_error *err)
 {
     char name[COLLECTION_NAME_SIZE + 8]; /* with the step behind it */
@@ -64,20 +78,20 @@ static kd_status clear_up(registry *r, const char *entry, kd_error *err)
     const bool is_old = strcmp(step, STEP_OLD) == 0;
     if (!is_old && strcmp(step, STEP_NEW) != 0 && strcmp(step, STEP_GONE) != 0)
         return KD_OK;
-    kd_status status = KD_OK;
+    kd_error why = KD_ERROR_INIT;
     char *const from = registry_folder(r, name, step), *const to = registry_folder(r, name, "");
-    if (!from || !to)
-        status = kd_error_memory(err, "a path");
-    else if (!is_old || kd_is_dir(to))
-        status = kd_remove_tree(from, err);
-    else if (rename(from, to) != 0)
-        status = kd_error_errno(err, errno, "cannot rename %s", from);
-    if (from && to && status != KD_OK)
-        kd_log_error(KD_LOG_ERROR, "leftover_stays", err);
-    const bool had_memory = from && to;
+    const bool paths = from && to;
+    if (paths && (!is_old || kd_is_dir(to))) {
+        if (kd_remove_tree(from, &why) != KD_OK)
+            kd_log_error(KD_LOG_WARN, "leftover_kept", &why);
+    } else if (paths && take_back(r, name, &why) != KD_OK) {
+        kd_log_error(KD_LOG_ERROR, "collection_damaged", &why);
+        if (r->n < REGISTRY_MAX_COLLECTIONS)
+            registry_place_add(r, name, NULL, &why);
+    }
     free(from);
     free(to);
-    return had_memory ? KD_OK : status;
+    return paths ? KD_OK : kd_error_memory(err, "a path");
 }
 
 static kd_status open_one(registry *r, const char *name, kd_error *err)
@@ -192,8 +206,8 @@ void registry_close(registry *r)
 
 bool registry_may_open(const place *p)
 {
-    return p->damage.status != KD_OK && p->damage.status != KD_DATA_LOSS &&
-           p->damage.status != KD_NOT_FOUND;
+    return !p->c && p->damage.status != KD_OK && p->damage.status != KD_DATA_LOSS &&
+           p->damage.status != KD_NOT_FOUND && kd_mono_ms() >= p->again_ms;
 }
 
 void registry_open_again(registry *r, const char *name)
@@ -204,8 +218,9 @@ void registry_open_again(registry *r, const char *name)
         return;
     place *const p = registry_place(r, name);
     char *const path = p ? registry_folder(r, name, "") : NULL;
-    if (path && !p->c && registry_may_open(p) && kd_mono_ms() >= p->again_ms) {
-        if (collection_open(&c, path, name, &r->options, &damage) == KD_OK)
+    if (path && registry_may_open(p)) {
+        if ((kd_is_dir(path) || take_back(r, name, &damage) == KD_OK) &&
+            collection_open(&c, path, name, &r->options, &damage) == KD_OK)
             KD_LOG(KD_LOG_INFO, "collection_opened", KD_STR("collection", name));
         pthread_rwlock_wrlock(&r->table);
         p->c = c;
@@ -238,7 +253,7 @@ static const place *look_up(registry *r, const char *name, kd_error *err)
     char real[COLLECTION_NAME_SIZE];
     pthread_rwlock_rdlock(&r->table);
     const place *p = resolve(r, name, err);
-    if (!p || p->c || !registry_may_open(p) || kd_mono_ms() < p->again_ms)
+    if (!p || !registry_may_open(p))
         return p;
     (void)kd_copy(real, sizeof real, p->name);
     pthread_rwlock_unlock(&r->table);

@@ -7,7 +7,7 @@
  *
  * A damaged collection is kept where it is, listed with what is wrong, and stops no other; it can
  * be deleted or restored. One that could not be opened for want of disk or memory is opened by a
- * later look-up.
+ * later look-up, as is one that could not be put back after a crash.
  *
  * Threads: every function but open and close may be called from any thread. Loading (restore) holds
  * up other changes of the registry, not searches. */

@@ -244,7 +244,7 @@ static kd_status replace(
     char *const final = registry_folder(r, name, ""), *const old =
                                                           registry_folder(r, name, STEP_OLD);
     kd_status status = final && old ? KD_OK : kd_error_memory(err, "a path");
-    if (status == KD_OK && before)
+    if (status == KD_OK && before && kd_is_dir(final)) /* else old has what was there */
         status = put_away(r, before, old, err);
     if (status == KD_OK) {
         status = move_in(r, c, path, final, err);

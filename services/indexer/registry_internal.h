@@ -42,9 +42,10 @@ place *registry_place(const registry *r, const char *name);
 void registry_place_add(registry *r, const char *name, collection *c, const kd_error *damage);
 
 /* True for a place that could not be opened for a reason that may have passed (a full disk, no
- * memory), unlike damage. */
+ * memory), unlike damage, and was not tried lately. */
 bool registry_may_open(const place *p);
-/* Opens it, if that is still so. With no lock. */
+/* Opens it, if that is still so and no change of the registry is under way: searches wait for none.
+ * With no lock. */
 void registry_open_again(registry *r, const char *name);
 
 #endif

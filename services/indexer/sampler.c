@@ -122,7 +122,7 @@ static kd_status run_slice(const job *j, const segment *s, size_t from, answer *
     return status;
 }
 
-/* False: the segments changed, or it failed. */
+/* False: the segments changed, it is to end, or it failed. */
 static bool run_again(const job *j, answer *exact, answer *found)
 {
     collection *const c = j->c;
@@ -135,7 +135,7 @@ static bool run_again(const job *j, answer *exact, answer *found)
             if (i == 0 && from == 0)
                 shape = c->parts.shape;
             const segment *const s = i == 0 ? NULL : c->parts.segments[i - 1];
-            good = shape == c->parts.shape;
+            good = shape == c->parts.shape && !atomic_load(&j->from->ends);
             if (!s && i > 0)
                 rows = 0;
             else if (good)

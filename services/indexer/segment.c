@@ -178,10 +178,11 @@ static kd_status open_file(
     return KD_OK;
 }
 
-kd_status segment_open(segment **out, const char *path, uint64_t number, size_t dim, kd_error *err)
+kd_status segment_open(
+    segment **out, const char *path, uint64_t number, const char *ending, size_t dim, kd_error *err)
 {
     *out = NULL;
-    char *const file = segment_file(path, number, "vec");
+    char *const file = segment_file(path, number, ending);
     if (!file)
         return kd_error_memory(err, "a path");
     const kd_status status = open_file(out, file, number, dim, err);
@@ -256,12 +257,12 @@ static kd_status write_all(const writing *w, kd_error *err)
     return status;
 }
 
-kd_status segment_write(const char *path, uint64_t number, size_t dim, const segment_pick *picks,
-    size_t n, const atomic_bool *halt, kd_error *err)
+kd_status segment_write(const char *path, uint64_t number, const char *ending, size_t dim,
+    const segment_pick *picks, size_t n, const atomic_bool *halt, kd_error *err)
 {
     kd_new_file file = KD_NEW_FILE_INIT;
     char *const folder = kd_format("%s/segments", path);
-    char *const name = segment_file(path, number, "vec");
+    char *const name = segment_file(path, number, ending);
     kd_status status = folder && name ? KD_OK : kd_error_memory(err, "a path");
     if (status == KD_OK && !kd_is_dir(folder)) {
         status = kd_make_dirs(folder, err);
@@ -278,6 +279,22 @@ kd_status segment_write(const char *path, uint64_t number, size_t dim, const seg
         status = kd_new_file_commit(&file, err);
     kd_new_file_drop(&file);
     free(name);
+    free(folder);
+    return status;
+}
+
+kd_status segment_keep(const char *path, uint64_t number, kd_error *err)
+{
+    char *const from = segment_file(path, number, SEGMENT_WAITING);
+    char *const to = segment_file(path, number, SEGMENT_FILE);
+    char *const folder = kd_format("%s/segments", path);
+    kd_status status = from && to && folder ? KD_OK : kd_error_memory(err, "a path");
+    if (status == KD_OK && rename(from, to) != 0)
+        status = kd_error_errno(err, errno, "cannot rename %s", from);
+    if (status == KD_OK)
+        status = kd_fsync_path(folder, err);
+    free(from);
+    free(to);
     free(folder);
     return status;
 }
@@ -299,5 +316,6 @@ void segment_unlink_index(const char *path, uint64_t number)
 void segment_unlink(const char *path, uint64_t number)
 {
     unlink_one(path, number, "ann");
-    unlink_one(path, number, "vec");
+    unlink_one(path, number, SEGMENT_WAITING);
+    unlink_one(path, number, SEGMENT_FILE);
 }

@@ -115,6 +115,13 @@ static void get_collection(void *state, kd_call *call, const ProtobufCMessage *m
         &kindred__v1__get_collection_response__descriptor, NULL);
 }
 
+/* What the request leaves out stays. */
+static kd_status merge_settings(void *arg, collection_settings *settings, kd_error *err)
+{
+    const Kindred__V1__UpdateCollectionRequest *const request = arg;
+    return settings_from_messages(request->index, request->durability, settings, err);
+}
+
 static void update_collection(void *state, kd_call *call, const ProtobufCMessage *message)
 {
     indexer *const x = state;
@@ -123,15 +130,8 @@ static void update_collection(void *state, kd_call *call, const ProtobufCMessage
     collection *c = NULL;
     kd_error err = KD_ERROR_INIT;
     kd_status status = registry_find(x->registry, request->name, &c, &err);
-    if (status == KD_OK) {
-        collection_settings settings;
-        pthread_mutex_lock(&x->updates);
-        collection_get_settings(c, &settings);
-        status = settings_from_messages(request->index, request->durability, &settings, &err);
-        if (status == KD_OK)
-            status = collection_configure(c, &settings, &err);
-        pthread_mutex_unlock(&x->updates);
-    }
+    if (status == KD_OK)
+        status = collection_reconfigure(c, merge_settings, (void *)(uintptr_t)request, &err);
     collection_release(c);
     if (status != KD_OK) {
         kd_call_fail(call, &err);

@@ -15,7 +15,6 @@ typedef struct indexer {
     kd_pool *build_pool; /* with a thread of the keeper half of the cores; NULL: that alone */
     char *snapshots_dir; /* DATA/snapshots */
     lots *searches, *upserts;
-    pthread_mutex_t updates; /* of settings: each changes some of them */
     kd_counter *upserted, *deleted, *searched, *scans;
     kd_metrics *metrics;                                                  /* borrowed */
     kd_gauge *collections, *damaged, *images, *memory_bytes, *disk_bytes; /* gauges.c */

@@ -322,9 +322,10 @@ static void test_registry_open__clears_up_what_a_crash_left(void **state)
     registry_close(r);
 }
 
-/* A folder that something is mounted on can't be removed. */
+/* A folder that something is mounted on can be neither removed nor renamed. */
 static int leave_mounted(void **state)
 {
+    (void)umount(room_path("data/collections/.lost.old"));
     (void)umount(room_path("data/collections/.kept.gone"));
     return room_leave(state);
 }
@@ -332,18 +333,31 @@ static int leave_mounted(void **state)
 static void test_registry_open__goes_on_past_what_it_cannot_clear_up(void **state)
 {
     (void)state;
+    kd_error err = KD_ERROR_INIT;
+    const char *const old = room_path("data/collections/.lost.old");
     const char *const gone = room_path("data/collections/.kept.gone");
     registry *r = opened();
     create_with(r, "kept", 3);
+    create_with(r, "lost", 4);
     registry_close(r);
+    CHECK_INT(0, rename(room_path("data/collections/lost"), old));
     CHECK_INT(0, mkdir(gone, 0755));
     if (mount("tmpfs", gone, "tmpfs", 0, "size=16k") != 0) {
         print_message("mounting needs root: %s\n", strerror(errno));
         skip();
     }
+    CHECK_INT(0, mount("tmpfs", old, "tmpfs", 0, "size=16k"));
     r = opened();
     CHECK_INT(3, count_by_name(r, "kept"));
-    CHECK(kd_is_dir(room_path("data/collections/.kept.gone")));
+    registry_entry *entries = NULL;
+    size_t n = 0;
+    CHECK_OK(registry_list(r, "kept", 100, &entries, &n, &err), err);
+    CHECK_INT(1, n);
+    CHECK_STR("lost", entries[0].info.name);
+    CHECK_HAS("cannot rename", entries[0].damage.message);
+    registry_entries_free(entries, n);
+    CHECK_INT(0, umount(room_path("data/collections/.lost.old")));
+    CHECK_INT(4, count_by_name(r, "lost")); /* as soon as it can be */
     registry_close(r);
 }
 

@@ -157,7 +157,8 @@ static void test_merge__leaves_the_indexes_until_it_has_its_own(void **state)
         continue;
     CHECK_INT(4, describe(c).segments);
     CHECK_INT(3, describe(c).approximate_segments);
-    CHECK_INT(5, count_files(".vec"));
+    CHECK_INT(4, count_files(".vec"));
+    CHECK_INT(1, count_files(".waiting"));
     CHECK(describe(c).building);
     put(c, 1100, 300, 2);
     take(c, 3500, 200);
@@ -167,6 +168,7 @@ static void test_merge__leaves_the_indexes_until_it_has_its_own(void **state)
     CHECK_INT(1, describe(c).segments);
     CHECK_INT(1, describe(c).approximate_segments);
     CHECK_INT(1, count_files(".vec"));
+    CHECK_INT(0, count_files(".waiting"));
     CHECK_INT(500, describe(c).dead);
     model_check_all(&boots, c);
     check_recall(c);
@@ -180,6 +182,34 @@ static void test_merge__leaves_the_indexes_until_it_has_its_own(void **state)
     c = open_boots(&options);
     model_check_all(&boots, c);
     collection_release(c);
+}
+
+/* After kill -9: the sources and their indexes are there, what they were to become is not. */
+static void test_merge__that_is_cut_off_leaves_the_indexes(void **state)
+{
+    (void)state;
+    const collection_options options = {.seal_rows = 500};
+    collection *c = make_boots(&options);
+    set_index(c, COLLECTION_HNSW, KD_ANN_INT8, 0.95f);
+    for (uint64_t from = 0; from < 2000; from += 500) {
+        put(c, from, 500, 1);
+        while (collection_tidy(c) || (from < 1500 && collection_build(c)))
+            continue;
+    }
+    CHECK_INT(1, count_files(".waiting"));
+    collection *const killed = c; /* its files are left as they are for now */
+    c = open_boots(&options);
+    CHECK_INT(0, count_files(".waiting"));
+    CHECK_INT(4, describe(c).segments);
+    for (int i = 0; i < 3; i++)
+        CHECK(collection_build(c));
+    CHECK_INT(3, describe(c).approximate_segments);
+    model_check_all(&boots, c);
+    settle(c);
+    CHECK_INT(1, describe(c).segments);
+    model_check_all(&boots, c);
+    collection_release(c);
+    collection_release(killed);
 }
 
 static void test_index_auto__is_approximate_from_a_size_on(void **state)
@@ -261,6 +291,29 @@ static void test_settings__indexes_go_before_what_takes_room(void **state)
     collection_release(c);
 }
 
+static kd_status widen(void *arg, collection_settings *settings, kd_error *err)
+{
+    (void)err;
+    settings->durability_window_ms = *(const uint32_t *)arg;
+    return KD_OK;
+}
+
+static void test_settings__change_in_parts(void **state)
+{
+    (void)state;
+    kd_error err = KD_ERROR_INIT;
+    uint32_t window = 50;
+    collection *c = make_boots(NULL);
+    set_index(c, COLLECTION_IVF, KD_ANN_FLOAT16, 0.9f);
+    CHECK_OK(collection_reconfigure(c, widen, &window, &err), err);
+    CHECK_INT(50, describe(c).settings.durability_window_ms);
+    CHECK_INT(COLLECTION_IVF, describe(c).settings.index);
+    window = 5;
+    CHECK_FAILS(KD_INVALID_ARGUMENT, collection_reconfigure(c, widen, &window, &err), err);
+    CHECK_INT(50, describe(c).settings.durability_window_ms);
+    collection_release(c);
+}
+
 /* As a commit does that waits for its disk. */
 static void test_describe__does_not_wait_for_changes(void **state)
 {
@@ -333,9 +386,11 @@ int main(void)
         SEGMENTS_TEST(test_index_hnsw__keeps_its_recall),
         SEGMENTS_TEST(test_index_ivf__keeps_its_recall),
         SEGMENTS_TEST(test_merge__leaves_the_indexes_until_it_has_its_own),
+        SEGMENTS_TEST(test_merge__that_is_cut_off_leaves_the_indexes),
         SEGMENTS_TEST(test_index_auto__is_approximate_from_a_size_on),
         SEGMENTS_TEST(test_settings__last_and_are_checked),
         SEGMENTS_TEST(test_settings__indexes_go_before_what_takes_room),
+        SEGMENTS_TEST(test_settings__change_in_parts),
         SEGMENTS_TEST(test_describe__does_not_wait_for_changes),
         SEGMENTS_TEST(test_live_recall__is_measured_on_live_queries),
         SEGMENTS_TEST(test_parts__a_hit_may_have_left_the_collection),
