@@ -76,7 +76,7 @@ static kd_status measure(const bench *b, kd_error *err)
     kd_metrics_set sets[KD_EVAL_KINDS];
     kd_status status = kd_vector_init(err);
     if (status == KD_OK)
-        status = kd_pool_new(&pool, "eval", b->threads, 256, err);
+        status = kd_pool_new(&pool, "eval", b->threads - 1, 256, err);
     if (status != KD_OK)
         return status;
     const kd_eval_input input = {.queries = b->vectors,

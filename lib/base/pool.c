@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "lib/base/buf.h"
 #include "lib/base/thread.h"
@@ -156,4 +157,10 @@ void kd_pool_for(kd_pool *pool, size_t n, void (*fn)(void *arg, size_t i), void 
     pthread_mutex_unlock(&loop->mutex);
     loop_release(loop);
     /* NOLINTEND(clang-analyzer-unix.Malloc) */
+}
+
+size_t kd_pool_helpers(void)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores > 1 ? (size_t)cores - 1 : 0;
 }

@@ -43,6 +43,9 @@ size_t kd_pool_waiting(kd_pool *pool); /* tasks that no thread has begun */
  * are done. For data-parallel loops; fn must not fail. Never call it from a task of the same pool.
  */
 void kd_pool_for(kd_pool *pool, size_t n, void (*fn)(void *arg, size_t i), void *arg);
+/* The threads that are every core with the caller's: one more would take turns with another on a
+ * core, and loops would end with one at work. */
+size_t kd_pool_helpers(void);
 
 KD_C_END
 #endif

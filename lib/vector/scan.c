@@ -14,7 +14,7 @@
 enum {
     FEW = 4,           /* queries for which whole rows are scored one by one */
     PARTS = 8,         /* of the work, about: enough for threads that are not equally fast */
-    LEAST_PART = 8192, /* rows */
+    LEAST_PART = 2048, /* rows */
     ROUND = PARTS * (int)KD_TILE_QUERIES, /* queries whose candidates are held at a time */
 };
 

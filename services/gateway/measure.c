@@ -2,7 +2,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/base/file.h"
 #include "services/gateway/evaluate.h"
@@ -156,9 +155,8 @@ kd_status measure(running_job *r, const protocol *p, const embedded *queries,
     const embedded *gallery, size_t dim, const measured *first, measured *out, kd_error *err)
 {
     const uint32_t *const labels[KD_EVAL_KINDS] = {queries->classes, queries->supers};
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     kd_pool *pool = NULL;
-    kd_status status = kd_pool_new(&pool, "evaluate", cores > 1 ? (size_t)cores : 1, 256, err);
+    kd_status status = kd_pool_new(&pool, "evaluate", kd_pool_helpers(), 256, err);
     if (status == KD_OK)
         status = run_pass(r, p, queries, gallery, dim, pool, out, err);
     for (unsigned kind = 0; kind < KD_EVAL_KINDS && status == KD_OK; kind++) {

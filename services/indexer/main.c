@@ -48,7 +48,7 @@ static kd_status start(kd_process *process, kd_error *err)
         "Searches of a collection: those of calls that wait together are one");
     kd_status status = kd_vector_init(err);
     if (status == KD_OK)
-        status = kd_pool_new(&x->pool, "search", cores > 1 ? (size_t)cores : 1, 256, err);
+        status = kd_pool_new(&x->pool, "search", kd_pool_helpers(), 256, err);
     if (status == KD_OK && cores >= 4)
         status = kd_pool_new(&x->build_pool, "build", (size_t)cores / 2 - 1, 256, err);
     if (status == KD_OK)
