@@ -2,48 +2,21 @@
 
     python3 bench/nn/precision.py BUILD/bin WEIGHTS DATA       (python3-pil, python3-numpy)
 
-DATA is in Stanford Online Products' layout; the gallery is Ebay_train.txt, the queries Ebay_test.txt. The
-photographs come in whole, resized to 224 × 224 by Pillow, for both in the same bytes.
+DATA is in Stanford Online Products' layout; the gallery is Ebay_train.txt, the queries Ebay_test.txt.
 """
 
 import pathlib
-import subprocess
 import sys
-import tempfile
 
 import numpy as np
-from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from photographs import embed, listing  # noqa: E402 (beside the folders of the benchmarks)
 
 bench, weights, data = pathlib.Path(sys.argv[1]) / "bench_nn_ours", sys.argv[2], pathlib.Path(sys.argv[3])
-SIZE, DIM = 224, 512
-MEAN, DEVIATION = np.array([0.485, 0.456, 0.406], "f4"), np.array([0.229, 0.224, 0.225], "f4")
-
-
-def listing(name):
-    rows = [line.split(None, 3) for line in (data / name).read_text().splitlines()[1:]]
-    return [data / row[3] for row in rows], np.array([int(row[1]) for row in rows])
-
-
-def pixels(path):
-    image = Image.open(path).convert("RGB").resize((SIZE, SIZE), Image.BILINEAR)
-    return (np.asarray(image, "f4") / 255 - MEAN) / DEVIATION
-
-
-gallery, gallery_labels = listing("Ebay_train.txt")
-queries, query_labels = listing("Ebay_test.txt")
-embeddings = {}
-with tempfile.TemporaryDirectory() as folder:
-    file = pathlib.Path(folder, "pixels")
-    with file.open("wb") as out:
-        for path in gallery + queries:
-            out.write(pixels(path).tobytes())
-    for precision in ("float32", "bfloat16"):
-        answer = pathlib.Path(folder, precision)
-        subprocess.run([bench, "embed", weights, file, str(SIZE), str(len(gallery) + len(queries)),
-                        precision, answer], check=True)
-        embeddings[precision] = np.fromfile(answer, "f4").reshape(-1, DIM)
-
-exact, near = embeddings["float32"], embeddings["bfloat16"]
+gallery, gallery_labels = listing(data, "Ebay_train.txt")
+queries, query_labels = listing(data, "Ebay_test.txt")
+exact, near = embed(bench, weights, gallery + queries, "float32", "bfloat16")
 cosine = (exact * near).sum(1)
 print(f"{len(cosine)} photographs: cosine of float32 and bfloat16 {cosine.mean():.6f} in the mean, "
       f"{cosine.min():.6f} at least; difference {np.linalg.norm(exact - near, axis=1).max():.2g} at most")

@@ -1,13 +1,15 @@
-"""bench-vector: lib/vector beside FAISS, usearch and hnswlib from PyPI, on drawn clusters of 512 values:
-exact search of one query and of 64, and approximate search at equal recall, on the same threads.
-Rounds alternate; each ratio is the median of those within a round.
+"""bench-vector: lib/vector beside FAISS, usearch and hnswlib from PyPI, on drawn clusters of 512 values and on
+the embeddings of the grocery photographs, where ../shared has them: exact search of one query and of 64, and
+approximate search at equal recall, on the same threads. Rounds alternate; each ratio is the median of those
+within a round.
 
     make bench-vector [FULL=1]
-    python3 bench/vector/run.py BUILD/bin [exact|approximate [N [QUERIES]]]
+    python3 bench/vector/run.py BUILD/bin [exact|approximate [N|grocery [QUERIES [SIDE…]]]]
 
 The peers are installed into build/bench/vector, or run in the python3 that PEER_PYTHON names. FULL=1
 takes more rounds, adds exact search of 1,000,000 vectors, usearch with 8-bit values and our other
-storages; `approximate 1000000` builds graphs of a million, which takes long.
+storages; `approximate 1000000` builds graphs of a million, which takes long: less with some of the sides
+(hnsw-f32, hnsw-i8, faiss, hnswlib, usearch) alone.
 """
 
 import os
@@ -16,10 +18,13 @@ import statistics
 import subprocess
 import sys
 
+import numpy as np
+
 BIN = pathlib.Path(sys.argv[1])
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from side import Side  # noqa: E402 (beside the folders of the benchmarks)
+from photographs import GROCERY, WEIGHTS, embed, listing  # noqa: E402 (beside the folders of the benchmarks)
+from side import Side  # noqa: E402
 
 FULL = os.environ.get("FULL") == "1"
 FOLDER = BIN.parent.parent / "bench/vector"
@@ -28,6 +33,7 @@ THREADS = len(os.sched_getaffinity(0))
 DIM, K = 512, 10
 QUERIES = int(sys.argv[4]) if len(sys.argv) > 4 else 1000
 RECALLS = (0.95, 0.99)
+ONLY = sys.argv[5:]  # sides of the approximate search
 OURS = BIN / "bench_vector_ours"
 
 
@@ -54,7 +60,23 @@ def drawn(n):
     if not truth.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)
         subprocess.run([OURS, "draw", str(n), str(QUERIES), str(DIM), path, truth], check=True)
-    return [path, n, QUERIES, DIM, THREADS, truth]
+    return str(n), [path, n, QUERIES, DIM, THREADS, truth]
+
+
+def photographs():
+    """The same of the grocery photographs, by the ImageNet weights; None where they aren't."""
+    if not GROCERY.exists() or not WEIGHTS.exists():
+        print("the grocery photographs and the ImageNet weights are not there")
+        return None
+    path, truth = FOLDER / "grocery", FOLDER / "grocery-truth"
+    gallery, queries = (listing(GROCERY, name)[0] for name in ("Ebay_train.txt", "Ebay_test.txt"))
+    if not truth.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        found, = embed(BIN / "bench_nn_ours", WEIGHTS, gallery + queries, "float32")
+        found.tofile(path)
+        scores = found[len(gallery):].astype("f8") @ found[:len(gallery)].astype("f8").T
+        np.argsort(-scores, axis=1)[:, :K].astype("u4").tofile(truth)
+    return "grocery", [path, len(gallery), len(queries), DIM, THREADS, truth]
 
 
 class Table:
@@ -76,17 +98,17 @@ class Table:
         return statistics.median(a / b for a, b in zip(self.rates[ours], self.rates[fastest])), fastest
 
 
-def exact(n, python):
-    words = drawn(n)
+def exact(label, words, python):
+    n, n_queries = words[1:3]
     sides = {"ours": Side([OURS, "run", *words])}
     if python:
         sides |= {name: Side([python, HERE / "peer.py", name, *words]) for name in ("faiss", "usearch")}
     for side in sides.values():
         side.ask("load")
     ratios = []
-    for label, size, goal in (("one", 1, 0.95), ("batch", 64, 3)):
+    for how, size, goal in (("one", 1, 0.95), ("batch", 64, 3)):
         table = Table(sides)
-        batches = max(1, (20 if size == 1 else 1) * 100000 // n)
+        batches = min(max(1, (20 if size == 1 else 1) * 100000 // n), n_queries // size)
 
         def ask(name, side):
             got = side.ask("exact", size, batches)
@@ -99,11 +121,11 @@ def exact(n, python):
         for turn in range(ROUNDS):
             table.turn(turn, ask)
         for name in sides:
-            print(f"exact {n:>9,} {label:>8} {name:>12} | {1e3 / table.median(name):10.3f} ms a query",
+            print(f"exact {label:>9} {how:>8} {name:>12} | {1e3 / table.median(name):10.3f} ms a query",
                   flush=True)
         if python:
             value, fastest = table.ratio("ours", [name for name in sides if name != "ours"])
-            ratios.append(f"ratio exact-{n}-{label} {value:.2f} (goal {goal}) to {fastest}")
+            ratios.append(f"ratio exact-{label}-{how} {value:.2f} (goal {goal}) to {fastest}")
     for side in sides.values():
         side.end()
     return ratios
@@ -121,23 +143,23 @@ def width_for(side, recall):
     return low
 
 
-def approximate(n, python):
-    words = drawn(n)
+def approximate(label, words, python):
     kinds = ["hnsw-f32", "hnsw-i8"]
     if FULL:
         kinds += ["hnsw-f16", "ivf-f32", "ivf-i8"]
-    ours = {name: Side([OURS, "run", *words]) for name in kinds}
+    ours = {name: Side([OURS, "run", *words]) for name in kinds if not ONLY or name in ONLY}
     peers = {}
     if python:
         names = ["faiss", "hnswlib", "usearch"] + (["usearch-i8"] if FULL else [])
-        peers = {name: Side([python, HERE / "peer.py", name, *words]) for name in names}
+        peers = {name: Side([python, HERE / "peer.py", name, *words]) for name in names
+                 if not ONLY or name in ONLY}
     sides = ours | peers
     for name, side in sides.items():
         if name in ours:
             side.ask("load")
         got = side.ask("build", *(name.split("-") if name in ours else ()))
         tuned = f", tuned to {got['tuned']:.3f}" if "tuned" in got else ""
-        print(f"build {n:>9,} {name:>12} | {got['seconds']:8.1f} s {got['mib']:8.0f} MiB{tuned}",
+        print(f"build {label:>9} {name:>12} | {got['seconds']:8.1f} s {got['mib']:8.0f} MiB{tuned}",
               flush=True)
     ratios = []
     for recall in RECALLS:
@@ -160,14 +182,14 @@ def approximate(n, python):
         for turn in range(ROUNDS):
             table.turn(turn, ask)
         for name in able:
-            print(f"recall {recall} {n:>9,} {name:>12} | width {found[name]:5} recall "
+            print(f"recall {recall} {label:>9} {name:>12} | width {found[name]:5} recall "
                   f"{reached[name]:.4f} {table.median(name):10.1f} queries/s", flush=True)
         others = [name for name in able if name in ("hnswlib", "usearch", "usearch-i8")]
         for kind in (kind for kind in kinds if kind in able):
-            for label, some, goal in (("faiss", ["faiss"], 1), ("others", others, 0.9)):
+            for some, goal in ((["faiss"], 1), (others, 0.9)):
                 if some and all(name in able for name in some):
                     value, fastest = table.ratio(kind, some)
-                    ratios.append(f"ratio {kind}-{n}-at-{recall} {value:.2f} (goal {goal}) to {fastest}")
+                    ratios.append(f"ratio {kind}-{label}-at-{recall} {value:.2f} (goal {goal}) to {fastest}")
     for side in sides.values():
         side.end()
     return ratios
@@ -175,16 +197,14 @@ def approximate(n, python):
 
 def main():
     what = sys.argv[2:3] or ["exact", "approximate"]
-    sizes = [int(word) for word in sys.argv[3:4]]
     python = peer_python()
     print(f"{DIM} values, {THREADS} threads, k = {K}, medians of {ROUNDS} rounds")
     lines = []
-    if "exact" in what:
-        for n in sizes or ([100000, 1000000] if FULL else [100000]):
-            lines += exact(n, python)
-    if "approximate" in what:
-        for n in sizes or [100000]:
-            lines += approximate(n, python)
+    for search, names in ((exact, ["100000", *(["1000000"] if FULL else []), "grocery"]),
+                          (approximate, ["100000", "grocery"])):
+        for name in sys.argv[3:4] or names if search.__name__ in what else ():
+            vectors = photographs() if name == "grocery" else drawn(int(name))
+            lines += search(*vectors, python) if vectors else []
     if not python:
         print("the peers could not be installed: bench/vector/peers.txt")
     print("\n".join(lines))

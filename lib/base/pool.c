@@ -1,10 +1,13 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "lib/base/buf.h"
 #include "lib/base/thread.h"
+
+enum { NICENESS = 10 };
 
 typedef struct pool_job {
     kd_task task;
@@ -163,4 +166,9 @@ size_t kd_pool_helpers(void)
 {
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     return cores > 1 ? (size_t)cores - 1 : 0;
+}
+
+void kd_thread_background(void)
+{
+    (void)setpriority(PRIO_PROCESS, 0, NICENESS);
 }

@@ -47,5 +47,8 @@ void kd_pool_for(kd_pool *pool, size_t n, void (*fn)(void *arg, size_t i), void 
  * core, and loops would end with one at work. */
 size_t kd_pool_helpers(void);
 
+/* The calling thread, and on Linux no other, gives way to the others from now on. */
+void kd_thread_background(void);
+
 KD_C_END
 #endif

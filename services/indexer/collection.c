@@ -55,6 +55,8 @@ static void take_options(collection *c, const collection_options *options)
         c->options.seal_rows = COLLECTION_SEAL_ROWS;
     if (c->options.approximate_rows == 0)
         c->options.approximate_rows = COLLECTION_APPROXIMATE_ROWS;
+    if (c->options.quiet_ms == 0)
+        c->options.quiet_ms = COLLECTION_QUIET_MS;
 }
 
 static void take_settings(collection *c, const collection_settings *settings)

@@ -44,6 +44,7 @@
 
 #define COLLECTION_SEAL_ROWS 16384u         /* that become a segment, unless told otherwise… */
 #define COLLECTION_SEAL_BYTES (64u << 20)   /* …or as many as have these bytes of vectors */
+#define COLLECTION_QUIET_MS 10000u          /* without change, then fewer are worth an index */
 #define COLLECTION_APPROXIMATE_ROWS 200000u /* from which COLLECTION_AUTO is, unless as above */
 #define COLLECTION_LEAST_WINDOW_MS 10u
 #define COLLECTION_MAX_WINDOW_MS 60000u
@@ -78,6 +79,7 @@ bool collection_storage_parse(const char *word, kd_ann_storage *out);
 /* What holds for all collections of a process; 0 takes the default. */
 typedef struct collection_options {
     size_t seal_rows, approximate_rows;
+    uint32_t quiet_ms;
     kd_pool *build_pool;     /* that shares the building of indexes; NULL: a thread alone */
     struct sampler *sampler; /* gets live queries, see sampler.h; NULL: none. Outlives them */
 } collection_options;

@@ -59,6 +59,8 @@ struct collection {
     atomic_int_least64_t since_ms; /* of the oldest change that is not synced; 0: none */
     int64_t again_ms;              /* of the work on files, which failed */
     kd_error problems[3];          /* with memory: what work of each kind last failed with */
+    size_t grown; /* with memory: rows of the growing part, and since when as many */
+    int64_t grown_ms;
     live_recall live;
 };
 

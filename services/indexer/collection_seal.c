@@ -14,6 +14,7 @@ enum {
     FANOUT = 4,      /* segments of like size that become one */
     MOVED = 4096,    /* rows that change hands at a time */
     DEAD_PART = 4,   /* a segment of which one in so many is dead is written anew */
+    WORTH = 1024,    /* rows: fewer are scanned as fast as a graph is walked */
     AGAIN_MS = 1000, /* before what failed is tried again */
     TIERS = 32,
 };
@@ -252,6 +253,13 @@ static bool want(job *j, segment *s, int what)
     return true;
 }
 
+/* A catalogue that is complete should not have its last images scanned for good. */
+static bool is_quiet(const collection *c, size_t growing)
+{
+    return collection_in_use(c) != COLLECTION_EXACT && growing >= WORTH && growing == c->grown &&
+           kd_mono_ms() - c->grown_ms >= c->options.quiet_ms;
+}
+
 /* What makes room on the disk comes first. */
 static void choose(const collection *c, job *j)
 {
@@ -268,7 +276,8 @@ static void choose(const collection *c, job *j)
             (void)want(j, all[i], REWRITE);
     if (j->n > 0)
         return;
-    if (kd_index_count(c->parts.growing) >= collection_seal_rows(c) && !parts_full(&c->parts)) {
+    const size_t growing = kd_index_count(c->parts.growing);
+    if ((growing >= collection_seal_rows(c) || is_quiet(c, growing)) && !parts_full(&c->parts)) {
         j->what = FREEZE;
         return;
     }
@@ -386,6 +395,20 @@ void collection_told(collection *c, kd_error *kept, const kd_error *now)
     pthread_rwlock_unlock(&c->memory);
 }
 
+static void watch_growth(collection *c)
+{
+    pthread_rwlock_rdlock(&c->memory);
+    const size_t growing = kd_index_count(c->parts.growing);
+    const bool same = growing == c->grown;
+    pthread_rwlock_unlock(&c->memory);
+    if (same)
+        return;
+    pthread_rwlock_wrlock(&c->memory);
+    c->grown = growing;
+    c->grown_ms = kd_mono_ms();
+    pthread_rwlock_unlock(&c->memory);
+}
+
 bool collection_tidy(collection *c)
 {
     kd_error err = KD_ERROR_INIT;
@@ -397,6 +420,7 @@ bool collection_tidy(collection *c)
         pthread_mutex_unlock(&c->files);
         return false;
     }
+    watch_growth(c);
     pthread_rwlock_rdlock(&c->memory);
     choose(c, &j);
     pthread_rwlock_unlock(&c->memory);

@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/thread.h"
@@ -11,7 +10,6 @@
 enum {
     THREADS = 3,
     IDLE_MS = 100, /* between looks while nothing is due */
-    NICENESS = 10,
 };
 
 typedef struct worker {
@@ -70,8 +68,8 @@ static bool wait_until(keeper *k, int64_t next_ms)
 static void *work(void *arg)
 {
     const worker *const w = arg;
-    if (w->nice) /* of this thread alone, on Linux */
-        (void)setpriority(PRIO_PROCESS, 0, NICENESS);
+    if (w->nice)
+        kd_thread_background();
     int64_t next_ms = 0;
     while (wait_until(w->of, next_ms)) {
         next_ms = kd_mono_ms() + IDLE_MS;

@@ -174,6 +174,7 @@ static void run(job *j)
 static void *work(void *arg)
 {
     sampler *const s = arg;
+    kd_thread_background();
     for (job *j; (j = kd_queue_pop(s->queue, -1));) {
         if (!atomic_load(&s->ends))
             run(j);

@@ -235,6 +235,31 @@ static void test_index_auto__is_approximate_from_a_size_on(void **state)
     collection_release(c);
 }
 
+/* Fewer images than a segment has become one where an index is worth it and no more come. */
+static void test_segments__take_what_has_grown_when_it_is_quiet(void **state)
+{
+    (void)state;
+    const collection_options options = {.quiet_ms = 1};
+    collection *c = make_boots(&options);
+    put(c, 0, 1500, 1);
+    settle(c);
+    CHECK_INT(1500, describe(c).growing); /* searched exactly anyway */
+    set_index(c, COLLECTION_HNSW, KD_ANN_INT8, 0.95f);
+    while (describe(c).growing > 0) {
+        (void)collection_tidy(c);
+        kd_sleep_ms(1);
+    }
+    settle(c);
+    CHECK_INT(1, describe(c).approximate_segments);
+    put(c, 1500, 100, 1);
+    for (int i = 0; i < 5; i++, kd_sleep_ms(2))
+        CHECK(!collection_tidy(c));
+    CHECK_INT(100, describe(c).growing);
+    model_check_all(&boots, c);
+    check_recall(c);
+    collection_release(c);
+}
+
 static void test_settings__last_and_are_checked(void **state)
 {
     (void)state;
@@ -388,6 +413,7 @@ int main(void)
         SEGMENTS_TEST(test_merge__leaves_the_indexes_until_it_has_its_own),
         SEGMENTS_TEST(test_merge__that_is_cut_off_leaves_the_indexes),
         SEGMENTS_TEST(test_index_auto__is_approximate_from_a_size_on),
+        SEGMENTS_TEST(test_segments__take_what_has_grown_when_it_is_quiet),
         SEGMENTS_TEST(test_settings__last_and_are_checked),
         SEGMENTS_TEST(test_settings__indexes_go_before_what_takes_room),
         SEGMENTS_TEST(test_settings__change_in_parts),

@@ -8,7 +8,7 @@
 #include "lib/base/file.h"
 #include "tests/trainer/room.h"
 
-#define EPOCHS 8u
+#define EPOCHS 4u
 
 static void wait_for_checkpoint(const room *r, const char *id)
 {
