@@ -3,13 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "services/indexer/collection_internal.h"
 
 enum {
     WAITING = 16,       /* queries */
-    ROWS = 65536,       /* searched exactly while memory is locked */
+    ROWS = 8192,        /* searched exactly while memory is locked */
     REMEMBERED = 10000, /* hits; then old ones count half */
+    REST = 9,           /* times what one took */
 };
 
 struct sampler {
@@ -18,6 +20,7 @@ struct sampler {
     pthread_t thread;
     bool started;
     atomic_bool ends;
+    atomic_int_least64_t rests_ns; /* until then what comes is dropped */
     atomic_uint_fast64_t drawn;
     pthread_mutex_t lock; /* of busy */
     pthread_cond_t idle;
@@ -81,10 +84,15 @@ static job *job_new(sampler *from, collection *c, const kd_search *search, const
     return j;
 }
 
+static bool is_resting(sampler *s)
+{
+    return kd_mono_ns() < atomic_load(&s->rests_ns);
+}
+
 void sampler_offer(
     sampler *s, collection *c, const kd_search *search, const float *queries, size_t n)
 {
-    for (size_t q = 0; q < n; q++) {
+    for (size_t q = 0; q < n && !is_resting(s); q++) {
         uint64_t state = atomic_fetch_add(&s->drawn, 1);
         if ((double)(kd_random_next(&state) >> 11) * 0x1p-53 >= s->share)
             continue;
@@ -163,11 +171,16 @@ static void count(const job *j, const answer *exact, const answer *found)
     pthread_mutex_unlock(&live->lock);
 }
 
+/* An exact search costs as much as a hundred others: so that a small share of them is no large one
+ * of the work, each is followed by a rest. */
 static void run(job *j)
 {
     answer *const both = calloc(2, sizeof *both);
+    const int64_t begun_ns = kd_mono_ns();
     if (both && run_again(j, &both[0], &both[1]) && both[0].n > 0)
         count(j, &both[0], &both[1]);
+    const int64_t now_ns = kd_mono_ns();
+    atomic_store(&j->from->rests_ns, now_ns + REST * (now_ns - begun_ns));
     free(both);
 }
 
@@ -176,7 +189,7 @@ static void *work(void *arg)
     sampler *const s = arg;
     kd_thread_background();
     for (job *j; (j = kd_queue_pop(s->queue, -1));) {
-        if (!atomic_load(&s->ends))
+        if (!atomic_load(&s->ends) && !is_resting(s))
             run(j);
         job_free(j);
         pthread_mutex_lock(&s->lock);

@@ -1,8 +1,9 @@
 /* services/indexer/sampler.h: the recall of live queries. A share of the queries that are answered
  * approximately is run again in the background, both ways, and counted: how many hits the exact
  * search has, and how many of them the approximate one found. Exact work is done some rows at a
- * time, so that changes and searches wait for none of it; what comes while all is busy is dropped,
- * and so is a query during which segments changed. */
+ * time, so that changes and searches wait for none of it; what comes while all is busy, or rests
+ * as it does nine tenths of the time, is dropped, and so is a query during which segments changed.
+ */
 #ifndef KD_INDEXER_SAMPLER_H
 #define KD_INDEXER_SAMPLER_H
 
