@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "lib/base/buf.h"
 #include "lib/base/file.h"
@@ -113,15 +112,10 @@ kd_status check_progress(
         err, KD_CANCELLED, "interrupted while %s, after %zu of %zu", phase, done, total);
 }
 
-static size_t count_threads(const kd_check_options *options)
-{
-    const long cores = options->threads ? (long)options->threads : sysconf(_SC_NPROCESSORS_ONLN);
-    return cores > 1 ? (size_t)cores : 1;
-}
-
 static kd_status read_all(check_work *work, kd_error *err)
 {
-    const size_t n = work->check->n, threads = count_threads(work->options);
+    const size_t n = work->check->n, asked = work->options->threads;
+    const size_t threads = asked ? asked : kd_pool_helpers() + 1;
     reader r = {.work = work, .mutex = PTHREAD_MUTEX_INITIALIZER};
     kd_pool *pool = NULL;
     /* The asking thread reads too. */

@@ -92,7 +92,9 @@ static bool is_resting(sampler *s)
 void sampler_offer(
     sampler *s, collection *c, const kd_search *search, const float *queries, size_t n)
 {
-    for (size_t q = 0; q < n && !is_resting(s); q++) {
+    if (is_resting(s))
+        return;
+    for (size_t q = 0; q < n; q++) {
         uint64_t state = atomic_fetch_add(&s->drawn, 1);
         if ((double)(kd_random_next(&state) >> 11) * 0x1p-53 >= s->share)
             continue;

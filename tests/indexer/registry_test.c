@@ -349,6 +349,7 @@ static void test_registry_open__goes_on_past_what_it_cannot_clear_up(void **stat
     CHECK_INT(0, mount("tmpfs", old, "tmpfs", 0, "size=16k"));
     r = opened();
     CHECK_INT(3, count_by_name(r, "kept"));
+    CHECK(kd_is_dir(room_path("data/collections/.kept.gone")));
     registry_entry *entries = NULL;
     size_t n = 0;
     CHECK_OK(registry_list(r, "kept", 100, &entries, &n, &err), err);
