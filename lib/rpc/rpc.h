@@ -46,7 +46,8 @@
 void kd_trace_make(char trace[KD_TRACE_TEXT]);
 bool kd_trace_valid(const char *text);
 
-/* Before the first thread of a process that uses this module; routes gRPC's own log. */
+/* Before the first thread of a process that uses this module, and before OpenSSL is used; routes
+ * gRPC's own log. */
 void kd_rpc_init(void);
 void kd_rpc_shutdown(void);
 

@@ -6,6 +6,7 @@
 
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
+#include <openssl/crypto.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
@@ -31,8 +32,12 @@ static void core_log(gpr_log_func_args *args)
         KD_LOG(KD_LOG_DEBUG, "grpc_core", KD_STR("message", args->message));
 }
 
+/* gRPC's threads may outlive main(): a channel that is closed while it connects has one. OpenSSL
+ * must not take itself down then, as it does at exit() by default: what they free later would be
+ * lost, or worse (gRPC's pull request 37768). */
 void kd_rpc_init(void)
 {
+    (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
     gpr_set_log_function(core_log);
     grpc_init();
 }

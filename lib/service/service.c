@@ -341,16 +341,17 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
         .mutual_tls = o.client_ca != NULL,
         .tls = o.tls.cert != NULL,
         .insecure = o.insecure};
+    kd_rpc_init(); /* before keys are hashed */
     kd_status status = kd_guard_open(&process, &guard, &err);
     if (status == KD_INVALID_ARGUMENT) {
         (void)fprintf(stderr, "kindred-%s: %s\n", spec->name, err.message);
         kd_access_free(process.access);
+        kd_rpc_shutdown();
         return 2;
     }
     if (status == KD_OK)
         status = take_lock(&process, spec->name, &lock, &err);
     if (status == KD_OK) {
-        kd_rpc_init();
         status = serve(spec, &o, &process, &signals, &err);
         if (process.http)
             kd_http_drain(process.http);
@@ -363,8 +364,8 @@ int kd_service_main(int argc, const char **argv, const kd_service_spec *spec)
         spec->stop(&process);
         kd_server_free(process.server);
         kd_metrics_free(process.metrics);
-        kd_rpc_shutdown();
     }
+    kd_rpc_shutdown();
     if (status != KD_OK)
         kd_log_error(KD_LOG_ERROR, "ended", &err);
     else
