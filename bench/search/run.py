@@ -2,7 +2,7 @@
 64 on their way, alone and with 500 upserts a second beside it; lib/vector's search in a process of its
 own beside them, as many queries at a time. Rounds alternate; each ratio is the median of those within a
 round. FULL=1 takes more rounds, and does the same with an approximate index (HNSW tuned to a recall of
-0.95), beside lib/vector's searches with one on all threads.
+0.95), all rounds beside lib/vector's searches with one on all threads, then all beside upserts.
 
 Then 60,502 images are measured by their vectors and through a collection, which must give the same.
 
@@ -96,14 +96,27 @@ def measure(stack, words, truth, address, kind):
           f"{filled['seconds']:.1f} s ({N / filled['seconds']:,.0f} a second), all there after "
           f"{filled['built']:.1f} s", flush=True)
     runs, rate = {}, {count: 50 for count in IN_FLIGHT}
-    for turn in range(ROUNDS):
+
+    def keep(name, count, run):
+        runs.setdefault((name, count), []).append(run)
+
+    def one_round(turn, quiet, beside):
         for count in IN_FLIGHT[::-1 if turn % 2 else 1]:
-            inner = alone(inside, kind, count, rate[count], effort)
-            rate[count] = inner["rate"]
-            got = {"lib/vector": inner, "gRPC": searched(side, count, kind),
-                   "upserts": searched_beside(side, upserts, count, kind)}
-            for name, run in got.items():
-                runs.setdefault((name, count), []).append(run)
+            if quiet:
+                keep("lib/vector", count, alone(inside, kind, count, rate[count], effort))
+                rate[count] = runs["lib/vector", count][-1]["rate"]
+                keep("gRPC", count, searched(side, count, kind))
+            if beside:
+                keep("upserts", count, searched_beside(side, upserts, count, kind))
+
+    if kind == "exact":
+        for turn in range(ROUNDS):
+            one_round(turn, True, True)
+    else:  # upserts leave images without an index, so they come after
+        for turn in range(ROUNDS):
+            one_round(turn, True, False)
+        for turn in range(ROUNDS):
+            one_round(turn, False, True)
     for one in (side, upserts, inside):
         stack.end_side(one)
 

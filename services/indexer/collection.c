@@ -57,6 +57,7 @@ static void take_options(collection *c, const collection_options *options)
         c->options.approximate_rows = COLLECTION_APPROXIMATE_ROWS;
     if (c->options.quiet_ms == 0)
         c->options.quiet_ms = COLLECTION_QUIET_MS;
+    c->grown_ms = kd_mono_ms();
 }
 
 static void take_settings(collection *c, const collection_settings *settings)

@@ -44,7 +44,7 @@
 
 #define COLLECTION_SEAL_ROWS 16384u         /* that become a segment, unless told otherwise… */
 #define COLLECTION_SEAL_BYTES (64u << 20)   /* …or as many as have these bytes of vectors */
-#define COLLECTION_QUIET_MS 10000u          /* without change, then fewer are worth an index */
+#define COLLECTION_QUIET_MS 10000u          /* without new images, then fewer are worth an index */
 #define COLLECTION_APPROXIMATE_ROWS 200000u /* from which COLLECTION_AUTO is, unless as above */
 #define COLLECTION_LEAST_WINDOW_MS 10u
 #define COLLECTION_MAX_WINDOW_MS 60000u

@@ -15,6 +15,7 @@ enum {
     MOVED = 4096,    /* rows that change hands at a time */
     DEAD_PART = 4,   /* a segment of which one in so many is dead is written anew */
     WORTH = 1024,    /* rows: fewer are scanned as fast as a graph is walked */
+    QUIET_PART = 4,  /* beside its largest segment so much of it is worth an index of all */
     AGAIN_MS = 1000, /* before what failed is tried again */
     TIERS = 32,
 };
@@ -253,11 +254,37 @@ static bool want(job *j, segment *s, int what)
     return true;
 }
 
-/* A catalogue that is complete should not have its last images scanned for good. */
-static bool is_quiet(const collection *c, size_t growing)
+/* A catalogue that is complete should not have its last images scanned for good, nor several
+ * indexes walked for each query. */
+static bool is_quiet(const collection *c)
 {
-    return collection_in_use(c) != COLLECTION_EXACT && growing >= WORTH && growing == c->grown &&
+    return collection_in_use(c) != COLLECTION_EXACT &&
+           kd_index_count(c->parts.growing) == c->grown &&
            kd_mono_ms() - c->grown_ms >= c->options.quiet_ms;
+}
+
+/* All of them to one, once there is nothing else to do. */
+static void choose_quiet_merge(const collection *c, job *j)
+{
+    size_t rows = 0, largest = 0, n = 0;
+    if (!is_quiet(c) || c->pending || collection_unindexed(c, NULL, 0, INT64_MAX))
+        return;
+    for (size_t i = 0; i < PARTS_MOST; i++) {
+        const segment *const s = c->parts.segments[i];
+        if (!s)
+            continue;
+        if (!may_merge(c, s))
+            return;
+        const size_t alive = s->rows.n - s->dead;
+        rows += alive;
+        largest = alive > largest ? alive : largest;
+        n++;
+    }
+    if (n < 2 || rows > COLLECTION_MERGE_ROWS || (rows - largest) * QUIET_PART < largest)
+        return;
+    for (size_t i = 0; i < PARTS_MOST; i++)
+        if (c->parts.segments[i])
+            (void)want(j, c->parts.segments[i], REWRITE);
 }
 
 /* What makes room on the disk comes first. */
@@ -277,7 +304,8 @@ static void choose(const collection *c, job *j)
     if (j->n > 0)
         return;
     const size_t growing = kd_index_count(c->parts.growing);
-    if ((growing >= collection_seal_rows(c) || is_quiet(c, growing)) && !parts_full(&c->parts)) {
+    if ((growing >= collection_seal_rows(c) || (growing >= WORTH && is_quiet(c))) &&
+        !parts_full(&c->parts)) {
         j->what = FREEZE;
         return;
     }
@@ -291,6 +319,8 @@ static void choose(const collection *c, job *j)
             return;
     }
     choose_merge(c, j);
+    if (j->what == NOTHING)
+        choose_quiet_merge(c, j);
 }
 
 bool collection_has_work(const collection *c)

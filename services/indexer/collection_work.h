@@ -11,8 +11,8 @@
 #include "services/indexer/collection.h"
 
 /* Files of vectors: seals what has grown enough, merges four segments of like size (up to
- * COLLECTION_MERGE_ROWS), writes one anew that is dead by a quarter, and removes what is not needed
- * any more. */
+ * COLLECTION_MERGE_ROWS) and all of a collection that is approximate and has become quiet, writes
+ * one anew that is dead by a quarter, and removes what is not needed any more. */
 #define COLLECTION_MERGE_ROWS (1u << 20)
 bool collection_tidy(collection *c);
 

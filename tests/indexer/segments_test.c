@@ -260,6 +260,41 @@ static void test_segments__take_what_has_grown_when_it_is_quiet(void **state)
     collection_release(c);
 }
 
+/* Several indexes become one where it is worth it and no more come. */
+static void test_segments__become_one_when_it_is_quiet(void **state)
+{
+    (void)state;
+    const collection_options options = {.seal_rows = 1500, .quiet_ms = 300};
+    collection *c = make_boots(&options);
+    set_index(c, COLLECTION_HNSW, KD_ANN_INT8, 0.95f);
+    for (uint64_t from = 0; from < 4500; from += 1500) {
+        put(c, from, 1500, 1);
+        while (describe(c).growing > 0)
+            (void)collection_tidy(c);
+    }
+    while (describe(c).approximate_segments < 3) {
+        (void)collection_tidy(c);
+        (void)collection_build(c);
+    }
+    CHECK_INT(3, describe(c).segments);
+    while (describe(c).segments > 1) {
+        (void)collection_tidy(c);
+        (void)collection_build(c);
+        CHECK(describe(c).approximate_segments == describe(c).segments);
+    }
+    CHECK_INT(4500, describe(c).sealed);
+    put(c, 4500, 1100, 1); /* less than a quarter of these: not worth an index of all */
+    while (describe(c).growing > 0)
+        (void)collection_tidy(c);
+    settle(c);
+    kd_sleep_ms(2 * options.quiet_ms);
+    settle(c);
+    CHECK_INT(2, describe(c).approximate_segments);
+    model_check_all(&boots, c);
+    check_recall(c);
+    collection_release(c);
+}
+
 static void test_settings__last_and_are_checked(void **state)
 {
     (void)state;
@@ -413,6 +448,7 @@ int main(void)
         SEGMENTS_TEST(test_merge__that_is_cut_off_leaves_the_indexes),
         SEGMENTS_TEST(test_index_auto__is_approximate_from_a_size_on),
         SEGMENTS_TEST(test_segments__take_what_has_grown_when_it_is_quiet),
+        SEGMENTS_TEST(test_segments__become_one_when_it_is_quiet),
         SEGMENTS_TEST(test_settings__last_and_are_checked),
         SEGMENTS_TEST(test_settings__indexes_go_before_what_takes_room),
         SEGMENTS_TEST(test_settings__change_in_parts),
