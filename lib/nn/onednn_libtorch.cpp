@@ -19,6 +19,9 @@ namespace
 
 struct Convolution {
     torch::Tensor weight, bias;
+    /* weight in the layout that oneDNN wants for one image, which it would be brought into each
+     * time: that costs as much as a small layer's arithmetic. */
+    torch::Tensor packed;
     int64_t stride, padding;
     /* kd_winograd's weights, where it is for this one: as all such here it ends with ReLU. */
     torch::Tensor filtered;
@@ -42,6 +45,11 @@ c10::IValue call(const char *name, const char *overload, Arguments &&...argument
 c10::IValue no_scalars()
 {
     return c10::impl::GenericList(c10::OptionalType::create(c10::NumberType::get()));
+}
+
+const torch::Tensor &weight_for(const Convolution &conv, const torch::Tensor &x)
+{
+    return x.size(0) == 1 ? conv.packed : conv.weight;
 }
 
 bool pays(const Convolution &conv, const torch::Tensor &x)
@@ -77,8 +85,8 @@ torch::Tensor convolve(const Convolution &conv, const torch::Tensor &x, const ch
         return y;
     }
     const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), dilation(2, 1);
-    return call("mkldnn::_convolution_pointwise", "", x, conv.weight, conv.bias, padding, stride,
-        dilation, int64_t{1}, std::string(after), no_scalars(), std::string())
+    return call("mkldnn::_convolution_pointwise", "", x, weight_for(conv, x), conv.bias, padding,
+        stride, dilation, int64_t{1}, std::string(after), no_scalars(), std::string())
         .toTensor();
 }
 
@@ -91,8 +99,8 @@ torch::Tensor convolve_add(const Convolution &conv, const torch::Tensor &x,
         return added;
     }
     const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), dilation(2, 1);
-    return call("mkldnn::_convolution_pointwise_", "binary", added, x, conv.weight, conv.bias,
-        padding, stride, dilation, int64_t{1}, std::string("add"), c10::IValue(),
+    return call("mkldnn::_convolution_pointwise_", "binary", added, x, weight_for(conv, x),
+        conv.bias, padding, stride, dilation, int64_t{1}, std::string("add"), c10::IValue(),
         std::string("relu"), no_scalars(), std::string())
         .toTensor();
 }
@@ -110,13 +118,20 @@ struct OneDnnNet::Buffers {
     Convolution stem;
     std::vector<ConvolutionBlock> blocks;
 
-    Convolution take(const ConvolutionWeights &conv)
+    /* For images of size × size, which becomes that of the result. */
+    Convolution take(const ConvolutionWeights &conv, int64_t *size)
     {
         const int64_t shape[] = {conv.out, conv.in, conv.kernel, conv.kernel};
         const torch::Tensor weight = torch::from_blob(const_cast<float *>(conv.weight), shape);
         const torch::Tensor bias = torch::from_blob(const_cast<float *>(conv.bias), {conv.out});
         Convolution taken = {weight.clone().to(type).contiguous(torch::MemoryFormat::ChannelsLast),
-            bias.clone().to(type), conv.stride, conv.padding, {}};
+            bias.clone().to(type), {}, conv.stride, conv.padding, {}};
+        const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), ones(2, 1);
+        const std::vector<int64_t> input = {1, conv.in, *size, *size};
+        taken.packed = call("mkldnn::_reorder_convolution_weight", "", taken.weight, padding,
+            stride, ones, int64_t{1}, input)
+                           .toTensor();
+        *size = (*size + 2 * conv.padding - conv.kernel) / conv.stride + 1;
         if (type == torch::kFloat && conv.kernel == 3 && conv.stride == 1 && conv.padding == 1 &&
             conv.in == conv.out) {
             taken.filtered =
@@ -140,11 +155,15 @@ OneDnnNet::OneDnnNet(const NetWeights &weights, int64_t image_size,
     to.type = bfloat16 ? torch::kBFloat16 : torch::kFloat;
     to.image_size = image_size;
     to.padded = torch::zeros({batches.back(), image_size, image_size, 3});
-    to.stem = to.take(weights.stem);
+    int64_t size = image_size;
+    to.stem = to.take(weights.stem, &size);
+    size = (size + 2 - 3) / 2 + 1; /* the pooling */
     for (const BlockWeights &block : weights.blocks) {
-        to.blocks.push_back({to.take(block.conv1), to.take(block.conv2), {}});
+        int64_t short_way = size;
+        ConvolutionBlock taken = {to.take(block.conv1, &size), to.take(block.conv2, &size), {}};
         if (block.downsample)
-            to.blocks.back().downsample = to.take(*block.downsample);
+            taken.downsample = to.take(*block.downsample, &short_way);
+        to.blocks.push_back(taken);
     }
 }
 
@@ -154,7 +173,7 @@ OneDnnNet::~OneDnnNet() = default;
 size_t OneDnnNet::bytes() const
 {
     const auto of = [](const Convolution &conv) {
-        return conv.weight.nbytes() + conv.bias.nbytes() +
+        return 2 * conv.weight.nbytes() + conv.bias.nbytes() + /* packed has as many */
                (conv.filtered.defined() ? conv.filtered.nbytes() : 0);
     };
     size_t all = buffers_->padded.nbytes() + buffers_->scratch.nbytes() + of(buffers_->stem);
