@@ -420,8 +420,7 @@ void OneDnnNet::run(const float *pixels, int64_t n, int64_t room_size, float *fe
             static_cast<long long>(room_size));
     const int lanes = static_cast<int>(room->lanes.size());
     std::exception_ptr thrown; /* none may leave a parallel region */
-#pragma omp parallel for schedule(static, 1) num_threads(lanes) if (lanes > 1)
-    for (int lane = 0; lane < lanes; lane++)
+    const auto run_lane = [&](int lane) {
         try {
             Plan &plan = *room->lanes[static_cast<size_t>(lane)];
             const int64_t from = lane * plan.batch;
@@ -432,6 +431,15 @@ void OneDnnNet::run(const float *pixels, int64_t n, int64_t room_size, float *fe
 #pragma omp critical
             thrown = std::current_exception();
         }
+    };
+    /* A region of one thread would not do: libgomp starts threads anew for each region inside. */
+    if (lanes == 1) {
+        run_lane(0);
+    } else {
+#pragma omp parallel for schedule(static, 1) num_threads(lanes)
+        for (int lane = 0; lane < lanes; lane++)
+            run_lane(lane);
+    }
     told("running a network", [&] {
         if (thrown)
             std::rethrow_exception(thrown);
