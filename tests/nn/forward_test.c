@@ -1,5 +1,7 @@
 /* The frozen network: that it equals the plain one is its own check at start and golden_test's. */
+#include <dlfcn.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "tests/nn/nn_support.h"
@@ -14,6 +16,17 @@ static kd_net *g_net;
 static kd_forward *g_forward;
 static float *g_pixels; /* MAX images */
 static kd_error g_err;
+static atomic_uint g_started; /* threads */
+
+/* In the place of the C library's, for all libraries of this process. */
+int pthread_create(
+    pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *arg)
+{
+    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = NULL;
+    *(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+    atomic_fetch_add(&g_started, 1);
+    return real(thread, attributes, start, arg);
+}
 
 static void test_nn_forward__embeddings_have_length_one(void **state)
 {
@@ -49,6 +62,18 @@ static void test_nn_forward__an_image_does_not_depend_on_its_batch(void **state)
     for (size_t d = 0; d < KD_NN_FEATURES; d++)
         difference += fabs((double)alone[d] - (double)alone[KD_NN_FEATURES + d]);
     CHECK(difference > 1e-2); /* different images differ */
+}
+
+/* OpenMP starts threads for each layer where its regions are nested. */
+static void test_nn_forward__one_image_starts_no_threads(void **state)
+{
+    (void)state;
+    float embedding[KD_NN_FEATURES];
+    CHECK_OK(kd_forward_run(g_forward, g_pixels, 1, embedding, &g_err), g_err);
+    const unsigned before = atomic_load(&g_started);
+    for (int i = 0; i < 3; i++)
+        CHECK_OK(kd_forward_run(g_forward, g_pixels, 1, embedding, &g_err), g_err);
+    CHECK_INT(before, atomic_load(&g_started));
 }
 
 static void test_nn_forward__pixels_are_only_read(void **state)
@@ -279,6 +304,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nn_forward__embeddings_have_length_one),
         cmocka_unit_test(test_nn_forward__an_image_does_not_depend_on_its_batch),
+        cmocka_unit_test(test_nn_forward__one_image_starts_no_threads),
         cmocka_unit_test(test_nn_forward__pixels_are_only_read),
         cmocka_unit_test(test_nn_forward__rejects_batches_out_of_range),
         cmocka_unit_test(test_nn_forward__rejects_sizes_out_of_range),
