@@ -3,6 +3,7 @@
  * would bind to weak symbols of the other, whose tables are laid out otherwise. */
 #include "lib/nn/onednn.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -49,7 +50,7 @@ c10::IValue no_scalars()
 
 const torch::Tensor &weight_for(const Convolution &conv, const torch::Tensor &x)
 {
-    return x.size(0) == 1 ? conv.packed : conv.weight;
+    return x.size(0) == 1 && conv.packed.defined() ? conv.packed : conv.weight;
 }
 
 bool pays(const Convolution &conv, const torch::Tensor &x)
@@ -114,7 +115,8 @@ struct OneDnnNet::Buffers {
     torch::ScalarType type;
     int64_t image_size;
     torch::Tensor padded; /* room for the largest batch, N×S×S×3 */
-    torch::Tensor scratch = torch::empty({at::get_num_threads(), 0}); /* kd_winograd's */
+    /* kd_winograd's, a row for each thread */
+    torch::Tensor scratch = torch::empty({at::get_num_threads(), 0});
     Convolution stem;
     std::vector<ConvolutionBlock> blocks;
 
@@ -126,12 +128,6 @@ struct OneDnnNet::Buffers {
         const torch::Tensor bias = torch::from_blob(const_cast<float *>(conv.bias), {conv.out});
         Convolution taken = {weight.clone().to(type).contiguous(torch::MemoryFormat::ChannelsLast),
             bias.clone().to(type), {}, conv.stride, conv.padding, {}};
-        const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), ones(2, 1);
-        const std::vector<int64_t> input = {1, conv.in, *size, *size};
-        taken.packed = call("mkldnn::_reorder_convolution_weight", "", taken.weight, padding,
-            stride, ones, int64_t{1}, input)
-                           .toTensor();
-        *size = (*size + 2 * conv.padding - conv.kernel) / conv.stride + 1;
         if (type == torch::kFloat && conv.kernel == 3 && conv.stride == 1 && conv.padding == 1 &&
             conv.in == conv.out) {
             taken.filtered =
@@ -143,7 +139,28 @@ struct OneDnnNet::Buffers {
             if (floats > scratch.size(1))
                 scratch = torch::empty({scratch.size(0), floats});
         }
+        if (!taken.filtered.defined() || !kd_winograd_pays(conv.in, conv.out, 1, *size)) {
+            const std::vector<int64_t> padding(2, conv.padding), stride(2, conv.stride), ones(2, 1);
+            const std::vector<int64_t> input = {1, conv.in, *size, *size};
+            taken.packed = call("mkldnn::_reorder_convolution_weight", "", taken.weight, padding,
+                stride, ones, int64_t{1}, input)
+                               .toTensor();
+        }
+        *size = (*size + 2 * conv.padding - conv.kernel) / conv.stride + 1;
         return taken;
+    }
+
+    /* Of all images of x; own has a row for each thread that works on them. */
+    torch::Tensor features_of(torch::Tensor x, const torch::Tensor &own) const
+    {
+        x = torch::max_pool2d(convolve(stem, x.to(type), "relu", own), 3, 2, 1);
+        for (const ConvolutionBlock &block : blocks) {
+            const torch::Tensor y = convolve(block.conv1, x, "relu", own);
+            if (block.downsample)
+                x = convolve(*block.downsample, x, "none", own);
+            x = convolve_add(block.conv2, y, x, own);
+        }
+        return x.mean({2, 3}, false, torch::kFloat).contiguous();
     }
 };
 
@@ -173,7 +190,7 @@ OneDnnNet::~OneDnnNet() = default;
 size_t OneDnnNet::bytes() const
 {
     const auto of = [](const Convolution &conv) {
-        return 2 * conv.weight.nbytes() + conv.bias.nbytes() + /* packed has as many */
+        return conv.weight.nbytes() * (conv.packed.defined() ? 2 : 1) + conv.bias.nbytes() +
                (conv.filtered.defined() ? conv.filtered.nbytes() : 0);
     };
     size_t all = buffers_->padded.nbytes() + buffers_->scratch.nbytes() + of(buffers_->stem);
@@ -193,16 +210,19 @@ void OneDnnNet::run(const float *pixels, int64_t n, int64_t room, float *feature
         from.padded.narrow(0, 0, n).copy_(x.permute({0, 2, 3, 1}));
         x = from.padded.narrow(0, 0, room).permute({0, 3, 1, 2});
     }
-    x = torch::max_pool2d(convolve(from.stem, x.to(from.type), "relu", from.scratch), 3, 2, 1);
-    for (const ConvolutionBlock &block : from.blocks) {
-        const torch::Tensor y = convolve(block.conv1, x, "relu", from.scratch);
-        if (block.downsample)
-            x = convolve(*block.downsample, x, "none", from.scratch);
-        x = convolve_add(block.conv2, y, x, from.scratch);
-    }
-    x = x.mean({2, 3}, false, torch::kFloat).contiguous();
-    std::memcpy(
-        features, x.data_ptr<float>(), static_cast<size_t>(n * x.size(1)) * sizeof *features);
+    /* Where they can be divided evenly, each thread takes its own images through the network. */
+    const int64_t threads = from.scratch.size(0), lanes = room % threads == 0 ? threads : 1;
+    const int64_t each = room / lanes;
+    at::parallel_for(0, lanes, 1, [&](int64_t lane, int64_t end) {
+        const c10::InferenceMode inference; /* of each thread */
+        for (; lane < end && lane * each < n; lane++) {
+            const int64_t first = lane * each, some = std::min(each, n - first);
+            const torch::Tensor y = from.features_of(
+                x.narrow(0, first, each), from.scratch.narrow(0, lane, threads / lanes));
+            std::memcpy(features + first * y.size(1), y.data_ptr<float>(),
+                static_cast<size_t>(some * y.size(1)) * sizeof *features);
+        }
+    });
 }
 
 bool onednn_has_bfloat16()
