@@ -100,23 +100,17 @@ def measure(stack, words, truth, address, kind):
     def keep(name, count, run):
         runs.setdefault((name, count), []).append(run)
 
-    def one_round(turn, quiet, beside):
-        for count in IN_FLIGHT[::-1 if turn % 2 else 1]:
-            if quiet:
-                keep("lib/vector", count, alone(inside, kind, count, rate[count], effort))
-                rate[count] = runs["lib/vector", count][-1]["rate"]
-                keep("gRPC", count, searched(side, count, kind))
-            if beside:
-                keep("upserts", count, searched_beside(side, upserts, count, kind))
-
-    if kind == "exact":
+    # Upserts leave images without an index: where there is one, they come after.
+    for quiet, beside in [(True, True)] if kind == "exact" else [(True, False), (False, True)]:
         for turn in range(ROUNDS):
-            one_round(turn, True, True)
-    else:  # upserts leave images without an index, so they come after
-        for turn in range(ROUNDS):
-            one_round(turn, True, False)
-        for turn in range(ROUNDS):
-            one_round(turn, False, True)
+            for count in IN_FLIGHT[::-1 if turn % 2 else 1]:
+                if quiet:
+                    inner = alone(inside, kind, count, rate[count], effort)
+                    rate[count] = inner["rate"]
+                    keep("lib/vector", count, inner)
+                    keep("gRPC", count, searched(side, count, kind))
+                if beside:
+                    keep("upserts", count, searched_beside(side, upserts, count, kind))
     for one in (side, upserts, inside):
         stack.end_side(one)
 
